@@ -1,0 +1,21 @@
+"""The errors that this package raises for input it cannot work with.
+
+Each message is one line that names the file or option, what was expected and what came. The command line prints
+that line and exits with a non-zero code; in a program, catch `DeblurganError`, or `ValueError` and `OSError`.
+"""
+
+
+class DeblurganError(Exception):
+    """Base of the errors below."""
+
+
+class InputError(DeblurganError, ValueError):
+    """A value, folder layout or array that does not fit."""
+
+
+class FileError(DeblurganError, OSError):
+    """A file or folder that is missing, unreadable, damaged or not writable."""
+
+
+class WeightsError(DeblurganError, ValueError):
+    """A weight file that is not one, or does not fit the network."""

@@ -1,0 +1,62 @@
+"""Writing files so that they appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deblurgan.errors import FileError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, with its extensions, that becomes `path` when the block ends well.
+
+    On any exception (Ctrl-C included) the temporary file is removed and whatever stood at `path` is left as it was.
+
+    Raises:
+        FileError: the folder does not exist or cannot be written to, or writing failed (disk full).
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{''.join(path.suffixes)}", dir=path.parent)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def ensure_folder(path: str | os.PathLike[str]) -> Path:
+    """Create the folder `path` with its parents where missing, and return it.
+
+    Raises:
+        FileError: something that is not a folder stands there, or it cannot be created or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileError(f"{path}: expected a folder, found a file") from error
+    except OSError as error:
+        raise FileError(f"{path}: the folder cannot be created: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise FileError(f"{path}: the folder is not writable")
+    return path
+
+
+def _umask() -> int:
+    """The process's file mode mask; reading it means setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
