@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +19,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileError: the folder does not exist or cannot be written to, or writing failed (disk full).
     """
     path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
     try:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{''.join(path.suffixes)}", dir=path.parent)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         if isinstance(error, FileError):
@@ -54,9 +52,3 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
         raise FileError(f"{path}: the folder is not writable")
     return path
 
-
-def _umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
