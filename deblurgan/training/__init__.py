@@ -1,0 +1,1 @@
+"""Training: the tutorial's loop and what surrounds it."""
