@@ -51,4 +51,3 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise FileError(f"{path}: the folder is not writable")
     return path
-

@@ -1,0 +1,77 @@
+"""Which device computes, and in which precision."""
+
+import contextlib
+import functools
+import platform
+from pathlib import Path
+from typing import Literal, get_args
+
+from deblurgan.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+@functools.cache
+def gpu_names() -> tuple[str, ...]:
+    """Return the GPUs that TensorFlow can use, after telling it to take their memory as it needs it, not at once."""
+    import tensorflow as tf
+
+    names = []
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # the caller's program uses the GPU already, in its own way
+            tf.config.experimental.set_memory_growth(gpu, True)
+        names.append(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+    return tuple(names)
+
+
+def cpu_has_bfloat16(cpuinfo: str | None = None) -> bool:
+    """Say whether the processor multiplies bfloat16 natively (AVX512_BF16, AMX or ARM's BF16 instructions).
+
+    Args:
+        cpuinfo: the text of `/proc/cpuinfo`; read from the system when None. Systems without one count as no.
+    """
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
+    return False
+
+
+def resolve_precision(precision: str) -> str:
+    """Return "float32", "bfloat16" or "float16" for `precision`, which may be "auto".
+
+    "auto" is bfloat16 on a CPU with native bfloat16 and on GPUs of compute capability 8 or more, float16 on GPUs of
+    capability 7, and float32 elsewhere.
+
+    Raises:
+        InputError: another name.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, received {precision!r}")
+    if precision != "auto":
+        return precision
+    if gpu_names():
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        major = details.get("compute_capability", (0, 0))[0]
+        return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def policy(precision: str) -> str:
+    """Return the Keras dtype policy for `precision`: computing in it, with float32 variables."""
+    resolved = resolve_precision(precision)
+    return resolved if resolved == "float32" else f"mixed_{resolved}"
+
+
+def describe(precision: str) -> str:
+    """Return one line for the log: the device and the precision that will be used."""
+    device = f"GPU {', '.join(gpu_names())}" if gpu_names() else f"CPU ({platform.machine()})"
+    return f"{device}, {resolve_precision(precision)}"

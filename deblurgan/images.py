@@ -1,0 +1,604 @@
+"""Image files and pixel values: listing, reading and writing pictures, and uint8 <-> [-1, 1].
+
+Outside networks an image is a uint8 array of shape (height, width, 3), RGB, upright; inside it is float32 in [-1, 1].
+"""
+
+import contextlib
+import os
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import atomic_path
+
+_FORMATS = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+IMAGE_EXTENSIONS: frozenset[str] = frozenset(_FORMATS)
+
+# Pillow's save options for a picture that does not come from a file of the same format.
+_ENCODINGS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+}
+_FORMATS_WITH_ALPHA = {"GIF", "PNG", "TIFF", "WEBP"}
+
+_GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
+_COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
+
+# What Pillow's decoders raise for damaged files.
+_DECODING_ERRORS = (
+    Image.DecompressionBombError,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+_EXIF_HEADER = b"Exif\0\0"
+_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+_JPEG_SEGMENT_BYTES = 65533
+
+# The fields of TIFF and EXIF that tell about the scene rather than about the layout of the pixels.
+_SCENE_FIELDS = (
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.Copyright,
+)
+_SCENE_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_TIFF_XMP = 700
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
+
+# In the place of an EXIF tag: the links to the first directory, and to the one of the thumbnail.
+_FIRST_DIRECTORY = -1
+_THUMBNAIL_DIRECTORY = -2
+
+_warnings_lock = threading.Lock()  # the filters of `warnings` belong to the whole process
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photograph, with what is needed to write a restored version of it as a file of the same kind.
+
+    Attributes:
+        rgb: uint8 (height, width, 3), upright; grey pictures have three equal channels.
+        alpha: uint8 (height, width), or None.
+        kind: what to write: "L" (grey), "LA", "RGB" or "RGBA".
+        format: Pillow's name of the format that it came in: "PNG", "JPEG" and so on.
+        encoding: Pillow's save options that compress no worse than the source did, for that same format.
+        exif: EXIF with its "Exif" header, orientation 1 and without thumbnail, or None.
+        icc_profile: the colour profile of `rgb` (or of the grey values), or None.
+        xmp: an XMP packet, or None.
+        dpi: horizontal and vertical resolution in pixels per inch, or None.
+        notices: what of the source is not kept, one line each.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    kind: str = "RGB"
+    format: str = "PNG"
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    notices: tuple[str, ...] = ()
+
+
+def is_an_image_file(filename: str | os.PathLike[str]) -> bool:
+    """Whether the name ends in one of `IMAGE_EXTENSIONS`, in upper or lower case. The file is not looked at."""
+    return Path(filename).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The image files directly in `folder`, sorted by name, without hidden files (`.name`) and sub-folders.
+
+    Raises:
+        FileError: the folder is missing, is not a folder, or cannot be listed.
+    """
+    folder = Path(folder)
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError as error:
+        raise FileError(f"{_shown(folder)}: no such folder") from error
+    except NotADirectoryError as error:
+        raise FileError(f"{_shown(folder)}: expected a folder, found a file") from error
+    except OSError as error:
+        raise FileError(f"{_shown(folder)}: the folder cannot be listed: {error.strerror}") from error
+    return sorted(
+        (path for path in paths if is_an_image_file(path) and not path.name.startswith(".") and not path.is_dir()),
+        key=lambda path: path.name,
+    )
+
+
+def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image as uint8 (height, width, 3), RGB, upright by its EXIF orientation.
+
+    Grey becomes three equal channels. Alpha is dropped: these are the stored colours, not composited on anything.
+    See `read_picture` for the rest.
+
+    Raises:
+        FileError: as `read_picture`.
+    """
+    return read_picture(path).rgb
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """Read a photograph together with what `write_picture` needs to write a restored version of it.
+
+    The first frame of an animation is read; 16-bit values are scaled to 8 bits; CMYK is converted to RGB (without its
+    colour profile, which no longer applies). A notice in the result says so.
+
+    Raises:
+        FileError: the file is missing, not an image in one of the formats of `IMAGE_EXTENSIONS`, damaged, larger than
+            Pillow's limit (twice `PIL.Image.MAX_IMAGE_PIXELS`), or has floating-point, 32-bit or Lab pixels.
+    """
+    try:
+        return _read(Path(path))
+    except UnidentifiedImageError as error:
+        cause: Exception = error
+        reason = "not in BMP, GIF, JPEG, PNG, TIFF or WebP format" if os.path.getsize(path) else "the file is empty"
+    except _DECODING_ERRORS as error:
+        cause = error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    raise FileError(f"{_shown(path)}: not a readable image ({' '.join(reason.split())})") from cause
+
+
+def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: NDArray[np.uint8]) -> None:
+    """Write the restored colours `rgb` of `picture` as a file of the same kind, whole or not at all.
+
+    The extension of `path` decides the format:
+
+    - JPEG uses the source's own quantisation tables and chroma subsampling; quality 95 without subsampling when the
+      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP. TIFF is uncompressed.
+    - GIF is reduced to 256 colours, with alpha either on or off.
+    - BMP and JPEG hold no alpha: the picture is laid on white.
+    - BMP holds no metadata but the resolution, WebP no resolution, GIF neither, JPEG no EXIF or XMP above 64 KB.
+
+    Otherwise EXIF, XMP, colour profile and resolution go along, and alpha is as it was, or resized to fit. A grey
+    picture is written grey: the mean of the three channels, which are three estimates of one value.
+
+    Args:
+        path: file to write, with one of `IMAGE_EXTENSIONS`.
+        picture: what `read_picture` gave.
+        rgb: uint8 (height, width, 3); its size may differ from the picture's.
+
+    Raises:
+        InputError: `rgb` does not fit, or the extension is not known.
+        FileError: the file cannot be written, or the picture's EXIF is too damaged to be taken over.
+    """
+    _check_image(rgb, "the restored image", channels=(3,))
+    height, width = rgb.shape[:2]
+    file_format = _format_of(path)
+    grey = picture.kind in ("L", "LA")
+    colour = np.rint(rgb.mean(axis=2, dtype=np.float32)).astype(np.uint8) if grey else rgb
+    alpha = picture.alpha
+    if alpha is not None and alpha.shape != (height, width):
+        alpha = resize(alpha, (height, width))
+    encoding = (picture.format == file_format and picture.encoding) or _ENCODINGS.get(file_format, {})
+    try:
+        metadata = _metadata_options(picture, file_format, height, width)
+    except _DECODING_ERRORS as error:
+        raise FileError(f"{_shown(path)}: damaged EXIF cannot be written as {file_format}: {error}") from error
+    _write(path, colour, alpha, {**encoding, **metadata})
+
+
+def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
+    """Write an array as an image file in the format of the extension, whole or not at all.
+
+    Args:
+        path: file to write, with one of `IMAGE_EXTENSIONS`. See `write_picture` about formats; JPEG has quality 95.
+        array: uint8 (height, width) or (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+
+    Raises:
+        InputError: the array does not fit, or the extension is not known.
+        FileError: the file cannot be written.
+    """
+    _check_image(array, "the image", channels=(None, 1, 2, 3, 4))
+    planes = array[:, :, None] if array.ndim == 2 else array
+    colours = 3 if planes.shape[2] >= 3 else 1
+    alpha = planes[:, :, colours] if planes.shape[2] > colours else None
+    _write(path, planes[:, :, :3] if colours == 3 else planes[:, :, 0], alpha, _ENCODINGS.get(_format_of(path), {}))
+
+
+def to_model(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert uint8 values 0 to 255, of any shape, to float32 in [-1, 1].
+
+    Raises:
+        InputError: the array is not uint8.
+    """
+    if image.dtype != np.uint8:
+        raise InputError(f"pixel values: expected uint8, got {image.dtype}")
+    return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def from_model(array: np.ndarray) -> NDArray[np.uint8]:
+    """Convert floating-point values in [-1, 1], of any shape, to uint8 0 to 255: clipped and rounded.
+
+    Raises:
+        InputError: the array holds whole numbers, or values that are not finite.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind in "biu":
+        raise InputError(f"network output: expected floating-point values in [-1, 1], got {array.dtype}")
+    values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError("network output: expected values in [-1, 1], got NaN or infinity")
+    return np.rint((np.clip(values, -1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
+
+
+def resize(
+    image: NDArray[np.uint8], size: tuple[int, int], resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> NDArray[np.uint8]:
+    """Resize an image; its proportions are not kept.
+
+    The 2018 tutorial called Pillow's `resize` without a filter, which meant NEAREST then and has meant BICUBIC since
+    Pillow 7.0: pass `Image.Resampling.NEAREST` for the same pixels as in 2018.
+
+    Args:
+        image: uint8 (height, width, 3), or (height, width).
+        size: new height and width.
+        resample: Pillow's filter.
+
+    Raises:
+        InputError: the image or the size does not fit.
+    """
+    _check_image(image, "the image to resize", channels=(None, 3))
+    height, width = size
+    if height < 1 or width < 1:
+        raise InputError(f"size to resize to: expected a height and a width of 1 or more, got {height} x {width}")
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((width, height), resample))
+
+
+def side_by_side(images: Sequence[NDArray[np.uint8]], gap: int = 0) -> NDArray[np.uint8]:
+    """Join images of equal height from left to right, with `gap` white columns between them.
+
+    Args:
+        images: one or more uint8 arrays, all (height, width, 3) or all (height, width); widths may differ.
+        gap: columns between two images.
+
+    Raises:
+        InputError: no image, different heights or channels, or a negative gap.
+    """
+    if not images:
+        raise InputError("images side by side: expected one or more, got none")
+    if gap < 0:
+        raise InputError(f"gap between images: expected 0 or more, got {gap}")
+    for image in images:
+        _check_image(image, "an image side by side", channels=(None, 3))
+    first = images[0]
+    if any(image.shape[:1] + image.shape[2:] != first.shape[:1] + first.shape[2:] for image in images):
+        shapes = ", ".join(str(image.shape) for image in images)
+        raise InputError(f"images side by side: expected equal heights and channels, got shapes {shapes}")
+    column = np.full((first.shape[0], gap, *first.shape[2:]), 255, np.uint8)
+    parts = [part for image in images for part in (column, image)]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    """The path as it can stand in a one-line message, whatever characters the name has."""
+    text = os.fspath(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _check_image(array: np.ndarray, what: str, channels: tuple[int | None, ...]) -> None:
+    """Raise `InputError` unless `array` is uint8 with one of these channel counts (None: two axes only)."""
+    found = array.shape[2] if array.ndim == 3 else None
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or found not in channels or 0 in array.shape:
+        shapes = " or ".join("(height, width)" if n is None else f"(height, width, {n})" for n in channels)
+        raise InputError(f"{what}: expected uint8 {shapes}, got {array.dtype} {array.shape}")
+
+
+def _format_of(path: str | os.PathLike[str]) -> str:
+    """Pillow's name for the format that the extension of `path` stands for."""
+    extension = Path(path).suffix.lower()
+    if extension not in _FORMATS:
+        raise InputError(f"{_shown(path)}: expected one of {' '.join(sorted(_FORMATS))}, got {extension or 'none'!r}")
+    return _FORMATS[extension]
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep Pillow's warnings about large or odd files off the screen."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file of one of the known formats for the length of a block.
+
+    Pillow gets a file and not a path: it maps some TIFF files that it knows by path to memory, and its newer versions
+    then scramble the pixels of those with orientation 5 to 8.
+    """
+    with path.open("rb") as file:
+        with _no_warnings():
+            image = Image.open(file, formats=sorted(set(_FORMATS.values())))
+        late_warnings = image.format == "TIFF"  # its fields are decoded when they are needed
+        with _no_warnings() if late_warnings else contextlib.nullcontext():
+            yield image
+
+
+def _read(path: Path) -> Picture:
+    """Read a picture; raises whatever Pillow raises, and `ValueError` for pixels that are not supported."""
+    with _opened(path) as image:
+        rawmode = _rawmode(image)
+        if image.mode not in _GREY_MODES | _COLOUR_MODES or rawmode == "I;12":
+            raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
+        notices = []
+        if getattr(image, "is_animated", False):
+            notices.append("only the first frame of several is used")
+        if ";16" in rawmode and not rawmode.startswith("BGR"):  # BGR;16 is a BMP with 5, 6 and 5 bits
+            notices.append("16-bit input is written with 8 bits")
+        if image.mode == "CMYK":
+            notices.append("CMYK is converted to RGB, without its colour profile")
+
+        rgb, alpha = _pixels(image)
+        grey = image.mode in _GREY_MODES or (image.mode in ("P", "PA") and bool((rgb == rgb[:, :, :1]).all()))
+        xmp = _xmp(image)
+        try:
+            exif = _exif(image)
+            orientation = _orientation(exif, xmp)
+        except _DECODING_ERRORS:
+            exif, orientation = None, _orientation(None, xmp)
+            notices.append("damaged EXIF is not kept")
+        if image.format == "TIFF":  # Pillow has turned it already
+            orientation = 1
+        rgb = _turned_upright(rgb, orientation)
+        return Picture(
+            rgb=rgb,
+            alpha=None if alpha is None else _turned_upright(alpha, orientation),
+            kind=("L" if grey else "RGB") + ("" if alpha is None else "A"),
+            format="JPEG" if image.format == "MPO" else str(image.format),
+            encoding=_encoding(image, path, turned=orientation > 4),
+            exif=_upright_exif(exif, *rgb.shape[:2]) if exif else None,
+            icc_profile=None if image.mode == "CMYK" else image.info.get("icc_profile"),
+            xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if xmp else None,
+            dpi=_dpi(image),
+            notices=tuple(notices),
+        )
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How the file stores a pixel, in Pillow's notation, such as "RGB;16B"; "" where Pillow does not say."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    arguments = tiles[0][3]
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The colours, uint8 (height, width, 3), and alpha, uint8 (height, width) or None, as stored."""
+    image.load()
+    if image.mode.startswith("I;16"):
+        grey = np.rint(np.asarray(image) / np.float32(257)).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2), None
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB")), None
+    if image.mode == "La":
+        image = image.convert("LA")
+    rgba = np.array(image.convert("RGBA"))
+    return np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+
+
+def _turned_upright(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation, 1 to 8."""
+    if orientation > 4:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _encoding(image: Image.Image, path: Path, turned: bool) -> dict[str, Any]:
+    """Save options that compress no worse than the file did. `turned`: rows have become columns."""
+    if image.format == "WEBP" and not _webp_is_lossless(path):
+        return {"quality": 95}
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode == "CMYK":
+        return {}
+    tables = [np.reshape(image.quantization[component[3]], (8, 8)) for component in image.layer]
+    subsampling = JpegImagePlugin.get_sampling(image)
+    if subsampling < 0 or (turned and subsampling == 1):  # no name in Pillow; or 4:2:2 on its side
+        subsampling = 0
+    return {
+        "qtables": [(table.T if turned else table).ravel().tolist() for table in tables],
+        "subsampling": subsampling,
+    }
+
+
+def _webp_is_lossless(path: Path) -> bool:
+    """Whether the first frame of a WebP file is compressed without loss."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            if header[:4] in (b"VP8 ", b"VP8L"):
+                return header[:4] == b"VP8L"
+            size = int.from_bytes(header[4:], "little")
+            file.seek(16 if header[:4] == b"ANMF" else size + size % 2, os.SEEK_CUR)  # a frame holds chunks itself
+    return False
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Resolution in pixels per inch where the file states one that makes sense."""
+    try:
+        horizontal, vertical = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    sensible = 1 < horizontal < 65536 and 1 < vertical < 65536  # Pillow's value for a TIFF that states none is 1
+    return (horizontal, vertical) if sensible else None
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    """The XMP packet of a file, which Pillow keeps in several places."""
+    for segment, content in getattr(image, "applist", ()):
+        if segment == "APP1" and content.startswith(_XMP_HEADER):
+            return bytes(content[len(_XMP_HEADER) :])
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or getattr(image, "tag_v2", {}).get(_TIFF_XMP)
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return xmp if isinstance(xmp, bytes) else None
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF block of a file with its header, as `_EXIF_HEADER` and a small TIFF file."""
+    if image.format == "TIFF":
+        fields = _scene_fields(image.getexif())
+        return fields.tobytes() if fields else None
+    exif = image.info.get("exif")
+    if exif is None and "Raw profile type exif" in image.info:  # how programs stored it before PNG had an EXIF chunk
+        exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+    if not exif:
+        return None
+    while exif.startswith(_EXIF_HEADER):
+        exif = exif[len(_EXIF_HEADER) :]
+    return bytes(_EXIF_HEADER + exif)
+
+
+def _scene_fields(exif: Image.Exif) -> Image.Exif:
+    """A copy of EXIF from, or for, a TIFF file, without what describes the layout of its pixels."""
+    fields = Image.Exif()
+    fields.update({tag: exif[tag] for tag in _SCENE_FIELDS if tag in exif})
+    fields.update({tag: exif.get_ifd(tag) for tag in _SCENE_DIRECTORIES if tag in exif})
+    return fields
+
+
+def _exif_numbers(exif: bytes) -> dict[int, tuple[str, int]]:
+    """Where an EXIF block keeps its single whole numbers: tag -> (`struct` format, position)."""
+    start = len(_EXIF_HEADER)
+    order = {b"II*\0": "<", b"MM\0*": ">"}[exif[start : start + 4]]
+    formats = {3: order + "H", 4: order + "I"}
+    numbers = {_FIRST_DIRECTORY: (formats[4], start + 4)}
+    for link in (_FIRST_DIRECTORY, ExifTags.IFD.Exif):
+        if link not in numbers:
+            break
+        directory = start + _number(exif, numbers[link])
+        end = directory + 2 + 12 * _number(exif, (formats[3], directory))
+        for entry in range(directory + 2, end, 12):
+            tag, kind, count = struct.unpack_from(order + "HHI", exif, entry)
+            if count == 1 and kind in formats:
+                numbers.setdefault(tag, (formats[kind], entry + 8))
+        if link == _FIRST_DIRECTORY and end + 4 <= len(exif):
+            numbers[_THUMBNAIL_DIRECTORY] = (formats[4], end)
+    return numbers
+
+
+def _number(exif: bytes, place: tuple[str, int]) -> int:
+    """The whole number at a place that `_exif_numbers` gave."""
+    return int(struct.unpack_from(place[0], exif, place[1])[0])
+
+
+def _orientation(exif: bytes | None, xmp: bytes | None) -> int:
+    """The orientation, 1 to 8, that EXIF states, or else XMP, or else 1."""
+    place = _exif_numbers(exif).get(ExifTags.Base.Orientation) if exif else None
+    if exif and place:
+        orientation = _number(exif, place)
+        return orientation if orientation in range(1, 9) else 1
+    match = _XMP_ORIENTATION.search(xmp or b"")
+    return int(match[2]) if match else 1
+
+
+def _upright_exif(exif: bytes, height: int, width: int) -> bytes:
+    """EXIF for an upright picture of this size: orientation 1, and no thumbnail since that shows the old picture.
+
+    The numbers are changed where they stand: maker notes refer to positions, and would not survive a rearrangement.
+    """
+    changed = bytearray(exif)
+    numbers = _exif_numbers(exif)
+    for tag, value in (
+        (ExifTags.Base.Orientation, 1),
+        (ExifTags.Base.ExifImageWidth, width),
+        (ExifTags.Base.ExifImageHeight, height),
+        (_THUMBNAIL_DIRECTORY, 0),
+    ):
+        if tag in numbers:
+            number_format, position = numbers[tag]
+            struct.pack_into(number_format, changed, position, min(value, 0xFFFF))
+    return bytes(changed)
+
+
+def _metadata_options(picture: Picture, file_format: str, height: int, width: int) -> dict[str, Any]:
+    """Pillow's save options for as much of a picture's metadata as the format holds."""
+    exif = _upright_exif(picture.exif, height, width) if picture.exif else None
+    xmp = picture.xmp
+    options: dict[str, Any] = {"dpi": picture.dpi, "icc_profile": picture.icc_profile, "exif": exif}
+    if file_format == "JPEG":
+        if exif and len(exif) > _JPEG_SEGMENT_BYTES:
+            del options["exif"]
+        if xmp and len(_XMP_HEADER + xmp) <= _JPEG_SEGMENT_BYTES:
+            content = _XMP_HEADER + xmp
+            options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
+    elif file_format == "PNG" and xmp:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+    elif file_format == "TIFF":
+        with _no_warnings():
+            source = Image.Exif()
+            if exif:
+                source.load(exif)
+            fields = _scene_fields(source)
+            if xmp:
+                fields[_TIFF_XMP] = xmp
+            options["exif"] = fields.tobytes() if fields else None
+    elif file_format == "WEBP":
+        options["xmp"] = xmp
+    return {name: value for name, value in options.items() if value}
+
+
+def _write(
+    path: str | os.PathLike[str],
+    colour: NDArray[np.uint8],
+    alpha: NDArray[np.uint8] | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Write grey (height, width) or RGB (height, width, 3) values, with alpha if any, by the extension's format."""
+    file_format = _format_of(path)
+    if alpha is not None and file_format not in _FORMATS_WITH_ALPHA:
+        opacity = alpha / np.float32(255)
+        if colour.ndim == 3:
+            opacity = opacity[:, :, None]
+        colour = np.rint(255 - (255 - colour) * opacity).astype(np.uint8)
+        alpha = None
+    image = Image.fromarray(np.ascontiguousarray(colour))
+    if alpha is not None and file_format == "GIF":  # one of the 256 colours becomes "transparent"
+        image = image.convert("RGB").quantize(255)
+        image.paste(255, mask=Image.fromarray(np.where(alpha < 128, 255, 0).astype(np.uint8)))
+        options = {**options, "transparency": 255}
+    elif alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    with atomic_path(path) as temporary:
+        try:
+            image.save(temporary, format=file_format, **options)
+        except (struct.error, OverflowError, ValueError) as error:
+            raise FileError(f"{_shown(path)}: cannot be written as {file_format}: {error}") from error

@@ -1,0 +1,99 @@
+"""Restoring pictures: uint8 image in, uint8 image of the same size out."""
+
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.devices import policy
+from deblurgan.errors import InputError
+from deblurgan.model import SIZE_MULTIPLE
+from deblurgan.weights import GeneratorWeights, generator_weights
+
+MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
+TILE = 1280  # interior of a tile, pixels
+OVERLAP = 96  # at least the generator's receptive field to each side, a multiple of 4
+
+
+class Restorer:
+    """Restores uint8 RGB images of any size with a generator.
+
+    The normalisations are folded into the convolutions, and scaling, padding and rounding are part of one compiled
+    graph, so that a picture costs little more than the network's multiplications. Pictures larger than a tile are
+    restored tile by tile in bounded memory; each tile sees as much of its surroundings as the network can, so that
+    the result is the same.
+
+    Args:
+        weights: from `weights.read_generator`, or a model built by `model.generator_model`.
+        precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
+        tile: side of a tile's interior in pixels, a multiple of 4.
+    """
+
+    def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", tile: int = TILE) -> None:
+        if tile < SIZE_MULTIPLE or tile % SIZE_MULTIPLE:
+            raise InputError(f"tile: expected a positive multiple of {SIZE_MULTIPLE}, received {tile}")
+        if isinstance(weights, keras.Model):
+            weights = generator_weights(weights)
+        self._network = weights.folded(dtype=policy(precision))
+        self._tile = tile
+        self._run = _compiled(self._network)
+
+    def update(self, model: keras.Model) -> None:
+        """Take the present weights of `model`, which has the architecture that this restorer was made with."""
+        generator_weights(model).assign_folded(self._network)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
+
+        Raises:
+            InputError: another shape or dtype, or a side shorter than 5 pixels.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"image: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
+        rows, columns = (spans(side, self._tile, OVERLAP) for side in (height, width))
+        if len(rows) == len(columns) == 1:
+            return self._run(image)
+        output = np.empty_like(image)
+        for top, bottom, y0, y1 in rows:
+            for left, right, x0, x1 in columns:
+                tile = self._run(image[y0:y1, x0:x1])
+                output[top:bottom, left:right] = tile[top - y0 : bottom - y0, left - x0 : right - x0]
+        return output
+
+
+def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """Cut a side of `size` pixels into tiles: (start, stop) of each interior, (start, stop) of what it must see.
+
+    Interiors cover the side without gap or overlap and differ in length by at most 4; all starts are multiples of 4,
+    so that a tile samples the image where the whole picture's network would. A side that one tile with its
+    surroundings covers is not cut.
+    """
+    if size <= tile + 2 * overlap:
+        return [(0, size, 0, size)]
+    count = -(-size // tile)
+    edges = [i * size // count // SIZE_MULTIPLE * SIZE_MULTIPLE for i in range(count)] + [size]
+    return [
+        (start, stop, max(0, start - overlap), min(size, stop + overlap)) for start, stop in itertools.pairwise(edges)
+    ]
+
+
+def _compiled(network: keras.Model) -> Any:
+    """Return a function from a uint8 image to a uint8 image that runs scaling, padding and `network` as one graph."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)], autograph=False)
+    def restore(image: Any) -> Any:
+        height, width = tf.unstack(tf.shape(image)[:2])
+        multiple, least = SIZE_MULTIPLE, 2 * SIZE_MULTIPLE
+        bottom, right = (tf.maximum(-(-side // multiple) * multiple, least) - side for side in (height, width))
+        x = tf.pad(image, [[0, bottom], [0, right], [0, 0]], "REFLECT")
+        x = tf.cast(x[tf.newaxis], tf.float32) / 127.5 - 1.0
+        x = network(x, training=False)[0, :height, :width]
+        return tf.cast(tf.round(tf.clip_by_value(x * 127.5 + 127.5, 0.0, 255.0)), tf.uint8)
+
+    return lambda image: restore(image).numpy()

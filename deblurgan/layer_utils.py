@@ -1,0 +1,216 @@
+"""The layers that the networks are made of: reflection padding, BatchNormalization, the ResNet block, a gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from deblurgan.errors import InputError
+
+Pair = tuple[int, int]
+
+
+@keras.saving.register_keras_serializable(package="deblurgan")
+class ReflectionPadding2D(layers.Layer):
+    """Pad the rows and columns of images by mirroring them, the edge itself not repeated.
+
+    Args:
+        padding: rows and columns to add. An int: on all four sides. Two ints: `(height, width)`, each on both of its
+            sides. Two pairs: `((top, bottom), (left, right))`.
+        data_format: "channels_last" (batch, height, width, channels) or "channels_first" (batch, channels, height,
+            width); Keras' configured default when None.
+
+    The output has the input's dtype and rank 4. A side must be longer than the padding next to it: InputError when
+    it is not and the shape is known; an unknown one fails in the backend when the data arrive.
+    """
+
+    def __init__(
+        self,
+        padding: int | Sequence[int] | Sequence[Sequence[int]] = (1, 1),
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.padding = _pairs(padding)
+        self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in {"channels_last", "channels_first"}:
+            raise InputError(f"data_format: expected 'channels_last' or 'channels_first', received {data_format!r}")
+        self.input_spec = keras.InputSpec(ndim=4)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return `input_shape` with the padding added to its known sides."""
+        shape = list(input_shape)
+        for axis, (before, after) in zip(self._axes(), self.padding, strict=True):
+            size = shape[axis]
+            if size is None:
+                continue
+            if size <= max(before, after):
+                raise InputError(
+                    f"{self.name}: reflecting {max(before, after)} pixels needs a side of at least "
+                    f"{max(before, after) + 1}, received an input of shape {tuple(input_shape)}"
+                )
+            shape[axis] = size + before + after
+        return tuple(shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Return `inputs` padded."""
+        self.compute_output_shape(inputs.shape)
+        widths: list[Pair] = [(0, 0)] * 4
+        for axis, pair in zip(self._axes(), self.padding, strict=True):
+            widths[axis] = pair
+        return ops.pad(inputs, widths, mode="reflect")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return {**super().get_config(), "padding": self.padding, "data_format": self.data_format}
+
+    def _axes(self) -> Pair:
+        return (1, 2) if self.data_format == "channels_last" else (2, 3)
+
+
+def _pairs(padding: Any) -> tuple[Pair, Pair]:
+    """Spell any accepted `padding` as ((top, bottom), (left, right))."""
+    sides = (padding, padding) if isinstance(padding, int) else padding
+    try:
+        height, width = ((side, side) if isinstance(side, int) else tuple(side) for side in sides)
+        if all(len(pair) == 2 and all(type(n) is int and n >= 0 for n in pair) for pair in (height, width)):
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise InputError(
+        "padding: expected a non-negative int, (height, width) or ((top, bottom), (left, right)), "
+        f"received {padding!r}"
+    )
+
+
+@keras.saving.register_keras_serializable(package="deblurgan")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras' BatchNormalization, with TensorFlow's fused kernel for training on images.
+
+    The mathematics, arguments, variables and results are those of `keras.layers.BatchNormalization`, which does all
+    else (inference, a frozen layer, other ranks and backends). Keras spells the training step as a dozen elementwise
+    operations in float32; the fused kernel reads a bfloat16 image twice.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise with the batch's statistics and note them when training, else with the moving ones."""
+        fused = (
+            training
+            and self.trainable
+            and mask is None
+            and keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
+            and self.axis in (3, -1)
+            and self.scale
+            and self.center
+        )
+        if not fused:
+            return super().call(inputs, training=training, mask=mask)
+
+        import tensorflow as tf
+
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
+        )
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
+        variance *= (count - 1) / count  # the kernel gives the sample variance, Keras notes the population's
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return output
+
+
+def res_block(
+    input: Any,
+    filters: int,
+    kernel_size: int | Pair = (3, 3),
+    strides: int | Pair = (1, 1),
+    use_dropout: bool | float = False,
+    *,
+    use_batchnorm: bool = True,
+    name: str | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Apply the tutorial's ResNet block: two reflection-padded convolutions beside a shortcut.
+
+    Pad, convolve, normalise, ReLU, dropout, pad, convolve, normalise; then add `input`.
+
+    Args:
+        input: tensor (batch, height, width, filters), every side longer than half the kernel.
+        filters: channels of both convolutions; equal to those of `input`, since the two are added.
+        kernel_size: odd sides.
+        strides: must be 1, or the sum would not fit; kept because the tutorial has it.
+        use_dropout: False for none, True for the tutorial's rate of 0.5, or a rate.
+        use_batchnorm: False leaves the BatchNormalization layers out (for a network whose convolutions have
+            taken them in).
+        name: prefix of the layers' names; Keras chooses them when None.
+        dtype: the layers' dtype policy; Keras' global one when None.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Raises:
+        InputError: an even kernel, strides other than 1, or channels that differ from `filters`.
+    """
+    kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+    if any(side % 2 == 0 for side in kernel):
+        raise InputError(f"kernel_size: expected odd sides, received {kernel_size!r}")
+    if strides not in (1, (1, 1), [1, 1]):
+        raise InputError(f"strides: a block that adds its input needs (1, 1), received {strides!r}")
+    if input.shape[-1] != filters:
+        raise InputError(f"filters: expected the input's {input.shape[-1]} channels, received {filters}")
+
+    def named(suffix: str) -> dict[str, Any]:
+        return {"name": name and f"{name}_{suffix}", "dtype": dtype}
+
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    rate = 0.5 if use_dropout is True else float(use_dropout)
+    x = ReflectionPadding2D(padding, **named("pad1"))(input)
+    x = layers.Conv2D(filters, kernel, **named("conv1"))(x)
+    if use_batchnorm:
+        x = BatchNormalization(**named("bn1"))(x)
+    x = layers.Activation("relu", **named("relu"))(x)
+    if rate:
+        x = layers.Dropout(rate, **named("dropout"))(x)
+    x = ReflectionPadding2D(padding, **named("pad2"))(x)
+    x = layers.Conv2D(filters, kernel, **named("conv2"))(x)
+    if use_batchnorm:
+        x = BatchNormalization(**named("bn2"))(x)
+    return layers.Add(**named("add"))([input, x])
+
+
+@keras.saving.register_keras_serializable(package="deblurgan")
+class InputGradient(layers.Layer):
+    """The gradient of a critic's value with respect to each image, for `losses.gradient_penalty_loss`.
+
+    Args:
+        critic: a model or layer from images to one value each.
+
+    Takes images (batch, height, width, channels) and returns float32 of the same shape. Needs the TensorFlow backend.
+    """
+
+    def __init__(self, critic: Any, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.critic = critic
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the gradient at `inputs`."""
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            value = self.critic(inputs, training=training)
+        return tape.gradient(value, inputs)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
+        """Return `input_shape`."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return {**super().get_config(), "critic": keras.saving.serialize_keras_object(self.critic)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "InputGradient":
+        """Make the layer from what `get_config` returned."""
+        return cls(**{**config, "critic": keras.saving.deserialize_keras_object(config["critic"])})

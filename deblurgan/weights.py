@@ -1,0 +1,285 @@
+"""Weight files: look into one, say what it holds, build the network it fits, load it; and write one.
+
+Reads HDF5 with h5py alone, so nothing in a file is ever executed: Keras 3 `.weights.h5`, the weights inside a
+`.keras` archive, and the HDF5 of Keras 1 and 2 (`save_weights`, or `model.save` with its `model_weights` group).
+"""
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from deblurgan import model as networks
+from deblurgan.errors import FileError, WeightsError
+from deblurgan.files import atomic_path
+
+NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The tensors of one layer as a file names it.
+
+    A convolution or dense layer has (kernel,) or (kernel, bias); a normalisation (gamma, beta, moving mean, moving
+    variance).
+    """
+
+    name: str
+    tensors: tuple[np.ndarray, ...]
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether this is a normalisation."""
+        return len(self.tensors) == len(NORM_TENSORS)
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor."""
+        return self.tensors[0].shape
+
+
+@dataclass(frozen=True)
+class GeneratorWeights:
+    """The tutorial generator's weights, in the network's order, and the hyper-parameters that they imply.
+
+    `convs` holds the convolutions (transposed ones included) from input to output; `norms` the normalisation after
+    each but the last.
+    """
+
+    source: str
+    convs: list[LayerWeights]
+    norms: list[LayerWeights]
+
+    def __post_init__(self) -> None:
+        """Check that the tensors make a generator of the tutorial's family."""
+        kernels = [conv.kernel_shape for conv in self.convs]
+        n_blocks, odd = divmod(len(kernels) - 6, 2)
+        if n_blocks < 1 or odd or len(self.norms) != len(kernels) - 1 or any(len(k) != 4 for k in kernels):
+            raise WeightsError(
+                f"{self.source}: expected a generator's 6 + 2n convolutions with a normalisation after each but the "
+                f"last (9 blocks: 24 and 23), found {len(kernels)} and {len(self.norms)}{self._guess()}"
+            )
+        if kernels[0][:2] != (7, 7) or kernels[-1][:2] != (7, 7):
+            raise WeightsError(
+                f"{self.source}: expected a generator, whose first and last kernels are 7x7, found "
+                f"{self.convs[0].name} {kernels[0]} and {self.convs[-1].name} {kernels[-1]}{self._guess()}"
+            )
+
+    def _guess(self) -> str:
+        if self.convs and self.convs[0].kernel_shape[:2] == (4, 4):
+            return "; it looks like a discriminator"
+        return ""
+
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Keywords for `generator_model`, apart from the sizes and dtype."""
+        kernels = [conv.kernel_shape for conv in self.convs]
+        up = kernels[-3]  # transposed kernels are (rows, columns, out, in), others (rows, columns, in, out)
+        return {
+            "ngf": kernels[0][3],
+            "n_blocks": (len(kernels) - 6) // 2,
+            "upsampling": "transpose" if up[3] > up[2] else "resize",
+        }
+
+    def build(self, *, dtype: Any = None, dropout: float = 0.5) -> keras.Model:
+        """Return the generator that fits, for images of any size, with these weights.
+
+        Raises:
+            WeightsError: a tensor has another shape than the network's; the message names both.
+        """
+        channels = self.convs[0].kernel_shape[2]
+        model = networks.generator_model(
+            (None, None, channels), **self.hyper_parameters, dropout=dropout, dtype=dtype
+        )
+        self.assign(model)
+        return model
+
+    def assign(self, model: keras.Model) -> None:
+        """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
+        convs, norms = _weighted_layers(model)
+        for layers, entries in ((convs, self.convs), (norms, self.norms)):
+            if len(layers) != len(entries):
+                raise WeightsError(
+                    f"{self.source}: expected {len(layers)} layers like {layers[-1].name}, found {len(entries)}"
+                )
+            for layer, entry in zip(layers, entries, strict=True):
+                _assign_layer(layer, entry, self.source)
+
+    def folded(self, *, dtype: Any = None) -> keras.Model:
+        """Return an inference-only network that computes the same with each normalisation inside its convolution."""
+        channels = self.convs[0].kernel_shape[2]
+        model = networks.generator_model(
+            (None, None, channels), **self.hyper_parameters, dropout=0, use_batchnorm=False, dtype=dtype
+        )
+        self.assign_folded(model)
+        return model
+
+    def assign_folded(self, model: keras.Model) -> None:
+        """Fold the normalisations into the convolutions and put those into `model`, as `folded` built it."""
+        layers, _ = _weighted_layers(model)
+        for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
+            transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+            _assign_layer(layer, conv if norm is None else _fold(conv, norm, transposed), self.source)
+
+
+def generator_weights(model: keras.Model) -> GeneratorWeights:
+    """Return the weights that `model`, a generator built by `generator_model`, has now."""
+    convs, norms = _weighted_layers(model)
+    return GeneratorWeights(
+        model.name,
+        *(
+            [LayerWeights(layer.name, tuple(np.asarray(w) for w in layer.get_weights())) for layer in layers]
+            for layers in (convs, norms)
+        ),
+    )
+
+
+def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
+    """Read the tutorial generator's weights from a file of any kind named above.
+
+    Layer names and numbers in the file are arbitrary; tensors are matched by order and shape.
+
+    Raises:
+        FileError: missing, unreadable, or not a weight file.
+        WeightsError: the file holds something else than a generator; the message says what was found.
+    """
+    path = Path(path)
+    convs: list[LayerWeights] = []
+    norms: list[LayerWeights] = []
+    with _open_hdf5(path) as file:
+        for entry in _read_layers(file):
+            (norms if entry.is_norm else convs).append(entry)
+    return GeneratorWeights(str(path), convs, norms)
+
+
+def load_generator(path: str | os.PathLike[str], *, dtype: Any = None) -> keras.Model:
+    """Return the generator stored in the weight file `path`, for images of any size.
+
+    Raises:
+        FileError, WeightsError: as `read_generator`; also when a tensor has another shape than the network's.
+    """
+    return read_generator(path).build(dtype=dtype)
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Write the weights of `model` to `path`, which ends in `.weights.h5`; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        model.save_weights(temporary, overwrite=True)
+
+
+def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """The layers of `model` that have weights, in order: convolutions and dense ones, normalisations."""
+    layers = [layer for layer in model.layers if layer.weights]
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [layer for layer in layers if layer not in norms], norms
+
+
+def _assign_layer(layer: Any, entry: LayerWeights, source: str) -> None:
+    """Set the variables of `layer`, naming the first tensor that does not fit."""
+    expected = [tuple(variable.shape) for variable in layer.weights]
+    found = [tensor.shape for tensor in entry.tensors]
+    if expected != found:
+        raise WeightsError(
+            f"{source}: layer {entry.name} does not fit {layer.name}: expected shapes "
+            f"{_shapes(expected)}, found {_shapes(found)}"
+        )
+    layer.set_weights(list(entry.tensors))
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return " + ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> LayerWeights:
+    """Return `conv` with the inference-time normalisation after it taken in, computed in float64.
+
+    y = gamma (W x + b - mean) / sqrt(variance + 0.001) + beta; 0.001 is Keras' epsilon, which no file stores.
+    """
+    kernel, bias = (tensor.astype(np.float64) for tensor in conv.tensors)
+    gamma, beta, mean, variance = (tensor.astype(np.float64) for tensor in norm.tensors)
+    factor = gamma / np.sqrt(variance + 1e-3)
+    kernel = kernel * (factor[:, np.newaxis] if transposed else factor)
+    bias = (bias - mean) * factor + beta
+    return LayerWeights(conv.name, (kernel.astype(np.float32), bias.astype(np.float32)))
+
+
+@contextmanager
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open the HDF5 file at `path`, or the one inside the `.keras` archive there."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileError(f"{path}: expected a weight file, found {found}")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if "model.weights.h5" not in archive.namelist():
+                    raise FileError(f"{path}: expected a weight file, found an archive without model.weights.h5")
+                stored: Any = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            stored = path
+        with h5py.File(stored, "r") as file:
+            yield file
+    except FileError:
+        raise
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise FileError(f"{path}: expected a weight file (HDF5 or .keras), which it is not: {error}") from error
+
+
+def _read_layers(file: h5py.File) -> Iterator[LayerWeights]:
+    """Yield the layers of `file` that have tensors, in the network's order."""
+    root = file.get("model_weights", file)
+    if "layer_names" in root.attrs:
+        yield from _read_keras2(root)
+    elif "layers" in root:
+        yield from _read_keras3(root["layers"])
+
+
+def _read_keras2(root: h5py.Group) -> Iterator[LayerWeights]:
+    """Yield the layers as Keras 1 and 2 store them: ordered, each tensor with a name."""
+    for layer in map(_text, root.attrs["layer_names"]):
+        group = root[layer]
+        names = [_text(name) for name in group.attrs["weight_names"]]
+        tensors = {re.sub(r"(_\d+)?(:0)?$", "", name.split("/")[-1]): group[name][()] for name in names}
+        if "gamma" in tensors:
+            yield LayerWeights(layer, tuple(tensors[name] for name in NORM_TENSORS))
+        elif tensors:
+            yield LayerWeights(layer, tuple(tensors.values()))
+
+
+def _read_keras3(layers: h5py.Group) -> Iterator[LayerWeights]:
+    """Yield the layers as Keras 3 stores them: numbered within each class (`conv2d`, `conv2d_1`, ...).
+
+    The order across classes is not in the file. A generator's transposed convolutions come before its last
+    convolution.
+    """
+    classes: dict[str, list[tuple[int, LayerWeights]]] = {}
+    for name, group in layers.items():
+        stored = group.get("vars", {})
+        tensors = tuple(stored[key][()] for key in sorted(stored, key=int))
+        match = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
+        if tensors and match:
+            title = _text(group["vars"].attrs.get("name", name))
+            classes.setdefault(match[1], []).append((int(match[2] or 0), LayerWeights(title, tensors)))
+    ordered = {
+        key: [entry for _, entry in sorted(entries, key=lambda item: item[0])] for key, entries in classes.items()
+    }
+    transposed = ordered.pop("conv2d_transpose", [])
+    convs = ordered.pop("conv2d", [])
+    yield from convs[:-1]
+    yield from transposed
+    yield from convs[-1:]
+    for entries in ordered.values():
+        yield from entries
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
