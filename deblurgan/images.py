@@ -363,7 +363,9 @@ def _read(path: Path) -> Picture:
             notices.append("CMYK is converted to RGB, without its colour profile")
 
         rgb, alpha = _pixels(image)
-        grey = image.mode in _GREY_MODES or (image.mode in ("P", "PA") and bool((rgb == rgb[:, :, :1]).all()))
+        grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
+        if image.mode in ("P", "PA"):
+            grey = bool((rgb == rgb[:, :, :1]).all())
         xmp = _xmp(image)
         try:
             exif = _exif(image)

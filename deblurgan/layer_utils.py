@@ -86,19 +86,17 @@ def _pairs(padding: Any) -> tuple[Pair, Pair]:
 
 @keras.saving.register_keras_serializable(package="deblurgan")
 class BatchNormalization(layers.BatchNormalization):
-    """Keras' BatchNormalization, with TensorFlow's fused kernel for training on images.
+    """Keras' BatchNormalization, with TensorFlow's fused kernel for images.
 
     The mathematics, arguments, variables and results are those of `keras.layers.BatchNormalization`, which does all
-    else (inference, a frozen layer, other ranks and backends). Keras spells the training step as a dozen elementwise
-    operations in float32; the fused kernel reads a bfloat16 image twice.
+    else (masks, other ranks and backends). Keras spells the layer as a dozen elementwise operations in float32; the
+    fused kernel reads a bfloat16 image once or twice.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise with the batch's statistics and note them when training, else with the moving ones."""
+        """Normalise with the batch's statistics and note them when training and not frozen, else with the noted."""
         fused = (
-            training
-            and self.trainable
-            and mask is None
+            mask is None
             and keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
             and self.axis in (3, -1)
@@ -110,13 +108,21 @@ class BatchNormalization(layers.BatchNormalization):
 
         import tensorflow as tf
 
+        batch_statistics = bool(training and self.trainable)
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
+            x=inputs,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=[] if batch_statistics else self.moving_mean,
+            variance=[] if batch_statistics else self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=batch_statistics,
         )
-        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
-        variance *= (count - 1) / count  # the kernel gives the sample variance, Keras notes the population's
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        if batch_statistics:
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
+            variance *= (count - 1) / count  # the kernel gives the sample variance, Keras notes the population's
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
         return output
 
 

@@ -314,24 +314,25 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, extension):
     assert picture.notices == ("16-bit input is written with 8 bits",)
 
 
-def png_48_bit(values):
-    """A PNG file with 16 bits per channel, which Pillow cannot write."""
+def png_with_16_bits(values):
+    """A PNG file of two to four channels with 16 bits each, which Pillow cannot write."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    height, width = values.shape[:2]
+    height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_sixteen_bit_colour_is_scaled_with_a_notice(tmp_path):
-    array = noise()
-    (tmp_path / "c.png").write_bytes(png_48_bit(array.astype(np.uint16) * 257))
-    picture = read_picture(tmp_path / "c.png")
-    np.testing.assert_array_equal(picture.rgb, array)
-    assert picture.notices == ("16-bit input is written with 8 bits",)
+@pytest.mark.parametrize(("channels", "kind"), [(2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_sixteen_bit_channels_are_scaled_with_a_notice(tmp_path, channels, kind):
+    array = noise(channels=channels)
+    (tmp_path / "c.png").write_bytes(png_with_16_bits(array.astype(np.uint16) * 257))
+    picture, path = written(tmp_path, tmp_path / "c.png", "out.png", rgb=read_rgb(tmp_path / "c.png"))
+    assert (picture.kind, picture.notices) == (kind, ("16-bit input is written with 8 bits",))
+    np.testing.assert_array_equal(stored_array(path), array)
 
 
 def test_cmyk_is_converted_to_rgb_and_its_profile_dropped(tmp_path):
