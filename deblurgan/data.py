@@ -106,7 +106,7 @@ def check_pairs(pairs: Sequence[Pair], least: int = 1) -> tuple[list[Pair], dict
         raise InputError(f"{len(unequal)} pairs differ in size, blurred and sharp: {_listed(unequal)}")
     if small:
         raise InputError(
-            f"{len(small)} pictures are smaller than the {least}x{least} pixels that are cut from them: {_listed(small)}"
+            f"{len(small)} pictures are smaller than the {least}x{least} pixels needed: {_listed(small)}"
         )
     return good, bad
 
@@ -169,20 +169,22 @@ class PairStream:
 
         def load_in_graph(position: Any, index: Any) -> tuple[Any, Any, Any]:
             blurred, sharp, ok = tf.numpy_function(load, (position, index), (tf.float32, tf.float32, tf.bool))
-            for image in (blurred, sharp):
-                image.set_shape((self.size, self.size, 3))
-            ok.set_shape(())
-            return blurred, sharp, ok
+            shape = (self.size, self.size, 3)
+            return tf.ensure_shape(blurred, shape), tf.ensure_shape(sharp, shape), tf.ensure_shape(ok, ())
+
+        def is_ok(blurred: Any, sharp: Any, ok: Any) -> Any:
+            return ok
+
+        def pictures(blurred: Any, sharp: Any, ok: Any) -> tuple[Any, Any]:
+            return blurred, sharp
 
         order = np.random.default_rng([self.seed, number, 0]).permutation(len(self.pairs))
         stream = tf.data.Dataset.from_tensor_slices((np.arange(len(order)), order))
         stream = stream.map(load_in_graph, num_parallel_calls=2, deterministic=True)
-        stream = stream.filter(lambda blurred, sharp, ok: ok).map(lambda blurred, sharp, ok: (blurred, sharp))
+        stream = stream.filter(is_ok).map(pictures)
         return stream.batch(self.batch_size, drop_remainder=True).prefetch(2)
 
-    def _prepared(
-        self, pair: Pair, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _prepared(self, pair: Pair, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read, crop or squash, and scale one pair."""
         blurred, sharp = pair.read()
         if self.preprocess == "resize":

@@ -2,7 +2,10 @@
 
 import contextlib
 import functools
+import os
 import platform
+import sys
+import tempfile
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +13,31 @@ from deblurgan.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+def start_quietly() -> None:
+    """Import TensorFlow and look for GPUs without the dozen lines that it writes to the terminal while starting.
+
+    They come before its own log settings apply. When the environment sets TF_CPP_MIN_LOG_LEVEL, or starting fails,
+    they are shown.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        gpu_names()
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            gpu_names()
+        except BaseException:
+            said.seek(0)
+            os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @functools.cache
@@ -67,6 +95,7 @@ def resolve_precision(precision: str) -> str:
 
 def policy(precision: str) -> str:
     """Return the Keras dtype policy for `precision`: computing in it, with float32 variables."""
+    gpu_names()  # sets up their memory before anything uses them
     resolved = resolve_precision(precision)
     return resolved if resolved == "float32" else f"mixed_{resolved}"
 

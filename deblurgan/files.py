@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, and naming them in messages of one line."""
 
 import contextlib
 import os
@@ -7,6 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deblurgan.errors import FileError
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return the path as it can stand in a one-line message: escaped where it holds unprintable characters."""
+    text = os.fspath(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def reason(error: Exception) -> str:
+    """Return in one line what an exception says went wrong."""
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return " ".join(text.split())
 
 
 @contextlib.contextmanager
@@ -19,18 +31,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileError: the folder does not exist or cannot be written to, or writing failed (disk full).
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
     try:
+        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: there is no name, as in "." and "/"
+        raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
     try:
         yield temporary
         os.replace(temporary, path)
+    except FileError:
+        raise
     except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,9 +57,9 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise FileError(f"{path}: expected a folder, found a file") from error
+        raise FileError(f"{shown(path)}: expected a folder, found a file") from error
     except OSError as error:
-        raise FileError(f"{path}: the folder cannot be created: {error.strerror}") from error
+        raise FileError(f"{shown(path)}: the folder cannot be created: {reason(error)}") from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise FileError(f"{path}: the folder is not writable")
+        raise FileError(f"{shown(path)}: the folder is not writable")
     return path

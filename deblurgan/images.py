@@ -4,23 +4,23 @@ Outside networks an image is a uint8 array of shape (height, width, 3), RGB, upr
 """
 
 import contextlib
+import io
 import os
-import re
 import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import atomic_path
+from deblurgan.files import atomic_path, reason, shown
+from deblurgan.metadata import DECODING_ERRORS, Metadata, read_metadata
 
 _FORMATS = {
     ".bmp": "BMP",
@@ -39,47 +39,13 @@ _ENCODINGS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
-_FORMATS_WITH_ALPHA = {"GIF", "PNG", "TIFF", "WEBP"}
+_FORMATS_WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
 
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
 
-# What Pillow's decoders raise for damaged files.
-_DECODING_ERRORS = (
-    Image.DecompressionBombError,
-    EOFError,
-    LookupError,
-    OSError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-_EXIF_HEADER = b"Exif\0\0"
-_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
-_JPEG_SEGMENT_BYTES = 65533
-
-# The fields of TIFF and EXIF that tell about the scene rather than about the layout of the pixels.
-_SCENE_FIELDS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Copyright,
-)
-_SCENE_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_TIFF_XMP = 700
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
-
-# In the place of an EXIF tag: the links to the first directory, and to the one of the thumbnail.
-_FIRST_DIRECTORY = -1
-_THUMBNAIL_DIRECTORY = -2
+_PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
 
 _warnings_lock = threading.Lock()  # the filters of `warnings` belong to the whole process
 
@@ -94,10 +60,7 @@ class Picture:
         kind: what to write: "L" (grey), "LA", "RGB" or "RGBA".
         format: Pillow's name of the format that it came in: "PNG", "JPEG" and so on.
         encoding: Pillow's save options that compress no worse than the source did, for that same format.
-        exif: EXIF with its "Exif" header, orientation 1 and without thumbnail, or None.
-        icc_profile: the colour profile of `rgb` (or of the grey values), or None.
-        xmp: an XMP packet, or None.
-        dpi: horizontal and vertical resolution in pixels per inch, or None.
+        metadata: EXIF, XMP, colour profile and resolution, with orientation 1.
         notices: what of the source is not kept, one line each.
     """
 
@@ -106,10 +69,7 @@ class Picture:
     kind: str = "RGB"
     format: str = "PNG"
     encoding: Mapping[str, Any] = field(default_factory=dict)
-    exif: bytes | None = None
-    icc_profile: bytes | None = None
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     notices: tuple[str, ...] = ()
 
 
@@ -128,11 +88,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     try:
         paths = list(folder.iterdir())
     except FileNotFoundError as error:
-        raise FileError(f"{_shown(folder)}: no such folder") from error
+        raise FileError(f"{shown(folder)}: no such folder") from error
     except NotADirectoryError as error:
-        raise FileError(f"{_shown(folder)}: expected a folder, found a file") from error
+        raise FileError(f"{shown(folder)}: expected a folder, found a file") from error
     except OSError as error:
-        raise FileError(f"{_shown(folder)}: the folder cannot be listed: {error.strerror}") from error
+        raise FileError(f"{shown(folder)}: the folder cannot be listed: {reason(error)}") from error
     return sorted(
         (path for path in paths if is_an_image_file(path) and not path.name.startswith(".") and not path.is_dir()),
         key=lambda path: path.name,
@@ -161,15 +121,58 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         FileError: the file is missing, not an image in one of the formats of `IMAGE_EXTENSIONS`, damaged, larger than
             Pillow's limit (twice `PIL.Image.MAX_IMAGE_PIXELS`), or has floating-point, 32-bit or Lab pixels.
     """
-    try:
-        return _read(Path(path))
-    except UnidentifiedImageError as error:
-        cause: Exception = error
-        reason = "not in BMP, GIF, JPEG, PNG, TIFF or WebP format" if os.path.getsize(path) else "the file is empty"
-    except _DECODING_ERRORS as error:
-        cause = error
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    raise FileError(f"{_shown(path)}: not a readable image ({' '.join(reason.split())})") from cause
+    path = Path(path)
+    with _opened(path) as image:
+        rawmode = _checked_rawmode(image)
+        notices = []
+        if getattr(image, "is_animated", False):
+            notices.append("only the first frame of several is used")
+        if ";16" in rawmode and not rawmode.startswith("BGR"):  # BGR;16 is a BMP with 5, 6 and 5 bits
+            notices.append("16-bit input is written with 8 bits")
+
+        rgb, alpha = _pixels(image)
+        grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
+        if image.mode in ("P", "PA"):
+            grey = bool((rgb == rgb[:, :, :1]).all())
+        metadata, damaged = read_metadata(image)
+        if image.mode == "CMYK":
+            notices.append("CMYK is converted to RGB, without its colour profile")
+            metadata = replace(metadata, icc_profile=None)
+        if damaged:
+            notices.append("damaged EXIF is not kept")
+        orientation = 1 if image.format == "TIFF" else metadata.orientation  # a TIFF has been turned by Pillow
+        rgb = _turned_upright(rgb, orientation)
+        return Picture(
+            rgb=rgb,
+            alpha=None if alpha is None else _turned_upright(alpha, orientation),
+            kind=("L" if grey else "RGB") + ("" if alpha is None else "A"),
+            format="JPEG" if image.format == "MPO" else str(image.format),
+            encoding=_encoding(image, path, turned=orientation > 4),
+            metadata=metadata.upright(*rgb.shape[:2]),
+            notices=tuple(notices),
+        )
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read the height and width that `read_rgb` would give, from the header alone.
+
+    The pixels are not decoded, so a file that is cut short after its header is not noticed.
+
+    Raises:
+        FileError: as `read_picture`, but for damage after the header.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        _checked_rawmode(image)
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # newer Pillow versions have turned `size`, but not all
+            width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        else:
+            if image.format == "PNG" and _png_metadata_is_last(path):
+                image.load()
+            turned = read_metadata(image)[0].orientation > 4
+        return (width, height) if turned else (height, width)
 
 
 def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: NDArray[np.uint8]) -> None:
@@ -205,9 +208,10 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: NDArray[n
         alpha = resize(alpha, (height, width))
     encoding = (picture.format == file_format and picture.encoding) or _ENCODINGS.get(file_format, {})
     try:
-        metadata = _metadata_options(picture, file_format, height, width)
-    except _DECODING_ERRORS as error:
-        raise FileError(f"{_shown(path)}: damaged EXIF cannot be written as {file_format}: {error}") from error
+        with _no_warnings():
+            metadata = picture.metadata.upright(height, width).save_options(file_format)
+    except DECODING_ERRORS as error:
+        raise FileError(f"{shown(path)}: damaged EXIF cannot be written as {file_format}: {reason(error)}") from error
     _write(path, colour, alpha, {**encoding, **metadata})
 
 
@@ -222,11 +226,21 @@ def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
         InputError: the array does not fit, or the extension is not known.
         FileError: the file cannot be written.
     """
-    _check_image(array, "the image", channels=(None, 1, 2, 3, 4))
-    planes = array[:, :, None] if array.ndim == 2 else array
-    colours = 3 if planes.shape[2] >= 3 else 1
-    alpha = planes[:, :, colours] if planes.shape[2] > colours else None
-    _write(path, planes[:, :, :3] if colours == 3 else planes[:, :, 0], alpha, _ENCODINGS.get(_format_of(path), {}))
+    _write(path, *_colour_and_alpha(array), _ENCODINGS.get(_format_of(path), {}))
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Return the content of a PNG file that holds an image.
+
+    Args:
+        image: uint8 (height, width) or (height, width, channels), as for `write_image`.
+
+    Raises:
+        InputError: the array does not fit.
+    """
+    content = io.BytesIO()
+    _to_pillow(*_colour_and_alpha(image)).save(content, format="PNG")
+    return content.getvalue()
 
 
 def to_model(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -303,12 +317,6 @@ def side_by_side(images: Sequence[NDArray[np.uint8]], gap: int = 0) -> NDArray[n
     return np.concatenate(parts[1:], axis=1)
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
-    """The path as it can stand in a one-line message, whatever characters the name has."""
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)
-
-
 def _check_image(array: np.ndarray, what: str, channels: tuple[int | None, ...]) -> None:
     """Raise `InputError` unless `array` is uint8 with one of these channel counts (None: two axes only)."""
     found = array.shape[2] if array.ndim == 3 else None
@@ -321,7 +329,7 @@ def _format_of(path: str | os.PathLike[str]) -> str:
     """Pillow's name for the format that the extension of `path` stands for."""
     extension = Path(path).suffix.lower()
     if extension not in _FORMATS:
-        raise InputError(f"{_shown(path)}: expected one of {' '.join(sorted(_FORMATS))}, got {extension or 'none'!r}")
+        raise InputError(f"{shown(path)}: expected one of {' '.join(sorted(_FORMATS))}, got {extension or 'none'!r}")
     return _FORMATS[extension]
 
 
@@ -335,68 +343,44 @@ def _no_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image file of one of the known formats for the length of a block.
+    """Open an image file of one of the known formats, to be decoded in the block.
 
     Pillow gets a file and not a path: it maps some TIFF files that it knows by path to memory, and its newer versions
     then scramble the pixels of those with orientation 5 to 8.
+
+    Raises:
+        FileError: the file cannot be opened, or the block raised what Pillow raises for damaged files.
     """
-    with path.open("rb") as file:
-        with _no_warnings():
+    try:
+        with path.open("rb") as file, contextlib.ExitStack() as quiet:
+            quiet.enter_context(_no_warnings())
             image = Image.open(file, formats=sorted(set(_FORMATS.values())))
-        late_warnings = image.format == "TIFF"  # its fields are decoded when they are needed
-        with _no_warnings() if late_warnings else contextlib.nullcontext():
+            if image.format != "TIFF":  # whose fields are decoded, and warned about, only when they are needed
+                quiet.close()
             yield image
+    except UnidentifiedImageError as error:
+        cause: Exception = error
+        why = "no BMP, GIF, JPEG, PNG, TIFF or WebP that can be read" if path.stat().st_size else "the file is empty"
+    except DECODING_ERRORS as error:
+        cause = error
+        why = reason(error)
+    else:
+        return
+    raise FileError(f"{shown(path)}: not a readable image ({why})") from cause
 
 
-def _read(path: Path) -> Picture:
-    """Read a picture; raises whatever Pillow raises, and `ValueError` for pixels that are not supported."""
-    with _opened(path) as image:
-        rawmode = _rawmode(image)
-        if image.mode not in _GREY_MODES | _COLOUR_MODES or rawmode == "I;12":
-            raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
-        notices = []
-        if getattr(image, "is_animated", False):
-            notices.append("only the first frame of several is used")
-        if ";16" in rawmode and not rawmode.startswith("BGR"):  # BGR;16 is a BMP with 5, 6 and 5 bits
-            notices.append("16-bit input is written with 8 bits")
-        if image.mode == "CMYK":
-            notices.append("CMYK is converted to RGB, without its colour profile")
+def _checked_rawmode(image: Image.Image) -> str:
+    """How the file stores a pixel, in Pillow's notation, such as "RGB;16B"; "" where Pillow does not say.
 
-        rgb, alpha = _pixels(image)
-        grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
-        if image.mode in ("P", "PA"):
-            grey = bool((rgb == rgb[:, :, :1]).all())
-        xmp = _xmp(image)
-        try:
-            exif = _exif(image)
-            orientation = _orientation(exif, xmp)
-        except _DECODING_ERRORS:
-            exif, orientation = None, _orientation(None, xmp)
-            notices.append("damaged EXIF is not kept")
-        if image.format == "TIFF":  # Pillow has turned it already
-            orientation = 1
-        rgb = _turned_upright(rgb, orientation)
-        return Picture(
-            rgb=rgb,
-            alpha=None if alpha is None else _turned_upright(alpha, orientation),
-            kind=("L" if grey else "RGB") + ("" if alpha is None else "A"),
-            format="JPEG" if image.format == "MPO" else str(image.format),
-            encoding=_encoding(image, path, turned=orientation > 4),
-            exif=_upright_exif(exif, *rgb.shape[:2]) if exif else None,
-            icc_profile=None if image.mode == "CMYK" else image.info.get("icc_profile"),
-            xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp) if xmp else None,
-            dpi=_dpi(image),
-            notices=tuple(notices),
-        )
-
-
-def _rawmode(image: Image.Image) -> str:
-    """How the file stores a pixel, in Pillow's notation, such as "RGB;16B"; "" where Pillow does not say."""
+    Raises:
+        ValueError: it is not one of those that are supported.
+    """
     tiles = getattr(image, "tile", None)
-    if not tiles:
-        return ""
-    arguments = tiles[0][3]
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    arguments = tiles[0][3] if tiles else ""
+    rawmode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    if image.mode not in _GREY_MODES | _COLOUR_MODES or rawmode == "I;12":
+        raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
+    return rawmode
 
 
 def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
@@ -404,6 +388,8 @@ def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | 
     image.load()
     if image.mode.startswith("I;16"):
         grey = np.rint(np.asarray(image) / np.float32(257)).astype(np.uint8)
+        if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            grey = 255 - grey  # Pillow sees to it for 8 bits or less
         return np.repeat(grey[:, :, None], 3, axis=2), None
     if not image.has_transparency_data:
         return np.array(image.convert("RGB")), None
@@ -452,130 +438,41 @@ def _webp_is_lossless(path: Path) -> bool:
     return False
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Resolution in pixels per inch where the file states one that makes sense."""
-    try:
-        horizontal, vertical = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    sensible = 1 < horizontal < 65536 and 1 < vertical < 65536  # Pillow's value for a TIFF that states none is 1
-    return (horizontal, vertical) if sensible else None
+def _png_metadata_is_last(path: Path) -> bool:
+    """Whether a PNG file has EXIF or XMP behind the pixels, where Pillow comes by only when it decodes them."""
+    pixels_seen = False
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(header := file.read(8)) == 8:
+            size, name = struct.unpack(">I4s", header)
+            start = file.read(min(size, max(map(len, _PNG_METADATA_TEXTS))))
+            if pixels_seen and (name == b"eXIf" or start.startswith(_PNG_METADATA_TEXTS)):
+                return True
+            pixels_seen |= name == b"IDAT"
+            file.seek(size - len(start) + 4, os.SEEK_CUR)
+    return False
 
 
-def _xmp(image: Image.Image) -> bytes | None:
-    """The XMP packet of a file, which Pillow keeps in several places."""
-    for segment, content in getattr(image, "applist", ()):
-        if segment == "APP1" and content.startswith(_XMP_HEADER):
-            return bytes(content[len(_XMP_HEADER) :])
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or getattr(image, "tag_v2", {}).get(_TIFF_XMP)
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    return xmp if isinstance(xmp, bytes) else None
+def _colour_and_alpha(array: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Split an array of one to four channels into grey (height, width) or RGB (height, width, 3), and alpha if any.
 
-
-def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of a file with its header, as `_EXIF_HEADER` and a small TIFF file."""
-    if image.format == "TIFF":
-        fields = _scene_fields(image.getexif())
-        return fields.tobytes() if fields else None
-    exif = image.info.get("exif")
-    if exif is None and "Raw profile type exif" in image.info:  # how programs stored it before PNG had an EXIF chunk
-        exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
-    if not exif:
-        return None
-    while exif.startswith(_EXIF_HEADER):
-        exif = exif[len(_EXIF_HEADER) :]
-    return bytes(_EXIF_HEADER + exif)
-
-
-def _scene_fields(exif: Image.Exif) -> Image.Exif:
-    """A copy of EXIF from, or for, a TIFF file, without what describes the layout of its pixels."""
-    fields = Image.Exif()
-    fields.update({tag: exif[tag] for tag in _SCENE_FIELDS if tag in exif})
-    fields.update({tag: exif.get_ifd(tag) for tag in _SCENE_DIRECTORIES if tag in exif})
-    return fields
-
-
-def _exif_numbers(exif: bytes) -> dict[int, tuple[str, int]]:
-    """Where an EXIF block keeps its single whole numbers: tag -> (`struct` format, position)."""
-    start = len(_EXIF_HEADER)
-    order = {b"II*\0": "<", b"MM\0*": ">"}[exif[start : start + 4]]
-    formats = {3: order + "H", 4: order + "I"}
-    numbers = {_FIRST_DIRECTORY: (formats[4], start + 4)}
-    for link in (_FIRST_DIRECTORY, ExifTags.IFD.Exif):
-        if link not in numbers:
-            break
-        directory = start + _number(exif, numbers[link])
-        end = directory + 2 + 12 * _number(exif, (formats[3], directory))
-        for entry in range(directory + 2, end, 12):
-            tag, kind, count = struct.unpack_from(order + "HHI", exif, entry)
-            if count == 1 and kind in formats:
-                numbers.setdefault(tag, (formats[kind], entry + 8))
-        if link == _FIRST_DIRECTORY and end + 4 <= len(exif):
-            numbers[_THUMBNAIL_DIRECTORY] = (formats[4], end)
-    return numbers
-
-
-def _number(exif: bytes, place: tuple[str, int]) -> int:
-    """The whole number at a place that `_exif_numbers` gave."""
-    return int(struct.unpack_from(place[0], exif, place[1])[0])
-
-
-def _orientation(exif: bytes | None, xmp: bytes | None) -> int:
-    """The orientation, 1 to 8, that EXIF states, or else XMP, or else 1."""
-    place = _exif_numbers(exif).get(ExifTags.Base.Orientation) if exif else None
-    if exif and place:
-        orientation = _number(exif, place)
-        return orientation if orientation in range(1, 9) else 1
-    match = _XMP_ORIENTATION.search(xmp or b"")
-    return int(match[2]) if match else 1
-
-
-def _upright_exif(exif: bytes, height: int, width: int) -> bytes:
-    """EXIF for an upright picture of this size: orientation 1, and no thumbnail since that shows the old picture.
-
-    The numbers are changed where they stand: maker notes refer to positions, and would not survive a rearrangement.
+    Raises:
+        InputError: it is no such array.
     """
-    changed = bytearray(exif)
-    numbers = _exif_numbers(exif)
-    for tag, value in (
-        (ExifTags.Base.Orientation, 1),
-        (ExifTags.Base.ExifImageWidth, width),
-        (ExifTags.Base.ExifImageHeight, height),
-        (_THUMBNAIL_DIRECTORY, 0),
-    ):
-        if tag in numbers:
-            number_format, position = numbers[tag]
-            struct.pack_into(number_format, changed, position, min(value, 0xFFFF))
-    return bytes(changed)
+    _check_image(array, "the image", channels=(None, 1, 2, 3, 4))
+    if array.ndim == 2:
+        return array, None
+    channels = array.shape[2]
+    colour = array[:, :, 0] if channels < 3 else array[:, :, :3]
+    return colour, array[:, :, -1] if channels in (2, 4) else None
 
 
-def _metadata_options(picture: Picture, file_format: str, height: int, width: int) -> dict[str, Any]:
-    """Pillow's save options for as much of a picture's metadata as the format holds."""
-    exif = _upright_exif(picture.exif, height, width) if picture.exif else None
-    xmp = picture.xmp
-    options: dict[str, Any] = {"dpi": picture.dpi, "icc_profile": picture.icc_profile, "exif": exif}
-    if file_format == "JPEG":
-        if exif and len(exif) > _JPEG_SEGMENT_BYTES:
-            del options["exif"]
-        if xmp and len(_XMP_HEADER + xmp) <= _JPEG_SEGMENT_BYTES:
-            content = _XMP_HEADER + xmp
-            options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
-    elif file_format == "PNG" and xmp:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
-    elif file_format == "TIFF":
-        with _no_warnings():
-            source = Image.Exif()
-            if exif:
-                source.load(exif)
-            fields = _scene_fields(source)
-            if xmp:
-                fields[_TIFF_XMP] = xmp
-            options["exif"] = fields.tobytes() if fields else None
-    elif file_format == "WEBP":
-        options["xmp"] = xmp
-    return {name: value for name, value in options.items() if value}
+def _to_pillow(colour: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """A Pillow image of grey (height, width) or RGB (height, width, 3) values, with alpha if any."""
+    image = Image.fromarray(np.ascontiguousarray(colour))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    return image
 
 
 def _write(
@@ -586,21 +483,17 @@ def _write(
 ) -> None:
     """Write grey (height, width) or RGB (height, width, 3) values, with alpha if any, by the extension's format."""
     file_format = _format_of(path)
-    if alpha is not None and file_format not in _FORMATS_WITH_ALPHA:
-        opacity = alpha / np.float32(255)
-        if colour.ndim == 3:
-            opacity = opacity[:, :, None]
-        colour = np.rint(255 - (255 - colour) * opacity).astype(np.uint8)
-        alpha = None
-    image = Image.fromarray(np.ascontiguousarray(colour))
-    if alpha is not None and file_format == "GIF":  # one of the 256 colours becomes "transparent"
-        image = image.convert("RGB").quantize(255)
+    if alpha is None or file_format in _FORMATS_WITH_ALPHA:
+        image = _to_pillow(colour, alpha)
+    elif file_format == "GIF":  # one of the 256 colours becomes "transparent"
+        image = _to_pillow(colour, None).convert("RGB").quantize(255)
         image.paste(255, mask=Image.fromarray(np.where(alpha < 128, 255, 0).astype(np.uint8)))
         options = {**options, "transparency": 255}
-    elif alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    else:
+        image = _to_pillow(colour, None)
+        image = Image.composite(image, Image.new(image.mode, image.size, "white"), _to_pillow(alpha, None))
     with atomic_path(path) as temporary:
         try:
             image.save(temporary, format=file_format, **options)
         except (struct.error, OverflowError, ValueError) as error:
-            raise FileError(f"{_shown(path)}: cannot be written as {file_format}: {error}") from error
+            raise FileError(f"{shown(path)}: cannot be written as {file_format}: {reason(error)}") from error

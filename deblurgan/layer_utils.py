@@ -89,8 +89,8 @@ class BatchNormalization(layers.BatchNormalization):
     """Keras' BatchNormalization, with TensorFlow's fused kernel for images.
 
     The mathematics, arguments, variables and results are those of `keras.layers.BatchNormalization`, which does all
-    else (masks, other ranks and backends). Keras spells the layer as a dozen elementwise operations in float32; the
-    fused kernel reads a bfloat16 image once or twice.
+    else (masks, other ranks, dtypes and backends). Keras spells the layer as a dozen elementwise operations in
+    float32; the fused kernel reads a bfloat16 image once or twice.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -102,6 +102,10 @@ class BatchNormalization(layers.BatchNormalization):
             and self.axis in (3, -1)
             and self.scale
             and self.center
+            and not self.synchronized
+            and not getattr(self, "renorm", False)  # an argument of newer Keras versions
+            and self.variable_dtype == "float32"
+            and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
@@ -144,7 +148,7 @@ def res_block(
     Args:
         input: tensor (batch, height, width, filters), every side longer than half the kernel.
         filters: channels of both convolutions; equal to those of `input`, since the two are added.
-        kernel_size: odd sides.
+        kernel_size: one odd side, or (height, width).
         strides: must be 1, or the sum would not fit; kept because the tutorial has it.
         use_dropout: False for none, True for the tutorial's rate of 0.5, or a rate.
         use_batchnorm: False leaves the BatchNormalization layers out (for a network whose convolutions have
@@ -156,11 +160,11 @@ def res_block(
         A tensor of the shape of `input`.
 
     Raises:
-        InputError: an even kernel, strides other than 1, or channels that differ from `filters`.
+        InputError: a kernel without a centre, strides other than 1, or channels that differ from `filters`.
     """
     kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-    if any(side % 2 == 0 for side in kernel):
-        raise InputError(f"kernel_size: expected odd sides, received {kernel_size!r}")
+    if len(kernel) != 2 or any(side < 1 or side % 2 == 0 for side in kernel):
+        raise InputError(f"kernel_size: expected one or two odd sides, received {kernel_size!r}")
     if strides not in (1, (1, 1), [1, 1]):
         raise InputError(f"strides: a block that adds its input needs (1, 1), received {strides!r}")
     if input.shape[-1] != filters:

@@ -14,7 +14,9 @@ from deblurgan.errors import InputError
 PSNR_PROTOCOL = "PSNR: 8 bit, data range 255, one mean over all pixels and RGB channels"
 SSIM_PROTOCOL = "SSIM: 8 bit, 2-D gaussian 11x11 sigma 1.5, mean over RGB (scikit-image gaussian_weights=True)"
 
-_RADIUS = 5
+MIN_SIDE = 11  # pixels, of the SSIM window
+
+_RADIUS = MIN_SIDE // 2
 _TAPS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / 1.5) ** 2)
 _TAPS /= _TAPS.sum()
 _C1 = (0.01 * 255) ** 2
@@ -57,8 +59,8 @@ def ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> floa
         InputError: as for `psnr`, or an image smaller than the window.
     """
     _check_pair(reference, image)
-    if min(reference.shape[:2]) < len(_TAPS):
-        raise InputError(f"expected images of at least {len(_TAPS)} by {len(_TAPS)} pixels, got {reference.shape}")
+    if min(reference.shape[:2]) < MIN_SIDE:
+        raise InputError(f"expected images of at least {MIN_SIDE} by {MIN_SIDE} pixels, got {reference.shape}")
     if reference.ndim == 2:
         return _ssim_plane(reference, image)
     return sum(_ssim_plane(reference[..., channel], image[..., channel]) for channel in range(3)) / 3

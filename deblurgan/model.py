@@ -1,7 +1,7 @@
 """The tutorial's networks: the 9-block ResNet generator, the critic with its dense head, and the two combined."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import Input, layers
@@ -21,7 +21,6 @@ input_shape_discriminator = (256, 256, output_nc)
 SIZE_MULTIPLE = 4  # the generator halves an image twice
 
 Shape = Sequence[int | None]
-Upsampling = Literal["transpose", "resize"]
 
 
 def generator_model(
@@ -30,7 +29,7 @@ def generator_model(
     ngf: int = ngf,
     n_blocks: int = n_blocks_gen,
     dropout: float = 0.5,
-    upsampling: Upsampling = "transpose",
+    upsampling: str = "transpose",
     use_batchnorm: bool = True,
     dtype: Any = None,
     name: str = "Generator",
@@ -57,7 +56,7 @@ def generator_model(
         A model from float32 (batch, height, width, channels) in [-1, 1] to float32 of the same shape and range.
 
     Raises:
-        InputError: an `image_shape` or `upsampling` that the network does not have.
+        InputError: an `image_shape`, `upsampling` or other hyper-parameter that makes no network.
 
     Source: S. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
     """
@@ -70,6 +69,9 @@ def generator_model(
             )
     if upsampling not in ("transpose", "resize"):
         raise InputError(f"upsampling: expected 'transpose' or 'resize', received {upsampling!r}")
+    _check_counts(ngf=ngf, n_blocks=n_blocks)
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout: expected a rate from 0 to below 1, received {dropout!r}")
 
     def bn_relu(x: Any, prefix: str) -> Any:
         if use_batchnorm:
@@ -124,7 +126,7 @@ def discriminator_model(
         A model from float32 (batch, height, width, channels) in [-1, 1] to float32 (batch, 1) in (0, 1).
 
     Raises:
-        InputError: an `image_shape` with an unknown size.
+        InputError: an `image_shape` with an unknown size, or a count below 1.
     """
     height, width, channels = _checked_shape(image_shape)
     if height is None or width is None:
@@ -132,6 +134,7 @@ def discriminator_model(
             "image_shape: the discriminator's dense head needs a known height and width, "
             f"received {tuple(image_shape)}"
         )
+    _check_counts(ndf=ndf, n_layers=n_layers)
 
     def conv(x: Any, filters: int, strides: int, prefix: str) -> Any:
         return layers.Conv2D(filters, 4, strides, padding="same", name=f"{prefix}_conv", dtype=dtype)(x)
@@ -180,3 +183,10 @@ def _checked_shape(image_shape: Shape) -> tuple[int | None, int | None, int]:
             f"received {image_shape!r}"
         )
     return shape[0], shape[1], shape[2]
+
+
+def _check_counts(**counts: int) -> None:
+    """Raise InputError for one that is not a positive int."""
+    for option, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise InputError(f"{option}: expected a positive int, received {count!r}")

@@ -107,12 +107,10 @@ class GeneratorWeights:
         """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
         convs, norms = _weighted_layers(model)
         for layers, entries in ((convs, self.convs), (norms, self.norms)):
-            if len(layers) != len(entries):
-                raise WeightsError(
-                    f"{self.source}: expected {len(layers)} layers like {layers[-1].name}, found {len(entries)}"
-                )
+            self._check_count(layers, entries)
             for layer, entry in zip(layers, entries, strict=True):
-                _assign_layer(layer, entry, self.source)
+                self._check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry)
+                layer.set_weights(list(entry.tensors))
 
     def folded(self, *, dtype: Any = None) -> keras.Model:
         """Return an inference-only network that computes the same with each normalisation inside its convolution."""
@@ -126,9 +124,28 @@ class GeneratorWeights:
     def assign_folded(self, model: keras.Model) -> None:
         """Fold the normalisations into the convolutions and put those into `model`, as `folded` built it."""
         layers, _ = _weighted_layers(model)
+        self._check_count(layers, self.convs)
         for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
-            transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-            _assign_layer(layer, conv if norm is None else _fold(conv, norm, transposed), self.source)
+            self._check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv)
+            tensors = conv.tensors
+            if norm is not None:
+                self._check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm)
+                tensors = _fold(conv, norm, isinstance(layer, keras.layers.Conv2DTranspose))
+            layer.set_weights(list(tensors))
+
+    def _check_count(self, layers: list[Any], entries: list[LayerWeights]) -> None:
+        """Raise WeightsError unless there are as many entries as layers."""
+        if len(layers) != len(entries):
+            raise WeightsError(f"{self.source}: expected {len(layers)} layers for the network, found {len(entries)}")
+
+    def _check_shapes(self, layer: str, expected: list[tuple[int, ...]], entry: LayerWeights) -> None:
+        """Raise WeightsError unless the tensors of `entry` have the shapes of the network's `layer`."""
+        found = [tensor.shape for tensor in entry.tensors]
+        if expected != found:
+            raise WeightsError(
+                f"{self.source}: layer {entry.name} does not fit {layer}: expected shapes "
+                f"{_shapes(expected)}, found {_shapes(found)}"
+            )
 
 
 def generator_weights(model: keras.Model) -> GeneratorWeights:
@@ -171,9 +188,13 @@ def load_generator(path: str | os.PathLike[str], *, dtype: Any = None) -> keras.
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Write the weights of `model` to `path`, which ends in `.weights.h5`; the file appears whole or not at all."""
+    """Write the weights of `model` to `path`, which ends in `.weights.h5`; the file appears whole or not at all.
+
+    A compiled model's optimizer is left out.
+    """
+    uncompiled = keras.Model(model.inputs, model.outputs)
     with atomic_path(path) as temporary:
-        model.save_weights(temporary, overwrite=True)
+        uncompiled.save_weights(temporary, overwrite=True)
 
 
 def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
@@ -183,24 +204,12 @@ def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
     return [layer for layer in layers if layer not in norms], norms
 
 
-def _assign_layer(layer: Any, entry: LayerWeights, source: str) -> None:
-    """Set the variables of `layer`, naming the first tensor that does not fit."""
-    expected = [tuple(variable.shape) for variable in layer.weights]
-    found = [tensor.shape for tensor in entry.tensors]
-    if expected != found:
-        raise WeightsError(
-            f"{source}: layer {entry.name} does not fit {layer.name}: expected shapes "
-            f"{_shapes(expected)}, found {_shapes(found)}"
-        )
-    layer.set_weights(list(entry.tensors))
-
-
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return " + ".join("x".join(map(str, shape)) for shape in shapes)
 
 
-def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> LayerWeights:
-    """Return `conv` with the inference-time normalisation after it taken in, computed in float64.
+def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel and bias of `conv` with the inference-time normalisation after it taken in, computed in float64.
 
     y = gamma (W x + b - mean) / sqrt(variance + 0.001) + beta; 0.001 is Keras' epsilon, which no file stores.
     """
@@ -209,7 +218,7 @@ def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> LayerWeig
     factor = gamma / np.sqrt(variance + 1e-3)
     kernel = kernel * (factor[:, np.newaxis] if transposed else factor)
     bias = (bias - mean) * factor + beta
-    return LayerWeights(conv.name, (kernel.astype(np.float32), bias.astype(np.float32)))
+    return kernel.astype(np.float32), bias.astype(np.float32)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import io
 import math
 import os
 import struct
@@ -10,24 +12,27 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.images import (
     IMAGE_EXTENSIONS,
     Picture,
+    encode_png,
     from_model,
     is_an_image_file,
     list_images,
     read_picture,
     read_rgb,
+    read_size,
     resize,
     side_by_side,
     to_model,
     write_image,
     write_picture,
 )
+from deblurgan.metadata import Metadata
 
 ICC = bytes(range(256)) * 400  # more than one JPEG segment holds
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6">\xed\x95\x9c</rdf></x:xmpmeta>'
@@ -247,7 +252,7 @@ def test_an_orientation_that_only_xmp_states_is_applied_and_reset(tmp_path):
     path = saved(tmp_path, "o.webp", as_stored(upright, 6), lossless=True, xmp=XMP)
     picture = read_picture(path)
     np.testing.assert_array_equal(picture.rgb, upright)
-    assert picture.xmp == XMP.replace(b'"6"', b'"1"')
+    assert picture.metadata.xmp == XMP.replace(b'"6"', b'"1"')
 
 
 def test_exif_in_an_old_png_text_chunk_is_applied(tmp_path):
@@ -340,7 +345,7 @@ def test_cmyk_is_converted_to_rgb_and_its_profile_dropped(tmp_path):
     for name in ("c.jpg", "c.tif"):
         picture = read_picture(saved(tmp_path, name, image, icc_profile=ICC))
         assert np.abs(picture.rgb.astype(int) - (255, 0, 0)).max() <= 4
-        assert (picture.kind, picture.icc_profile) == ("RGB", None)
+        assert (picture.kind, picture.metadata.icc_profile) == ("RGB", None)
         assert picture.notices == ("CMYK is converted to RGB, without its colour profile",)
         write_picture(tmp_path / "out.jpg", picture, picture.rgb)
         with Image.open(tmp_path / "out.jpg") as written:
@@ -360,12 +365,35 @@ def test_an_ordinary_photograph_has_no_notices(tmp_path):
     assert read_picture(saved(tmp_path, "a.jpg", smooth(), exif=exif_of(6))).notices == ()
 
 
+def grey_tiff(values, photometric):
+    """A little-endian TIFF of one strip, with 8 or 16 bits by the array's type."""
+    height, width = values.shape
+    pixels = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height}
+    tags[279] = len(pixels)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + directory
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_read_as_it_looks(tmp_path, dtype):
+    white = np.iinfo(dtype).max
+    values = np.array([[0, 1, white // 5], [white // 2, white - 1, white]], dtype)
+    for photometric, looks in ((1, values), (0, white - values)):
+        (tmp_path / "w.tif").write_bytes(grey_tiff(values, photometric))
+        expected = np.floor(looks / (white / 255) + 0.5)
+        np.testing.assert_array_equal(read_rgb(tmp_path / "w.tif")[:, :, 0], expected)
+
+
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.float32), np.zeros((4, 4), np.int32)])
 def test_float_and_32_bit_pixels_are_refused(tmp_path, array):
     with pytest.raises(
         FileError, match=r"f\.tif: not a readable image \(expected grey, RGB or CMYK with 8 or 16 bits"
     ):
         read_rgb(saved(tmp_path, "f.tif", array))
+    with pytest.raises(FileError, match=r"f\.tif: not a readable image \(expected grey, RGB or CMYK"):
+        read_size(tmp_path / "f.tif")
 
 
 def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
@@ -375,17 +403,18 @@ def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
     (tmp_path / "line\nbreak.png").touch()
     for name, reason in {
         "empty.png": "the file is empty",
-        "text.png": "not in BMP, GIF, JPEG, PNG, TIFF or WebP format",
+        "text.png": "no BMP, GIF, JPEG, PNG, TIFF or WebP that can be read",
         "folder.png": "Is a directory",
         "missing.png": "No such file or directory",
         "line\nbreak.png": "the file is empty",
     }.items():
-        with pytest.raises(FileError) as caught:
-            read_picture(tmp_path / name)
-        message = str(caught.value)
-        assert message.endswith(f": not a readable image ({reason})")
-        assert message.startswith((str(tmp_path / name), ascii(str(tmp_path / name))))
-        assert "\n" not in message
+        for read in (read_picture, read_size):
+            with pytest.raises(FileError) as caught:
+                read(tmp_path / name)
+            message = str(caught.value)
+            assert message.endswith(f": not a readable image ({reason})")
+            assert message.startswith((str(tmp_path / name), ascii(str(tmp_path / name))))
+            assert "\n" not in message
 
 
 @pytest.mark.parametrize("extension", sorted(IMAGE_EXTENSIONS))
@@ -412,12 +441,29 @@ def test_damaged_bytes_never_raise_anything_but_a_package_error(tmp_path):
                 broken[position] = random.integers(0, 256)
             path.write_bytes(broken)
             try:
-                read_picture(path)
-                outcomes["read"] += 1
+                shape = read_picture(path).rgb.shape
             except DeblurganError as error:
                 assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
                 outcomes["refused"] += 1
+            else:
+                outcomes["read"] += 1
+                assert read_size(path) == shape[:2]
     assert min(outcomes.values()) > 20
+
+
+def test_sizes_of_damaged_files_raise_nothing_but_a_package_error(tmp_path):
+    random = np.random.default_rng(2)
+    path = tmp_path / "damaged"
+    for extension in sorted(IMAGE_EXTENSIONS):
+        options = {} if extension in (".bmp", ".gif") else {"exif": exif_of(6)}
+        data = saved(tmp_path, f"whole{extension}", smooth(16, 16), **options).read_bytes()
+        for _ in range(40):
+            broken = bytearray(data)
+            for position in random.integers(0, min(len(data), 500), 5):
+                broken[position] = random.integers(0, 256)
+            path.write_bytes(broken[: random.integers(1, len(broken))])
+            with contextlib.suppress(DeblurganError):
+                assert min(read_size(path)) >= 1
 
 
 def test_a_large_picture_is_read_without_a_warning_and_one_above_the_limit_refused(tmp_path, monkeypatch):
@@ -447,8 +493,78 @@ def test_damaged_exif_is_dropped_with_a_notice_and_the_picture_still_read(tmp_pa
     for exif in (whole[:6] + b"XX" + whole[8:], whole[:20], whole[:6]):
         picture = read_picture(saved(tmp_path, "d.png", array, exif=exif))
         np.testing.assert_array_equal(picture.rgb, array)
-        assert picture.exif is None
+        assert picture.metadata.exif is None
         assert picture.notices == ("damaged EXIF is not kept",)
+
+
+def test_exif_whose_last_field_is_cut_off_is_dropped_with_a_notice(tmp_path):
+    order = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, ExifTags.Base.ExifImageWidth, 4, 1)
+    picture = read_picture(saved(tmp_path, "d.png", noise(), exif=order))
+    assert (picture.metadata.exif, picture.notices) == (None, ("damaged EXIF is not kept",))
+
+
+# Sizes
+
+
+def undecodable(*arguments):
+    raise AssertionError("the pixels were decoded")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("extension", "options"),
+    [("jpg", {}), ("png", {}), ("webp", {}), ("tif", {}), ("tif", {"compression": "tiff_adobe_deflate"})],
+)
+def test_the_size_is_that_of_the_upright_picture_without_decoding(
+    tmp_path, orientation, extension, options, monkeypatch
+):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = saved(tmp_path, f"o.{extension}", as_stored(noise(24, 40), orientation), exif=exif, **options)
+    assert read_rgb(path).shape == (24, 40, 3)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", undecodable)
+    assert read_size(path) == read_size(str(path)) == (24, 40)
+
+
+@pytest.mark.parametrize("extension", sorted(IMAGE_EXTENSIONS))
+def test_the_size_of_a_plain_file_of_each_format(tmp_path, extension):
+    write_image(tmp_path / f"x{extension}", noise(7, 11))
+    assert read_size(tmp_path / f"x{extension}") == (7, 11)
+
+
+def test_the_size_respects_an_orientation_that_only_xmp_states(tmp_path):
+    for name, options in (("o.webp", {"xmp": XMP}), ("o.tif", {"tiffinfo": {700: XMP}})):
+        path = saved(tmp_path, name, noise(3, 5), **options)
+        assert read_size(path) == read_rgb(path).shape[:2]
+
+
+def test_the_size_respects_metadata_behind_the_pixels_of_a_png(tmp_path):
+    text = PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n1\n{exif_of(8).hex()}\n")
+    xmp = PngInfo()
+    xmp.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    for options in ({"exif": exif_of(6)}, {"pnginfo": text}, {"pnginfo": xmp}):
+        data = saved(tmp_path, "o.png", noise(3, 5), **options).read_bytes()
+        start = 8 + 25  # behind the signature and the IHDR chunk
+        end = data.index(b"IDAT") - 4
+        assert end > start
+        (tmp_path / "late.png").write_bytes(data[:start] + data[end:-12] + data[start:end] + data[-12:])
+        assert read_rgb(tmp_path / "late.png").shape == (5, 3, 3)
+        assert read_size(tmp_path / "late.png") == (5, 3)
+
+
+def test_the_size_is_known_of_a_file_that_ends_within_its_pixels(tmp_path):
+    for extension in ("jpg", "png", "bmp"):
+        path = tmp_path / f"part.{extension}"
+        write_image(path, noise(40, 50))
+        path.write_bytes(path.read_bytes()[:-200])
+        assert read_size(path) == (40, 50)
+        with pytest.raises(FileError):
+            read_rgb(path)
+
+
+def test_damaged_exif_leaves_the_size_as_stored(tmp_path):
+    assert read_size(saved(tmp_path, "d.png", noise(3, 5), exif=exif_of(6)[:20])) == (3, 5)
 
 
 # Writing back
@@ -585,7 +701,7 @@ def test_xmp_goes_back_with_orientation_reset(tmp_path, target):
     source = saved(tmp_path, "in.webp", smooth(), lossless=True, xmp=XMP, exif=exif_of(1))
     _, path = written(tmp_path, source, f"out.{target}")
     assert XMP.replace(b'"6"', b'"1"') in path.read_bytes()
-    assert read_picture(path).xmp == XMP.replace(b'"6"', b'"1"')
+    assert read_picture(path).metadata.xmp == XMP.replace(b'"6"', b'"1"')
 
 
 def test_bmp_keeps_the_resolution(tmp_path):
@@ -597,7 +713,7 @@ def test_bmp_keeps_the_resolution(tmp_path):
 @pytest.mark.parametrize("extension", ["png", "tif", "webp", "gif"])
 def test_no_metadata_is_made_up(tmp_path, extension):
     picture = read_picture(saved(tmp_path, f"in.{extension}", smooth()))
-    assert (picture.exif, picture.icc_profile, picture.xmp, picture.dpi) == (None, None, None, None)
+    assert picture.metadata == Metadata()
 
 
 @pytest.mark.parametrize("order", [b"II", b"MM"])
@@ -606,16 +722,16 @@ def test_exif_changes_only_in_orientation_size_and_thumbnail(tmp_path, order):
     source = saved(tmp_path, "in.png", as_stored(upright, 8), exif=handmade_exif(order, 8, width=30, height=50))
     picture = read_picture(source)
     without_thumbnail = handmade_exif(order, 1, width=50, height=30)
-    differing = [i for i, (a, b) in enumerate(zip(picture.exif, without_thumbnail, strict=True)) if a != b]
+    differing = [i for i, (a, b) in enumerate(zip(picture.metadata.exif, without_thumbnail, strict=True)) if a != b]
     link = 6 + 8 + 2 + 24  # the first directory's link to the next
     assert differing
     assert set(differing) <= set(range(link, link + 4))
-    assert picture.exif[link : link + 4] == bytes(4)
+    assert picture.metadata.exif[link : link + 4] == bytes(4)
     _, path = written(tmp_path, source, "out.jpg")
-    assert picture.exif in path.read_bytes()
+    assert picture.metadata.exif in path.read_bytes()
     write_picture(tmp_path / "small.png", picture, upright[:20, :10])
     small = handmade_exif(order, 1, width=10, height=20)
-    assert read_picture(tmp_path / "small.png").exif[link + 4 :] == small[link + 4 :]
+    assert read_picture(tmp_path / "small.png").metadata.exif[link + 4 :] == small[link + 4 :]
 
 
 def test_metadata_too_long_for_jpeg_is_left_out(tmp_path):
@@ -624,7 +740,7 @@ def test_metadata_too_long_for_jpeg_is_left_out(tmp_path):
     source = saved(tmp_path, "in.webp", smooth(), exif=long.tobytes(), xmp=b"<x>" + b" " * 70000 + b"</x>")
     _, path = written(tmp_path, source, "out.jpg")
     again = read_picture(path)
-    assert (again.exif, again.xmp) == (None, None)
+    assert (again.metadata.exif, again.metadata.xmp) == (None, None)
 
 
 def jpeg_quantisation(path):
@@ -713,6 +829,15 @@ def test_arrays_need_not_be_contiguous(tmp_path):
     np.testing.assert_array_equal(stored_array(tmp_path / "x.png"), array)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
+def test_arrays_of_one_to_four_channels_are_encoded_as_png(shape):
+    array = np.random.default_rng(0).integers(0, 256, (2 * shape[0], *shape[1:]), dtype=np.uint8)[::-2]
+    with Image.open(io.BytesIO(encode_png(array))) as image:
+        assert image.format == "PNG"
+        assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[shape[2] if len(shape) == 3 else 1]
+        np.testing.assert_array_equal(np.array(image), array[:, :, 0] if shape[2:] == (1,) else array)
+
+
 @pytest.mark.parametrize(
     "array",
     [
@@ -726,6 +851,8 @@ def test_arrays_need_not_be_contiguous(tmp_path):
 def test_arrays_that_are_no_image_are_refused(tmp_path, array):
     with pytest.raises(InputError, match=r"the image: expected uint8 .* got (uint8|float32) \("):
         write_image(tmp_path / "x.png", array)
+    with pytest.raises(InputError, match=r"the image: expected uint8 .* got (uint8|float32) \("):
+        encode_png(array)
     with pytest.raises(InputError, match=r"the restored image: expected uint8 \(height, width, 3\), got"):
         write_picture(tmp_path / "x.png", Picture(noise()), array)
     assert list(tmp_path.iterdir()) == []
@@ -773,7 +900,7 @@ def test_writing_into_a_missing_folder_is_named(tmp_path):
 
 
 def test_exif_that_cannot_be_taken_over_is_named(tmp_path):
-    picture = Picture(noise(), exif=b"Exif\0\0nonsense")
+    picture = Picture(noise(), metadata=Metadata(exif=b"Exif\0\0nonsense"))
     with pytest.raises(FileError, match=r"x\.tif: damaged EXIF cannot be written as TIFF"):
         write_picture(tmp_path / "x.tif", picture, noise())
     assert list(tmp_path.iterdir()) == []

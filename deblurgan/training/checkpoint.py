@@ -15,7 +15,7 @@ NAME = "checkpoint.h5"
 
 
 def save(path: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write the variables of `parts` (models and optimizers by name, seeds of dropout included) and `state` as JSON."""
+    """Write the variables of `parts` (models, optimizers; dropout's seeds are among them) and `state`, as JSON."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["state"] = json.dumps(state)
         for name, part in parts.items():
@@ -35,11 +35,7 @@ def load(path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
         with h5py.File(path, "r") as file:
             for name, part in parts.items():
                 values = [file[name][key][()] for key in sorted(file[name])]
-                found, expected = (
-                    [tuple(value.shape) for value in values],
-                    [tuple(v.shape) for v in part.variables],
-                )
-                if found != expected:
+                if [value.shape for value in values] != [tuple(v.shape) for v in part.variables]:
                     raise WeightsError(f"{path}: the variables of {name} are not those of this run's settings")
                 for variable, value in zip(part.variables, values, strict=True):
                     variable.assign(value)

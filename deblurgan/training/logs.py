@@ -1,7 +1,6 @@
 """What a run leaves to look at: a CSV of its epochs, TensorBoard events, a grid of pictures."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

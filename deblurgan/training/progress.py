@@ -1,0 +1,27 @@
+"""What a training run tells while it works."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """Listens to `training.run.train`; subclass it and override what is of interest."""
+
+    def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
+        """Training begins: the run's folder, the device and precision, numbers of pairs."""
+
+    def notice(self, line: str) -> None:
+        """One line that the user should see."""
+
+    def epoch_started(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Epoch `epoch` of `epochs` begins, with `done` of its `steps` batches behind it."""
+
+    def step_done(self, losses: Mapping[str, float]) -> None:
+        """A batch is done; `losses` are its own."""
+
+    def validating(self, done: int, total: int) -> None:
+        """`done` of `total` validation pairs are restored."""
+
+    def epoch_done(self, row: Mapping[str, Any]) -> None:
+        """An epoch is done and saved; `row` is its line in the CSV."""

@@ -1,0 +1,308 @@
+"""A training run: many epochs of the tutorial's step, with all that should be left of them on disk."""
+
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan import devices, metrics
+from deblurgan.data import Pair, PairStream, check_pairs, choose_pairs, match_pairs
+from deblurgan.errors import DeblurganError, FileError, InputError
+from deblurgan.files import atomic_path, ensure_folder
+from deblurgan.images import write_image
+from deblurgan.inference import MIN_SIDE, Restorer
+from deblurgan.model import discriminator_model, generator_model
+from deblurgan.training import checkpoint
+from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
+from deblurgan.training.progress import Progress
+from deblurgan.training.settings import Settings, write_settings
+from deblurgan.training.tutorial import LOSSES, TutorialGAN
+from deblurgan.weights import save_weights
+
+GRID_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        run: its folder.
+        weights: the generator's weight file to use: the best if an epoch was finished, else the last.
+        history: a row per finished epoch, as in the CSV.
+        bad: by name, why pairs were left out.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    run: Path
+    weights: Path
+    history: list[dict[str, Any]]
+    bad: dict[str, str]
+    interrupted: bool
+
+
+def train(
+    settings: Settings,
+    run: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Train the tutorial's networks and leave everything in the folder `run`.
+
+    It gets, after each epoch: `generator_<epoch>.weights.h5` and `discriminator_<epoch>.weights.h5`, copies named
+    `generator_best` (highest validation PSNR, or lowest generator loss without validation) and `generator_last`,
+    `log.csv`, TensorBoard events in `logs`, `samples/epoch_<n>.png` (blurred, restored, sharp), and `checkpoint.h5`.
+
+    Ctrl-C finishes the batch in hand, saves the last weights and a checkpoint, and returns; a second one raises
+    KeyboardInterrupt at once. Resuming goes on with the very next batch: optimizer state, dropout seeds and the order
+    of the data are as if there had been no interruption.
+
+    Raises:
+        InputError, FileError: settings or files that cannot be used; see `data` for those about pairs.
+        DeblurganError: the losses are no longer finite; the message names the last good weights.
+    """
+    progress = progress or Progress()
+    run = Path(run)
+    if (run / checkpoint.NAME).exists() and not resume:
+        raise InputError(f"{run}: holds a run already; resume it, or choose another name")
+    pairs, bad = _training_pairs(settings)
+    validation = _validation_pairs(settings, bad)
+    for message in bad.values():
+        progress.notice(f"left out: {message}")
+    stream = PairStream(
+        pairs, settings.batch_size, settings.image_size, settings.preprocess, settings.seed, bad=dict(bad)
+    )
+    ensure_folder(run)
+    gan = _build(settings)
+    session = _Session(settings, run, gan, stream, validation, progress)
+    if resume:
+        session.restore()
+    write_settings(settings, run)
+    progress.started(run, devices.describe(settings.precision), len(pairs), len(validation))
+    with _graceful_interrupt(progress.notice) as interrupted:
+        return session.run_epochs(interrupted)
+
+
+def _training_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
+    chosen = choose_pairs(match_pairs(settings.input_dir), settings.n_images, settings.seed)
+    least = settings.image_size if settings.preprocess == "crop" else 1
+    pairs, bad = check_pairs(chosen, least)
+    if not pairs:
+        raise InputError(f"{settings.input_dir}: none of its pictures can be read: {next(iter(bad.values()))}")
+    return pairs, bad
+
+
+def _validation_pairs(settings: Settings, bad: dict[str, str]) -> list[Pair]:
+    if settings.val_dir is None or settings.n_val == 0:
+        return []
+    chosen = choose_pairs(match_pairs(settings.val_dir), settings.n_val, settings.seed)
+    pairs, unreadable = check_pairs(chosen, max(MIN_SIDE, metrics.MIN_SIDE))
+    bad.update(unreadable)
+    return pairs
+
+
+def _build(settings: Settings) -> TutorialGAN:
+    """Build the networks with weights drawn from the settings' seed."""
+    keras.utils.set_random_seed(settings.seed)
+    shape = (settings.image_size, settings.image_size, 3)
+    policy = devices.policy(settings.precision)
+    return TutorialGAN(
+        generator_model(shape, upsampling=settings.upsampling, dtype=policy),
+        discriminator_model(shape, dtype=policy),
+        critic_updates=settings.critic_updates,
+        learning_rate=settings.learning_rate,
+        compute_dtype=devices.resolve_precision(settings.precision),
+    )
+
+
+class _Session:
+    """The state of a run between its batches."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: Path,
+        gan: TutorialGAN,
+        stream: PairStream,
+        validation: list[Pair],
+        progress: Progress,
+    ) -> None:
+        self.settings = settings
+        self.run = run
+        self.gan = gan
+        self.stream = stream
+        self.validation = validation
+        self.progress = progress
+        self.restorer = Restorer(gan.generator, precision=settings.precision)
+        self.board = TensorBoard(Path(settings.log_dir) if settings.log_dir else run / "logs")
+        self.epoch = 1
+        self.losses: list[dict[str, float]] = []  # of the present epoch's batches
+        self.history: list[dict[str, Any]] = []
+
+    def restore(self) -> None:
+        """Go back to where the checkpoint was written."""
+        state = checkpoint.load(self.run / checkpoint.NAME, self.gan.parts())
+        self.epoch, self.losses, self.history = state["epoch"], state["losses"], state["history"]
+        if self.epoch > self.settings.epoch_num:
+            raise InputError(
+                f"epoch_num: expected more than the {len(self.history)} epochs that {self.run} already has, "
+                f"received {self.settings.epoch_num}"
+            )
+
+    def save_checkpoint(self) -> None:
+        """Write all that `restore` needs."""
+        state = {"epoch": self.epoch, "losses": self.losses, "history": self.history}
+        checkpoint.save(self.run / checkpoint.NAME, self.gan.parts(), state)
+
+    def run_epochs(self, interrupted: Callable[[], bool]) -> Result:
+        """Train until the last epoch is done or `interrupted` says so."""
+        while self.epoch <= self.settings.epoch_num:
+            timing = self._train_epoch(interrupted)
+            if interrupted():
+                save_weights(self.gan.generator, self._weights("generator", "last"))
+                self.save_checkpoint()
+                return self._result(interrupted=True)
+            self._finish_epoch(timing)
+        return self._result(interrupted=False)
+
+    def _train_epoch(self, interrupted: Callable[[], bool]) -> dict[str, float]:
+        """Train on what is left of the present epoch; return how long that took and the train steps' share."""
+        done = len(self.losses)
+        self.progress.epoch_started(self.epoch, self.settings.epoch_num, self.stream.steps, done)
+        begin, stepping = time.perf_counter(), 0.0
+        for blurred, sharp in self.stream.epoch(self.epoch).skip(done):
+            before = time.perf_counter()
+            losses = self.gan.step(blurred, sharp)
+            stepping += time.perf_counter() - before
+            self._require_finite(losses)
+            self.losses.append(losses)
+            self.progress.step_done(losses)
+            if interrupted():
+                break
+        if not self.losses:
+            raise InputError(
+                f"{self.settings.input_dir}: too few of its pictures can be read for one batch of "
+                f"{self.settings.batch_size}: {next(iter(self.stream.bad.values()))}"
+            )
+        elapsed = time.perf_counter() - begin
+        return {"seconds": round(elapsed, 3), "step_share": round(stepping / elapsed, 4)}
+
+    def _require_finite(self, losses: Mapping[str, float]) -> None:
+        broken = [name for name, value in losses.items() if not math.isfinite(value)]
+        if broken:
+            good = self._weights("generator", "last")
+            raise DeblurganError(
+                f"epoch {self.epoch}: {broken[0]} is no longer finite; "
+                + (f"the last good weights are in {good}; " if good.exists() else "")
+                + "try a lower learning_rate or float32 precision"
+            )
+
+    def _finish_epoch(self, timing: Mapping[str, float]) -> None:
+        """Validate, log and save."""
+        means = {name: float(np.mean([losses[name] for losses in self.losses])) for name in LOSSES}
+        scores, grid = self._validate()
+        row: dict[str, Any] = {"epoch": self.epoch, **means, **scores, **timing}
+        self.history.append(row)
+
+        save_weights(self.gan.generator, self._weights("generator", "last"))
+        if self.epoch % self.settings.save_every == 0:
+            _copy(self._weights("generator", "last"), self._weights("generator", f"{self.epoch:03d}"))
+            save_weights(self.gan.discriminator, self._weights("discriminator", f"{self.epoch:03d}"))
+        if _best_epoch(self.history) == self.epoch:
+            _copy(self._weights("generator", "last"), self._weights("generator", "best"))
+        write_csv(self.run / "log.csv", self.history)
+        write_image(ensure_folder(self.run / "samples") / f"epoch_{self.epoch:03d}.png", grid)
+        scalars = {name: value for name, value in row.items() if name != "epoch" and value is not None}
+        self.board.write(self.epoch, scalars, {"blurred, restored, sharp": grid})
+
+        self.epoch += 1
+        self.losses = []
+        self.save_checkpoint()
+        self.progress.epoch_done(row)
+
+    def _validate(self) -> tuple[dict[str, float | None], NDArray[np.uint8]]:
+        """Return the mean scores over the validation pairs, and pictures of the first few.
+
+        Without validation pairs there are no scores, and the pictures are of training pairs.
+        """
+        self.restorer.update(self.gan.generator)
+        scores: list[tuple[float, float]] = []
+        rows: list[list[NDArray[np.uint8]]] = []
+        pairs = self.validation or self.stream.pairs[:GRID_ROWS]
+        for number, pair in enumerate(pairs, 1):
+            try:
+                blurred, sharp = pair.read()
+            except FileError as error:
+                self.stream.bad[pair.name] = str(error)
+                continue
+            restored = self.restorer(blurred)
+            if self.validation:
+                scores.append((metrics.psnr(sharp, restored), metrics.ssim(sharp, restored)))
+            if len(rows) < GRID_ROWS:
+                rows.append([blurred, restored, sharp])
+            self.progress.validating(number, len(pairs))
+        grid = picture_grid(rows) if rows else np.full((4, 4, 3), 255, np.uint8)
+        if not scores:
+            return {"val_psnr": None, "val_ssim": None}, grid
+        psnr, ssim = np.mean(scores, axis=0)
+        return {"val_psnr": float(psnr), "val_ssim": float(ssim)}, grid
+
+    def _weights(self, network: str, label: str) -> Path:
+        return self.run / f"{network}_{label}.weights.h5"
+
+    def _result(self, interrupted: bool) -> Result:
+        best = self._weights("generator", "best")
+        weights = best if best.exists() else self._weights("generator", "last")
+        return Result(self.run, weights, self.history, self.stream.bad, interrupted)
+
+
+def _best_epoch(history: list[dict[str, Any]]) -> int:
+    """The epoch with the highest validation PSNR, or where no epoch was validated, the lowest generator loss."""
+    validated = [row for row in history if row["val_psnr"] is not None]
+    if validated:
+        return max(validated, key=lambda row: row["val_psnr"])["epoch"]
+    return min(history, key=lambda row: row["g_loss"])["epoch"]
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _graceful_interrupt(notice: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) within the block into a flag; the second one acts as usual."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield came.is_set
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.set()
+        restore()
+        notice("stopping after this batch; press Ctrl-C again to stop at once and lose the work since the last save")
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield came.is_set
+    finally:
+        restore()

@@ -1,0 +1,100 @@
+"""The tutorial's three networks, and the step that trains them on one batch."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from deblurgan.losses import PerceptualLoss, wasserstein_loss
+from deblurgan.model import generator_containing_discriminator_multiple_outputs
+
+LOSS_WEIGHTS = (100, 1)  # perceptual, wasserstein
+LOSSES = ("d_loss", "d_loss_real", "d_loss_fake", "g_loss", "perceptual_loss", "wasserstein_loss")
+
+
+class TutorialGAN:
+    """The tutorial's generator, critic and combined model `d_on_g`, compiled, and the step that trains them.
+
+    One step on a batch: generate restored images once, with the generator as it would be used (inference); train
+    the critic `critic_updates` times, each on the sharp batch with label +1 and on the restored batch with label -1;
+    then train the generator through `d_on_g` on 100 x perceptual + 1 x Wasserstein loss, the critic frozen.
+
+    A frozen critic normalises with its moving statistics, as Keras does since 2.1.3's successors; Keras 2.1 itself
+    used the batch's.
+
+    Args:
+        generator: a model from `generator_model`.
+        discriminator: a model from `discriminator_model` of the same image size.
+        critic_updates: critic steps per generator step.
+        learning_rate: of both Adam optimizers (betas 0.9 and 0.999, epsilon 1e-8).
+        compute_dtype: what the perceptual loss's VGG16 computes in.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        *,
+        critic_updates: int = 5,
+        learning_rate: float = 1e-4,
+        compute_dtype: str = "float32",
+    ) -> None:
+        import tensorflow as tf
+
+        self.generator = generator
+        self.discriminator = discriminator
+        self.critic_updates = critic_updates
+        self.d_on_g = generator_containing_discriminator_multiple_outputs(generator, discriminator)
+        # XLA is slower than oneDNN's kernels in bfloat16 on CPUs, and no faster in float32.
+        discriminator.compile(optimizer=_adam(learning_rate), loss=wasserstein_loss, jit_compile=False)
+        self.d_on_g.compile(
+            optimizer=_adam(learning_rate),
+            loss=[PerceptualLoss(compute_dtype=compute_dtype), wasserstein_loss],
+            loss_weights=list(LOSS_WEIGHTS),
+            jit_compile=False,
+        )
+        discriminator.optimizer.build(discriminator.trainable_variables)
+        self.d_on_g.optimizer.build(generator.trainable_variables)
+        self.generate = tf.function(lambda blurred: generator(blurred, training=False), autograph=False)
+
+    def step(self, blurred: Any, sharp: Any) -> dict[str, float]:
+        """Train on one batch and return its losses by the names in `LOSSES`.
+
+        Args:
+            blurred: float32 (batch, height, width, 3) RGB in [-1, 1].
+            sharp: the same scenes, sharp.
+        """
+        real, fake = np.ones((len(blurred), 1), np.float32), -np.ones((len(blurred), 1), np.float32)
+        generated = self.generate(blurred)
+        for _ in range(self.critic_updates):
+            d_loss_real = _train_on_batch(self.discriminator, sharp, real)["loss"]
+            d_loss_fake = _train_on_batch(self.discriminator, generated, fake)["loss"]
+        # Keras reads `trainable` when it first traces a step, not in compile(): freeze around every combined step.
+        self.discriminator.trainable = False
+        try:
+            combined = _train_on_batch(self.d_on_g, blurred, [sharp, real])
+        finally:
+            self.discriminator.trainable = True
+        perceptual, wasserstein = (combined[f"{name}_loss"] for name in self.d_on_g.output_names)
+        g_loss = combined["loss"]
+        values = (0.5 * (d_loss_real + d_loss_fake), d_loss_real, d_loss_fake, g_loss, perceptual, wasserstein)
+        return dict(zip(LOSSES, map(float, values), strict=True))
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that training changes, for a checkpoint."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "discriminator_optimizer": self.discriminator.optimizer,
+            "d_on_g_optimizer": self.d_on_g.optimizer,
+        }
+
+
+def _adam(learning_rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+
+
+def _train_on_batch(model: keras.Model, x: Any, y: Any) -> dict[str, Any]:
+    """Return this batch's losses; Keras 3 would return their mean since its metrics were last reset."""
+    model.reset_metrics()
+    return model.train_on_batch(x, y, return_dict=True)

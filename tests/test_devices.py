@@ -1,0 +1,131 @@
+import sys
+import types
+
+import pytest
+
+from deblurgan import devices
+from deblurgan.devices import cpu_has_bfloat16, describe, policy, resolve_precision
+from deblurgan.errors import InputError
+
+X86 = """processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) Processor
+bugs\t\t: spectre_v1 bf16
+flags\t\t: fpu vme sse2 avx2 avx512f avx512bw {} arch_capabilities
+
+processor\t: 1
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 243.75
+Features\t: fp asimd evtstrm aes sha1 asimddp {} dcpodp
+CPU implementer\t: 0x41
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (X86.format("avx512_bf16"), True),
+        (X86.format("amx_bf16 amx_tile"), True),
+        (X86.format("avx512_vnni"), False),
+        (X86.format("avx512_bf16_not"), False),
+        (ARM.format("bf16"), True),
+        (ARM.format("i8mm svebf16x"), False),
+        ("", False),
+        ("flags", False),
+        ("model name\t: bf16\n", False),
+    ],
+)
+def test_cpu_has_bfloat16_reads_the_processors_flags(cpuinfo, expected):
+    assert cpu_has_bfloat16(cpuinfo) is expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [(X86.format("avx512_bf16"), True), (X86.format(""), False)])
+def test_cpu_has_bfloat16_reads_the_system_when_not_told(monkeypatch, text, expected):
+    monkeypatch.setattr(devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)])
+    assert cpu_has_bfloat16() is expected
+
+
+def test_a_system_without_cpuinfo_counts_as_no(monkeypatch):
+    def missing(path, **_):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(devices.Path, "read_text", missing)
+    assert cpu_has_bfloat16() is False
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that pretends a machine: its CPU has bfloat16 or not, its GPU a compute capability or none."""
+
+    def pretend(*, bfloat16=False, capability=None):
+        gpus = () if capability is None else ("Some GPU",)
+        tensorflow = types.SimpleNamespace(
+            config=types.SimpleNamespace(
+                list_physical_devices=lambda kind: ["gpu:0"] if kind == "GPU" and gpus else [],
+                experimental=types.SimpleNamespace(
+                    get_device_details=lambda gpu: {"device_name": "Some GPU", "compute_capability": capability},
+                    set_memory_growth=lambda gpu, enable: None,
+                ),
+            )
+        )
+        monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+        monkeypatch.setattr(devices, "gpu_names", lambda: gpus)
+        monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: bfloat16)
+
+    return pretend
+
+
+MACHINES = [
+    ({"bfloat16": True}, "bfloat16"),
+    ({"bfloat16": False}, "float32"),
+    ({"capability": (9, 0)}, "bfloat16"),
+    ({"capability": (8, 0)}, "bfloat16"),
+    ({"capability": (7, 5)}, "float16"),
+    ({"capability": (6, 1)}, "float32"),
+    ({"capability": (6, 1), "bfloat16": True}, "float32"),
+]
+
+
+@pytest.mark.parametrize(("hardware", "expected"), MACHINES)
+def test_auto_is_the_fastest_precision_that_the_machine_has(machine, hardware, expected):
+    machine(**hardware)
+    assert resolve_precision("auto") == expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("hardware", [{"bfloat16": True}, {"bfloat16": False}, {"capability": (7, 5)}])
+def test_a_named_precision_is_taken_as_it_is(machine, hardware, precision):
+    machine(**hardware)
+    assert resolve_precision(precision) == precision
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("float32", "float32"),
+        ("bfloat16", "mixed_bfloat16"),
+        ("float16", "mixed_float16"),
+        ("auto", "mixed_bfloat16"),
+    ],
+)
+def test_policy_is_kerases_name_for_computing_in_it_with_float32_variables(machine, precision, expected):
+    machine(bfloat16=True)
+    assert policy(precision) == expected
+
+
+@pytest.mark.parametrize("name", ["half", "mixed_bfloat16", "", "Float32", None])
+@pytest.mark.parametrize("function", [resolve_precision, policy, describe])
+def test_an_unknown_precision_is_refused(machine, function, name):
+    machine()
+    with pytest.raises(InputError, match="precision: expected one of auto, float32, bfloat16, float16, received"):
+        function(name)
+
+
+def test_describe_names_the_device_and_the_precision(machine):
+    machine(bfloat16=False)
+    assert describe("auto").startswith("CPU (")
+    assert describe("auto").endswith(", float32")
+    machine(capability=(7, 5))
+    assert describe("auto") == "GPU Some GPU, float16"
+    assert "\n" not in describe("auto")
