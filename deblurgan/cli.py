@@ -5,6 +5,7 @@ TensorFlow is imported only when a command starts its work.
 """
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,7 +18,8 @@ from tqdm import tqdm
 
 from deblurgan import __version__, gopro
 from deblurgan.devices import PRECISIONS, describe, resolve_precision, start_quietly
-from deblurgan.errors import DeblurganError, InputError
+from deblurgan.errors import DeblurganError, FileError, InputError
+from deblurgan.files import ensure_folder
 from deblurgan.training.progress import Progress
 from deblurgan.training.settings import Settings, read_settings
 
@@ -44,53 +46,87 @@ class _Command(click.Command):
             raise click.ClickException(_one_line(str(error))) from error
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """Commands in the order in which one uses them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Remove motion blur from photographs, and train the networks that do it."""
+    """Remove motion blur from photographs, and train the networks that do it.
+
+    `deblurgan COMMAND --help` explains each command. Dashes and underscores in options are the same: --input-dir is
+    --input_dir.
+    """
 
 
-def _command(name: str) -> Callable[[Callable[..., Any]], _Command]:
+def _command(name: str, short_help: str) -> Callable[[Callable[..., Any]], _Command]:
     def decorate(function: Callable[..., Any]) -> _Command:
-        command = click.command(name, cls=_Command)(function)
+        command = click.command(name, cls=_Command, short_help=short_help)(function)
         main.add_command(command)
         return command
 
     return decorate
 
 
+_new_file = click.Path(dir_okay=False, path_type=Path)
 _weight_path = click.option(
     "--weight_path",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     default="generator.h5",
-    help="Generator weights: a .weights.h5 or .keras file, or an .h5 file of the tutorial.",
+    help="Generator weights: those of `train` (.weights.h5), a .keras file, or an .h5 file of the tutorial.",
 )
 _precision = click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
-    help="What to compute in; auto takes the fastest that the device has natively without visible loss.",
+    help="Number format to compute in; auto takes the fastest that the device has and that shows no loss.",
 )
 _resize = click.option(
     "--resize",
     type=click.IntRange(min=16),
     metavar="SIDE",
-    help="First squash each picture to SIDE x SIDE pixels; the tutorial did so with 256.",
+    help="First squash each picture to SIDE x SIDE pixels, as the tutorial did with 256.  [default: full size]",
+)
+_pairs_dir = click.option(
+    "--input_dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    default="images/test",
+    help="Folder with A (blurred) and B (sharp), paired by name.",
 )
 
 
-@_command("organize")
+@_command("organize", "Sort the GOPRO dataset into pairs to train on.")
 @click.option(
     "--dir_in",
     type=click.Path(path_type=Path),
     default="GOPRO_Large",
     help="The GOPRO dataset: the folder with train and test, or the downloaded zip.",
 )
-@click.option("--dir_out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option(
-    "--blur", type=click.Choice(gopro.BLURS), default="blur", help="Which of GOPRO's blurred frames to take."
+    "--dir_out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    required=True,
+    help="Folder to write to; `train` looks in images unless told otherwise.",
 )
-@click.option("--link", type=click.Choice(gopro.LINKS), default="copy", help="Copy the files, or link to them.")
+@click.option(
+    "--blur",
+    type=click.Choice(gopro.BLURS),
+    default="blur",
+    help="Which of GOPRO's blurred frames to take: made without or with gamma correction.",
+)
+@click.option(
+    "--link",
+    type=click.Choice(gopro.LINKS),
+    default="copy",
+    help="Copy the files, or save the disk space with hard or symbolic links to them.",
+)
 def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
     """Sort the GOPRO dataset into DIR_OUT/{train,test}/{A,B}: A blurred, B sharp.
 
@@ -100,58 +136,74 @@ def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
     total = sum(len(split.copies) for split in plan.splits)
     with tqdm(total=total, unit="file", disable=None) as bar:
         summary = gopro.apply(plan, link, progress=lambda done, total, path: bar.update())
-    problems = 0
+    failed = 0
     for split in summary.splits:
         click.echo(f"{split.name}: {split.pairs} pairs; {split.copied} files written, {split.present} already there")
         for scene in split.incomplete:
-            click.echo(f"  left out: {scene}", err=True)
+            click.echo(_one_line(f"left out: {scene}"), err=True)
         for frame in split.unpaired:
-            click.echo(f"  left out, has no partner: {frame}", err=True)
+            click.echo(_one_line(f"left out, has no partner: {frame}"), err=True)
         for failure in split.failed:
-            click.echo(f"  failed: {failure.source}: {failure.reason}", err=True)
-        problems += len(split.failed)
-    if problems:
-        raise click.ClickException(f"{problems} files could not be read")
+            click.echo(_one_line(f"failed: {failure.source}: {failure.reason}"), err=True)
+        failed += len(split.failed)
+    if failed:
+        raise click.ClickException(f"{failed} of {total} files could not be read")
 
 
-@_command("train")
+@_command("train", "Train the tutorial's networks on pairs of pictures.")
 @click.option("--n_images", default=_DEFAULTS.n_images, help="Pairs to train on, drawn with --seed; -1 for all.")
 @click.option("--batch_size", default=_DEFAULTS.batch_size, help="Pairs in a batch; lower it when memory runs out.")
 @click.option(
-    "--log_dir", metavar="FOLDER", help="Where TensorBoard's events go.  [default: logs in the run's folder]"
+    "--log_dir", metavar="FOLDER", help="Folder for TensorBoard's events.  [default: logs in the run's folder]"
 )
-@click.option("--epoch_num", default=_DEFAULTS.epoch_num, help="Epochs in all.")
+@click.option("--epoch_num", default=_DEFAULTS.epoch_num, help="Epochs in all, those before --resume included.")
 @click.option("--critic_updates", default=_DEFAULTS.critic_updates, help="Critic updates per generator update.")
-@click.option("--input_dir", default=_DEFAULTS.input_dir, help="Folder with A (blurred) and B (sharp).")
 @click.option(
-    "--val_dir", metavar="FOLDER", help="Pairs to validate on.  [default: the folder test beside --input_dir, if any]"
+    "--input_dir",
+    metavar="FOLDER",
+    default=_DEFAULTS.input_dir,
+    help="Folder with A (blurred) and B (sharp), paired by name.",
+)
+@click.option(
+    "--val_dir",
+    metavar="FOLDER",
+    help="Folder with A and B to validate on.  [default: the folder test beside --input_dir, if any]",
 )
 @click.option("--n_val", default=_DEFAULTS.n_val, help="Validation pairs to use; 0 for none, -1 for all.")
-@click.option("--output_dir", type=click.Path(path_type=Path), default="weights", help="Folder of the runs' folders.")
-@click.option("--run", metavar="NAME", help="Name of the run's folder.  [default: date and time]")
+@click.option(
+    "--output_dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    default="weights",
+    help="Folder in which each run gets its own.",
+)
+@click.option("--run", metavar="NAME", help="Name of the run's own folder.  [default: date and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run named by --run, or else the latest one.")
-@click.option("--image_size", default=_DEFAULTS.image_size, help="Side of the training images, a multiple of 4.")
+@click.option(
+    "--image_size", default=_DEFAULTS.image_size, help="Side of the training images in pixels, a multiple of 4."
+)
 @click.option(
     "--preprocess",
     type=click.Choice(["crop", "resize"]),
     default=_DEFAULTS.preprocess,
-    help="Cut random squares out of the pictures, or squash them whole as the tutorial did.",
+    help="crop: cut random squares out of the pictures; resize: squash them whole, as the tutorial did.",
 )
-@click.option("--learning_rate", default=_DEFAULTS.learning_rate, help="Of both Adam optimizers.")
+@click.option("--learning_rate", default=_DEFAULTS.learning_rate, help="Learning rate of both Adam optimizers.")
 @click.option(
     "--upsampling",
     type=click.Choice(["transpose", "resize"]),
     default=_DEFAULTS.upsampling,
-    help="The generator of the tutorial's text, or of its repository since June 2018.",
+    help="transpose: the generator of the tutorial's text; resize: that of its repository since June 2018.",
 )
 @_precision
-@click.option("--seed", default=_DEFAULTS.seed, help="Of initial weights, dropout, order and crops.")
+@click.option("--seed", default=_DEFAULTS.seed, help="Seed of initial weights, dropout, order and crops.")
 @click.option("--save_every", default=_DEFAULTS.save_every, help="Epochs between two kept weight files.")
 @click.pass_context
 def train(ctx: click.Context, output_dir: Path, run: str | None, resume: bool, **values: Any) -> None:
-    """Train the tutorial's generator and critic; everything goes to OUTPUT_DIR/RUN.
+    """Train the tutorial's generator and critic on pairs of a blurred and a sharp picture.
 
-    Ctrl-C saves and stops; --resume goes on from there.
+    Weights, losses, scores and sample pictures go to OUTPUT_DIR/RUN after each epoch. Ctrl-C saves and stops;
+    --resume goes on from there.
     """
     if resume:
         folder = output_dir / run if run else _latest_run(output_dir)
@@ -203,13 +255,17 @@ def _resumed_settings(ctx: click.Context, folder: Path, values: Mapping[str, Any
     return settings
 
 
-@_command("deblur")
+@_command("deblur", "Restore pictures.")
 @_weight_path
 @click.option(
     "--input_dir", type=click.Path(path_type=Path), required=True, help="Folder of pictures, or one picture."
 )
 @click.option(
-    "--output_dir", type=click.Path(path_type=Path), required=True, help="Folder for the restored pictures."
+    "--output_dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    required=True,
+    help="Folder for the restored pictures, made where missing; another than theirs.",
 )
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @_resize
@@ -217,7 +273,10 @@ def _resumed_settings(ctx: click.Context, folder: Path, values: Mapping[str, Any
 def deblur(
     weight_path: Path, input_dir: Path, output_dir: Path, side_by_side: bool, resize: int | None, precision: str
 ) -> None:
-    """Restore the pictures in INPUT_DIR at their own size, under their own names, into OUTPUT_DIR."""
+    """Restore the pictures in INPUT_DIR at their own size, under their own names, into OUTPUT_DIR.
+
+    A picture that cannot be read is reported, and the others are still done.
+    """
     from deblurgan.deblurring import deblur_pictures, find_pictures
 
     pictures = find_pictures(input_dir)
@@ -233,15 +292,22 @@ def deblur(
         )
     for notice in report.notices:
         click.echo(_one_line(notice), err=True)
-    _finish(f"{len(report.written)} pictures restored into {output_dir}", report.failed)
+    click.echo(_one_line(f"{len(report.written)} of {len(pictures)} pictures restored into {output_dir}"))
+    _finish(report.failed, f"{len(pictures)} pictures")
 
 
-@_command("test")
+@_command("test", "Write sharp, blurred and restored pictures side by side.")
 @_weight_path
-@click.option("--input_dir", type=click.Path(path_type=Path), default="images/test", help="Folder with A and B.")
-@click.option("--output_dir", type=click.Path(path_type=Path), default=".", help="Folder for results0.png and so on.")
-@click.option("--n_images", "--batch_size", default=4, help="Pictures to restore; -1 for all.")
-@click.option("--seed", type=int, help="Draw the pictures with this seed instead of taking the first ones.")
+@_pairs_dir
+@click.option(
+    "--output_dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    default=".",
+    help="Folder for results0.png, results1.png and so on.",
+)
+@click.option("--n_images", "--batch_size", default=4, help="Pairs to use, the first ones; -1 for all.")
+@click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
 @_resize
 @_precision
 def test(
@@ -258,24 +324,25 @@ def test(
     from deblurgan.deblurring import write_strips
 
     pairs = match_pairs(input_dir)
-    pairs = choose_pairs(pairs, n_images, seed) if seed is not None else pairs[: n_images if n_images >= 0 else None]
+    chosen = choose_pairs(pairs, n_images, seed or 0)
+    pairs = pairs[: len(chosen)] if seed is None else chosen
     restore = _restorer(weight_path, precision)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
     for path in report.written:
-        click.echo(path)
-    _finish(f"{len(report.written)} strips written", report.failed)
+        click.echo(_one_line(str(path)))
+    _finish(report.failed, f"{len(pairs)} pairs")
 
 
-@_command("evaluate")
+@_command("evaluate", "Score restored pictures: PSNR and SSIM.")
 @_weight_path
-@click.option("--input_dir", type=click.Path(path_type=Path), default="images/test", help="Folder with A and B.")
+@_pairs_dir
 @click.option("--n_images", default=-1, help="Pairs to use, drawn with --seed; -1 for all.")
-@click.option("--seed", default=0, help="Of the choice of pairs.")
+@click.option("--seed", default=0, help="Seed of the choice of pairs.")
+@click.option("--csv", "csv_path", type=_new_file, metavar="FILE", help="Write the scores of each pair to this file.")
 @click.option(
-    "--csv", "csv_path", type=click.Path(path_type=Path), help="Write the scores of each pair to this file."
+    "--json", "json_path", type=_new_file, metavar="FILE", help="Write scores, means and settings to this file."
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all scores and means to this file.")
 @_resize
 @_precision
 def evaluate(
@@ -288,11 +355,17 @@ def evaluate(
     resize: int | None,
     precision: str,
 ) -> None:
-    """Score the restored pictures, and the blurred ones, against the sharp ones: PSNR and SSIM, each and mean."""
+    """Score the restored pictures, and the blurred ones, against the sharp ones: PSNR and SSIM, each and mean.
+
+    Scores are printed with the protocol that makes them comparable. Higher is better.
+    """
     from deblurgan import evaluation
     from deblurgan.data import choose_pairs, match_pairs
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
+    for path in (csv_path, json_path):
+        if path:
+            ensure_folder(path.parent)
     restore = _restorer(weight_path, precision)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(restore, pairs, squash=resize, progress=lambda path: bar.update())
@@ -307,11 +380,13 @@ def evaluate(
             "precision": resolve_precision(precision),
         }
         evaluation.write_scores_json(scores, json_path, about)
-    _finish("", scores.failed)
+    _finish(scores.failed, f"{len(pairs)} pairs")
 
 
 def _restorer(weight_path: Path, precision: str) -> Any:
     """Load the weights and say on which device they will run."""
+    if not os.path.exists(weight_path):
+        raise FileError(f"--weight_path {weight_path}: no such file")
     start_quietly()
     from deblurgan.inference import Restorer
     from deblurgan.weights import read_generator
@@ -321,14 +396,12 @@ def _restorer(weight_path: Path, precision: str) -> Any:
     return restorer
 
 
-def _finish(line: str, failed: list[str]) -> None:
-    """Print `line`, then each failure; exit with an error when there is one."""
-    if line:
-        click.echo(line)
+def _finish(failed: list[str], of: str) -> None:
+    """Print each failure; exit with an error, that so many `of` them failed, when there is one."""
     for failure in failed:
         click.echo(_one_line(f"failed: {failure}"), err=True)
     if failed:
-        raise click.ClickException(f"{len(failed)} of the pictures failed")
+        raise click.ClickException(f"{len(failed)} of {of} failed")
 
 
 def _one_line(text: str) -> str:

@@ -67,10 +67,12 @@ def choose_pairs(pairs: Sequence[Pair], n_images: int, seed: int) -> list[Pair]:
     """Return `n_images` of the pairs, drawn with `seed`, in their order; all when negative or not fewer.
 
     Raises:
-        InputError: `n_images` is 0.
+        InputError: `n_images` is 0, or `seed` is negative.
     """
     if n_images == 0:
         raise InputError("n_images: expected a positive number, or -1 for all, received 0")
+    if seed < 0:
+        raise InputError(f"seed: expected at least 0, received {seed}")
     if n_images < 0 or n_images >= len(pairs):
         return list(pairs)
     chosen = np.random.default_rng(seed).choice(len(pairs), n_images, replace=False)

@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from deblurgan.data import Pair
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder
-from deblurgan.images import list_images, read_picture, resize, side_by_side, write_image, write_picture
+from deblurgan.files import ensure_folder, shown
+from deblurgan.images import (
+    IMAGE_EXTENSIONS,
+    list_images,
+    read_picture,
+    resize,
+    side_by_side,
+    write_image,
+    write_picture,
+)
 
 Restore = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -39,11 +47,12 @@ def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
         InputError: the folder has no image files.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
     pictures = list_images(path)
     if not pictures:
-        raise InputError(f"{path}: expected pictures, found none")
+        kinds = " ".join(sorted(IMAGE_EXTENSIONS))
+        raise InputError(f"{shown(path)}: expected pictures ({kinds}) directly in this folder, found none")
     return pictures
 
 
@@ -70,14 +79,15 @@ def deblur_pictures(
         progress: called with each picture when it is done.
 
     Raises:
-        InputError: `output_dir` is the folder of one of the pictures.
+        InputError: `output_dir` is the folder of one of the pictures, or of a file that one is a link to.
         FileError: `output_dir` cannot be written to.
     """
     output_dir = Path(output_dir)
+    real_output = os.path.realpath(output_dir)
     for path in pictures:
-        if path.parent.resolve() == output_dir.resolve():
+        if real_output in (os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))):
             raise InputError(
-                f"{output_dir}: writing there would replace the input {path.name}; choose another folder"
+                f"{shown(output_dir)}: holds the input {shown(path)}, which could be replaced; choose another folder"
             )
     ensure_folder(output_dir)
     report = Report()
@@ -89,7 +99,7 @@ def deblur_pictures(
             try:
                 restored = restore(image)
             except InputError as error:
-                raise InputError(f"{path}: {error}") from error
+                raise InputError(f"{shown(path)}: {error}") from error
             if beside_input:
                 write_image(target, side_by_side([image, restored]))
             else:
@@ -98,7 +108,7 @@ def deblur_pictures(
             report.failed.append(str(error))
         else:
             report.written.append(target)
-            report.notices += [f"{path}: {notice}" for notice in picture.notices]
+            report.notices += [f"{shown(path)}: {notice}" for notice in picture.notices]
         progress(path)
     return report
 
@@ -126,7 +136,7 @@ def write_strips(
             target = output_dir / f"results{number}.png"
             write_image(target, strip)
         except (InputError, FileError) as error:
-            report.failed.append(f"{pair.name}: {error}")
+            report.failed.append(f"{shown(pair.name)}: {error}")
         else:
             report.written.append(target)
         progress(pair.blurred)

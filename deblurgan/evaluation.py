@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deblurgan.data import Pair
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import atomic_path
+from deblurgan.files import atomic_path, shown
 from deblurgan.images import resize
 from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL, psnr, ssim
 
@@ -60,10 +60,11 @@ def evaluate(
             blurred, sharp = pair.read()
             if squash is not None:
                 blurred, sharp = (resize(image, (squash, squash)) for image in (blurred, sharp))
+            psnr_blurred = psnr(sharp, blurred)  # refuses two sizes, before the time for restoring is spent
             restored = restore(blurred)
-            scores = (psnr(sharp, blurred), psnr(sharp, restored), ssim(sharp, blurred), ssim(sharp, restored))
+            scores = (psnr_blurred, psnr(sharp, restored), ssim(sharp, blurred), ssim(sharp, restored))
         except (FileError, InputError) as error:
-            evaluation.failed.append(f"{pair.name}: {error}")
+            evaluation.failed.append(f"{shown(pair.name)}: {error}")
         else:
             evaluation.rows.append({"name": pair.name, **dict(zip(SCORES, scores, strict=True))})
         progress(pair.blurred)
@@ -73,8 +74,14 @@ def evaluate(
 
 
 def write_scores_csv(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Write one line per pair, without the means; the file appears whole or not at all."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write one line per pair, without the means; the file appears whole or not at all.
+
+    Names are written as UTF-8; those of files whose names are not, byte by byte as they are.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, ("name", *SCORES))
         writer.writeheader()
         writer.writerows(evaluation.rows)
@@ -102,11 +109,12 @@ def write_scores_json(evaluation: Evaluation, path: str | os.PathLike[str], abou
 
 def table(evaluation: Evaluation) -> str:
     """Return the scores as aligned text, means last, with the protocols below."""
-    rows = [*evaluation.rows, {"name": "mean", **evaluation.means}]
+    rows = [{**row, "name": shown(row["name"])} for row in evaluation.rows]
+    rows.append({"name": "mean", **evaluation.means})
     width = max(len(row["name"]) for row in rows)
     lines = [
-        f"{'':{width}}  {'PSNR, dB':^17}  {'SSIM':^17}",
-        f"{'':{width}}  {'blurred  restored':17}  blurred  restored",
+        f"{'':{width}}  {'PSNR, dB':^17}  {'SSIM':^17}".rstrip(),
+        f"{'':{width}}  blurred  restored  blurred  restored",
     ]
     for row in rows:
         psnrs = f"{row['psnr_blurred']:7.2f}  {row['psnr_restored']:8.2f}"

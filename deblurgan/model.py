@@ -58,7 +58,7 @@ def generator_model(
     Raises:
         InputError: an `image_shape`, `upsampling` or other hyper-parameter that makes no network.
 
-    Source: S. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
+    Source: R. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
     """
     height, width, channels = _checked_shape(image_shape)
     for side in (height, width):

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,22 @@ import keras
 import numpy as np
 
 from deblurgan import model as networks
-from deblurgan.errors import FileError, WeightsError
+from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.files import atomic_path
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
+_READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,13 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Write the weights of `model` to `path`, which ends in `.weights.h5`; the file appears whole or not at all.
 
     A compiled model's optimizer is left out.
+
+    Raises:
+        InputError: `path` ends otherwise.
+        FileError: it cannot be written.
     """
+    if not str(path).endswith(".weights.h5"):
+        raise InputError(f"{path}: expected a name that ends in .weights.h5")
     uncompiled = keras.Model(model.inputs, model.outputs)
     with atomic_path(path) as temporary:
         uncompiled.save_weights(temporary, overwrite=True)
@@ -237,9 +256,9 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
             stored = path
         with h5py.File(stored, "r") as file:
             yield file
-    except FileError:
+    except DeblurganError:
         raise
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except _READING_ERRORS as error:
         raise FileError(f"{path}: expected a weight file (HDF5 or .keras), which it is not: {error}") from error
 
 

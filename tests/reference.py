@@ -108,10 +108,7 @@ def generator(x, convs, norms, upsampling):
     for i in range(0, len(blocks), 2):
         x = res_block(x, blocks[i : i + 2], block_norms[i : i + 2])
     for weights, norm in ((up1, up1_norm), (up2, up2_norm)):
-        if upsampling == "transpose":
-            x = conv_transpose(x, weights)
-        else:
-            x = conv(upsample(x), weights, padding="same")
+        x = conv_transpose(x, weights) if upsampling == "transpose" else conv(upsample(x), weights, padding="same")
         x = relu(batch_normalization(x, norm))
     x = conv(reflection_padding(x, 3, 3, 3, 3), last)
     return (np.tanh(x) + image) / 2

@@ -211,9 +211,9 @@ def test_batch_normalization_notes_statistics_in_training_only():
     layer, _ = pair_of_norms(inputs.shape)
 
     def moved():
-        before = [np.array(variable) for variable in (layer.moving_mean, layer.moving_variance)]
+        mean, variance = np.array(layer.moving_mean), np.array(layer.moving_variance)
         layer(inputs, training=True)
-        return [np.array(variable) - old for variable, old in zip((layer.moving_mean, layer.moving_variance), before)]
+        return np.array(layer.moving_mean) - mean, np.array(layer.moving_variance) - variance
 
     layer.trainable = False
     assert not np.any(moved())

@@ -184,9 +184,9 @@ def test_vgg16_weights_are_read_from_the_package_once(monkeypatch):
 
 
 def test_the_shipped_weights_have_the_shapes_of_vgg16(vgg16):
-    channels = [3, 64, 64, 128, 128, 256, 256, 256]
+    channels = [3, 64, 64, 128, 128, 256, 256]
     expected = {}
-    for name, inputs, outputs in zip(losses.VGG16_LAYERS, channels, channels[1:], strict=True):
+    for name, inputs, outputs in zip(losses.VGG16_LAYERS, channels, [*channels[1:], 256], strict=True):
         expected[f"{name}/kernel"] = (3, 3, inputs, outputs)
         expected[f"{name}/bias"] = (outputs,)
     assert {name: array.shape for name, array in vgg16.items()} == expected
@@ -195,22 +195,20 @@ def test_the_shipped_weights_have_the_shapes_of_vgg16(vgg16):
 
 
 def test_the_shipped_weights_begin_as_those_trained_on_imagenet_do(vgg16):
-    np.testing.assert_allclose(
-        vgg16["block1_conv1/kernel"][0, 0, :, 0], [0.42947057, 0.373467, -0.06136011], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        vgg16["block1_conv1/bias"][:4], [0.73017758, 0.06493629, 0.03428847, 0.8260386], rtol=1e-6
-    )
+    """The numbers that `keras.applications.VGG16().get_weights()` prints first."""
+    expected = [
+        [0.42947057, 0.11727387, 0.03401296],
+        [0.55037946, 0.02087744, 0.09883115],
+        [0.4800154, -0.17269668, 0.03755771],
+    ]
+    np.testing.assert_allclose(vgg16["block1_conv1/kernel"][0, 0, :, :3], expected, atol=1e-8)
 
 
-def test_the_shipped_weights_see_more_in_a_photo_than_in_the_same_pixels_shuffled(vgg16, crops):
-    sharp = crops[1]
-    shuffled = np.random.default_rng(0).permutation(sharp.reshape(-1, 3)).reshape(sharp.shape)
-    photo, noisy = (np.array(vgg16_block3_conv3(x, imagenet_preprocessing=True)) for x in (sharp, shuffled))
-    assert np.mean(photo.max((0, 1, 2)) > 0) > 0.95  # hardly a feature that sees nothing
-    assert 0.1 < np.mean(photo > 0) < 0.6  # and none that sees everything
-    strength = [features.std((0, 1, 2)).max() for features in (photo, noisy)]
-    assert strength[0] > 1.5 * strength[1]  # a few features respond strongly to a photo's edges
+def test_the_shipped_weights_find_much_and_different_things_in_a_photo(vgg16, crops):
+    features = np.array(vgg16_block3_conv3(crops[1], imagenet_preprocessing=True)).reshape(-1, 256)
+    assert np.all(features.max(axis=0) > 0)  # no channel sees nothing
+    assert 0.2 < np.mean(features > 0) < 0.6  # and a position shows a part of them
+    assert np.abs(np.corrcoef(features.T)).mean() < 0.2
 
 
 # In a model

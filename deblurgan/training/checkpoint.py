@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.files import atomic_path
+from deblurgan.files import atomic_path, reason
 
 NAME = "checkpoint.h5"
 
@@ -40,5 +40,7 @@ def load(path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
                 for variable, value in zip(part.variables, values, strict=True):
                     variable.assign(value)
             return json.loads(file.attrs["state"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise FileError(f"{path}: expected a checkpoint of a training run: {error}") from error
+    except WeightsError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises for damaged files
+        raise FileError(f"{path}: expected a checkpoint of a training run: {reason(error)}") from error

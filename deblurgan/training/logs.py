@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.files import atomic_path
+from deblurgan.files import atomic_path, ensure_folder
 from deblurgan.images import encode_png, side_by_side
 
 
@@ -21,13 +21,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class TensorBoard:
-    """Writes scalars and pictures that TensorBoard shows; needs TensorFlow, not the tensorboard package."""
+    """Writes scalars and pictures that TensorBoard shows; needs TensorFlow, not the tensorboard package.
+
+    Raises:
+        FileError: the folder cannot be created or written to.
+    """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
         self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._writer = tf.summary.create_file_writer(str(ensure_folder(folder)))
 
     def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, NDArray[np.uint8]]) -> None:
         """Write the values and uint8 RGB pictures of one step to disk."""

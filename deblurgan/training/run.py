@@ -27,7 +27,7 @@ from deblurgan.model import discriminator_model, generator_model
 from deblurgan.training import checkpoint
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
 from deblurgan.training.progress import Progress
-from deblurgan.training.settings import Settings, write_settings
+from deblurgan.training.settings import Settings, check_resumable, write_settings
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
 from deblurgan.weights import save_weights
 
@@ -42,7 +42,7 @@ class Result:
         run: its folder.
         weights: the generator's weight file to use: the best if an epoch was finished, else the last.
         history: a row per finished epoch, as in the CSV.
-        bad: by name, why pairs were left out.
+        bad: by name, why pairs were left out; those to validate on are named `validation/<name>`.
         interrupted: whether Ctrl-C ended it early.
     """
 
@@ -76,42 +76,43 @@ def train(
     """
     progress = progress or Progress()
     run = Path(run)
-    if (run / checkpoint.NAME).exists() and not resume:
+    if resume:
+        check_resumable(settings, run)
+    elif (run / checkpoint.NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     pairs, bad = _training_pairs(settings)
-    validation = _validation_pairs(settings, bad)
-    for message in bad.values():
+    validation, bad_validation = _validation_pairs(settings)
+    for message in (*bad.values(), *bad_validation.values()):
         progress.notice(f"left out: {message}")
-    stream = PairStream(
-        pairs, settings.batch_size, settings.image_size, settings.preprocess, settings.seed, bad=dict(bad)
-    )
+    stream = PairStream(pairs, settings.batch_size, settings.image_size, settings.preprocess, settings.seed, bad=bad)
     ensure_folder(run)
     gan = _build(settings)
-    session = _Session(settings, run, gan, stream, validation, progress)
+    session = _Session(settings, run, gan, stream, validation, bad_validation, progress)
     if resume:
         session.restore()
     write_settings(settings, run)
-    progress.started(run, devices.describe(settings.precision), len(pairs), len(validation))
     with _graceful_interrupt(progress.notice) as interrupted:
+        progress.started(run, devices.describe(settings.precision), len(pairs), len(validation))
         return session.run_epochs(interrupted)
 
 
 def _training_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
-    chosen = choose_pairs(match_pairs(settings.input_dir), settings.n_images, settings.seed)
-    least = settings.image_size if settings.preprocess == "crop" else 1
-    pairs, bad = check_pairs(chosen, least)
-    if not pairs:
-        raise InputError(f"{settings.input_dir}: none of its pictures can be read: {next(iter(bad.values()))}")
-    return pairs, bad
+    least = settings.image_size if settings.preprocess == "crop" else MIN_SIDE
+    return _readable_pairs(settings.input_dir, settings.n_images, settings.seed, least)
 
 
-def _validation_pairs(settings: Settings, bad: dict[str, str]) -> list[Pair]:
+def _validation_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
     if settings.val_dir is None or settings.n_val == 0:
-        return []
-    chosen = choose_pairs(match_pairs(settings.val_dir), settings.n_val, settings.seed)
-    pairs, unreadable = check_pairs(chosen, max(MIN_SIDE, metrics.MIN_SIDE))
-    bad.update(unreadable)
-    return pairs
+        return [], {}
+    return _readable_pairs(settings.val_dir, settings.n_val, settings.seed, max(MIN_SIDE, metrics.MIN_SIDE))
+
+
+def _readable_pairs(folder: str, n_images: int, seed: int, least: int) -> tuple[list[Pair], dict[str, str]]:
+    """Return what `check_pairs` does for the chosen pairs in `folder`, where at least one must be readable."""
+    pairs, bad = check_pairs(choose_pairs(match_pairs(folder), n_images, seed), least)
+    if not pairs:
+        raise InputError(f"{folder}: none of its pictures can be read: {next(iter(bad.values()))}")
+    return pairs, bad
 
 
 def _build(settings: Settings) -> TutorialGAN:
@@ -138,6 +139,7 @@ class _Session:
         gan: TutorialGAN,
         stream: PairStream,
         validation: list[Pair],
+        bad_validation: dict[str, str],
         progress: Progress,
     ) -> None:
         self.settings = settings
@@ -145,6 +147,7 @@ class _Session:
         self.gan = gan
         self.stream = stream
         self.validation = validation
+        self.bad_validation = bad_validation
         self.progress = progress
         self.restorer = Restorer(gan.generator, precision=settings.precision)
         self.board = TensorBoard(Path(settings.log_dir) if settings.log_dir else run / "logs")
@@ -169,14 +172,16 @@ class _Session:
 
     def run_epochs(self, interrupted: Callable[[], bool]) -> Result:
         """Train until the last epoch is done or `interrupted` says so."""
-        while self.epoch <= self.settings.epoch_num:
+        while True:
             timing = self._train_epoch(interrupted)
             if interrupted():
                 save_weights(self.gan.generator, self._weights("generator", "last"))
                 self.save_checkpoint()
-                return self._result(interrupted=True)
-            self._finish_epoch(timing)
-        return self._result(interrupted=False)
+            else:
+                self._finish_epoch(timing)
+            finished = self.epoch > self.settings.epoch_num
+            if finished or interrupted():
+                return self._result(interrupted=not finished)
 
     def _train_epoch(self, interrupted: Callable[[], bool]) -> dict[str, float]:
         """Train on what is left of the present epoch; return how long that took and the train steps' share."""
@@ -246,7 +251,8 @@ class _Session:
             try:
                 blurred, sharp = pair.read()
             except FileError as error:
-                self.stream.bad[pair.name] = str(error)
+                bad = self.bad_validation if self.validation else self.stream.bad
+                bad[pair.name] = str(error)
                 continue
             restored = self.restorer(blurred)
             if self.validation:
@@ -266,7 +272,8 @@ class _Session:
     def _result(self, interrupted: bool) -> Result:
         best = self._weights("generator", "best")
         weights = best if best.exists() else self._weights("generator", "last")
-        return Result(self.run, weights, self.history, self.stream.bad, interrupted)
+        bad = self.stream.bad | {f"validation/{name}": why for name, why in self.bad_validation.items()}
+        return Result(self.run, weights, self.history, bad, interrupted)
 
 
 def _best_epoch(history: list[dict[str, Any]]) -> int:
@@ -298,7 +305,10 @@ def _graceful_interrupt(notice: Callable[[str], None]) -> Iterator[Callable[[], 
     def note(number: int, frame: FrameType | None) -> None:
         came.set()
         restore()
-        notice("stopping after this batch; press Ctrl-C again to stop at once and lose the work since the last save")
+        notice(
+            "stopping after this batch or validation; "
+            "press Ctrl-C again to stop at once and lose the work since the last save"
+        )
 
     for number in usual:
         signal.signal(number, note)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,10 @@ class Settings:
         for name in ("batch_size", "epoch_num", "critic_updates", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, received {getattr(self, name)}")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate: expected a positive number, received {self.learning_rate}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed: expected 0 to {2**32 - 1}, received {self.seed}")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, received {self.precision!r}")
 
@@ -79,12 +82,26 @@ def read_settings(run: str | os.PathLike[str]) -> Settings:
     """Return the settings that the run in folder `run` was started with.
 
     Raises:
-        FileError: there is no run, or its settings are damaged.
+        FileError: there is no run, or its settings are damaged or invalid.
     """
     path = Path(run) / SETTINGS_NAME
     try:
         return Settings(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise FileError(f"{path.parent}: expected the folder of a training run, found no {SETTINGS_NAME}") from error
-    except (OSError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, TypeError, ValueError) as error:  # no JSON, or a setting that is unknown or has a wrong value
         raise FileError(f"{path}: expected the settings of a training run: {error}") from error
+
+
+def check_resumable(settings: Settings, run: str | os.PathLike[str]) -> None:
+    """Check that the run in folder `run` can go on with `settings`.
+
+    Raises:
+        InputError: one differs from those that it was started with and is not in `FREE`.
+        FileError: as `read_settings`.
+    """
+    started = read_settings(run)
+    for name in sorted({field.name for field in dataclasses.fields(Settings)} - Settings.FREE):
+        before, now = getattr(started, name), getattr(settings, name)
+        if now != before:
+            raise InputError(f"{name}: expected {before!r}, which the run {run} was started with, received {now!r}")

@@ -19,15 +19,15 @@ class TutorialGAN:
     the critic `critic_updates` times, each on the sharp batch with label +1 and on the restored batch with label -1;
     then train the generator through `d_on_g` on 100 x perceptual + 1 x Wasserstein loss, the critic frozen.
 
-    A frozen critic normalises with its moving statistics, as Keras does since 2.1.3's successors; Keras 2.1 itself
-    used the batch's.
+    A frozen critic normalises with its moving statistics, as Keras 3 does; Keras 2.1 used the batch's.
 
     Args:
         generator: a model from `generator_model`.
         discriminator: a model from `discriminator_model` of the same image size.
         critic_updates: critic steps per generator step.
         learning_rate: of both Adam optimizers (betas 0.9 and 0.999, epsilon 1e-8).
-        compute_dtype: what the perceptual loss's VGG16 computes in.
+        compute_dtype: what the networks and the perceptual loss's VGG16 compute in. With "float16" the gradients, too
+            small for it, are scaled; a step whose scaled gradients overflow is skipped.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class TutorialGAN:
         self.critic_updates = critic_updates
         self.d_on_g = generator_containing_discriminator_multiple_outputs(generator, discriminator)
         # XLA is slower than oneDNN's kernels in bfloat16 on CPUs, and no faster in float32.
-        discriminator.compile(optimizer=_adam(learning_rate), loss=wasserstein_loss, jit_compile=False)
+        discriminator.compile(optimizer=_adam(learning_rate, compute_dtype), loss=wasserstein_loss, jit_compile=False)
         self.d_on_g.compile(
-            optimizer=_adam(learning_rate),
+            optimizer=_adam(learning_rate, compute_dtype),
             loss=[PerceptualLoss(compute_dtype=compute_dtype), wasserstein_loss],
             loss_weights=list(LOSS_WEIGHTS),
             jit_compile=False,
@@ -90,8 +90,10 @@ class TutorialGAN:
         }
 
 
-def _adam(learning_rate: float) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+def _adam(learning_rate: float, compute_dtype: str) -> keras.optimizers.Optimizer:
+    adam = keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+    # Keras adds the scaling by itself only where float16 is the global policy.
+    return keras.optimizers.LossScaleOptimizer(adam) if compute_dtype == "float16" else adam
 
 
 def _train_on_batch(model: keras.Model, x: Any, y: Any) -> dict[str, Any]:

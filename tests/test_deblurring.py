@@ -1,0 +1,460 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from deblurgan import files
+from deblurgan.data import match_pairs
+from deblurgan.deblurring import deblur_pictures, find_pictures, write_strips
+from deblurgan.errors import FileError, InputError
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(height=24, width=32, channels=3, seed=0):
+    shape = (height, width) if channels is None else (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def smooth(height=48, width=64):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=2).astype(np.uint8)
+
+
+def inverted(image):
+    """A stand-in for a network: the negative."""
+    return 255 - image
+
+
+def forbidden(image):
+    pytest.fail("nothing should have been restored")
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Folder of three PNG pictures of different sizes: a, b, c."""
+    for seed, name in enumerate("abc"):
+        save(tmp_path / "in" / f"{name}.png", noise(20 + seed, 30 - seed, seed=seed))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def broken(pictures):
+    """The same folder with a truncated, an empty and a text file among them; returns their names."""
+    whole = (pictures / "b.png").read_bytes()
+    (pictures / "b cut.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "empty.jpg").touch()
+    (pictures / "text.png").write_text("This is not a picture.")
+    return ["b cut.png", "empty.jpg", "text.png"]
+
+
+def test_every_picture_is_restored_under_its_own_name_at_its_own_size(pictures, tmp_path):
+    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    assert report.written == [tmp_path / "out" / name for name in ("a.png", "b.png", "c.png")]
+    assert report.failed == report.notices == []
+    assert names(tmp_path / "out") == names(pictures)
+    for name in names(pictures):
+        np.testing.assert_array_equal(pixels(tmp_path / "out" / name), 255 - pixels(pictures / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.png", "PNG"),
+        ("x.PNG", "PNG"),
+        ("x.jpg", "JPEG"),
+        ("x.JPeG", "JPEG"),
+        ("x.tif", "TIFF"),
+        ("x.bmp", "BMP"),
+        ("x.webp", "WEBP"),
+    ],
+)
+def test_the_format_stays(tmp_path, name, kind):
+    source = save(tmp_path / "in" / name, smooth())
+    deblur_pictures(inverted, [source], tmp_path / "out")
+    with Image.open(tmp_path / "out" / name) as image:
+        assert (image.format, image.size) == (kind, (64, 48))
+        difference = np.asarray(image.convert("RGB")).astype(int) - (255 - pixels(source))
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_gif_of_few_colours_keeps_them(tmp_path):
+    levels = np.random.default_rng(0).choice(np.array([0, 60, 200], np.uint8), (20, 30))
+    source = save(tmp_path / "in" / "x.gif", levels)
+    deblur_pictures(inverted, [source], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "x.gif") as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("L")), 255 - levels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_comes_out_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    source = save(tmp_path / "in" / "x.png", noise(), exif=exif)
+    seen = []
+    deblur_pictures(lambda image: inverted(seen.append(image) or image), [source], tmp_path / "out")
+    with Image.open(source) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(seen[0], upright)
+    with Image.open(tmp_path / "out" / "x.png") as image:
+        assert image.getexif()[ExifTags.Base.Orientation] == 1
+        np.testing.assert_array_equal(np.asarray(image), 255 - upright)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif"])
+def test_exif_colour_profile_and_resolution_are_kept(tmp_path, name):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif[ExifTags.Base.DateTime] = "2018:03:21 12:00:00"
+    source = save(tmp_path / "in" / name, smooth(), exif=exif, icc_profile=PROFILE, dpi=(300, 300))
+    deblur_pictures(inverted, [source], tmp_path / "out")
+    with Image.open(tmp_path / "out" / name) as image:
+        assert image.getexif()[ExifTags.Base.Make] == "Maker"
+        assert image.getexif()[ExifTags.Base.DateTime] == "2018:03:21 12:00:00"
+        assert image.info["icc_profile"] == PROFILE
+        assert [round(value) for value in image.info["dpi"]] == [300, 300]
+
+
+def test_a_grey_picture_stays_grey(tmp_path):
+    grey = noise(channels=None)
+    deblur_pictures(inverted, [save(tmp_path / "in" / "x.png", grey)], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "x.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), 255 - grey)
+
+
+def test_alpha_is_left_alone(tmp_path):
+    rgba = noise(channels=4)
+    deblur_pictures(inverted, [save(tmp_path / "in" / "x.png", rgba)], tmp_path / "out")
+    result = pixels(tmp_path / "out" / "x.png")
+    np.testing.assert_array_equal(result[:, :, 3], rgba[:, :, 3])
+    np.testing.assert_array_equal(result[:, :, :3], 255 - rgba[:, :, :3])
+
+
+def test_a_palette_picture_becomes_rgb(tmp_path):
+    picture = Image.fromarray(noise()).quantize(16)
+    (tmp_path / "in").mkdir()
+    picture.save(tmp_path / "in" / "x.png")
+    deblur_pictures(inverted, find_pictures(tmp_path / "in"), tmp_path / "out")
+    with Image.open(tmp_path / "out" / "x.png") as image:
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), 255 - np.asarray(picture.convert("RGB")))
+
+
+def test_what_is_not_kept_is_noted_with_the_files_name(tmp_path):
+    source = save(tmp_path / "in" / "x.png", noise(channels=None).astype(np.uint16) * 257)
+    report = deblur_pictures(inverted, [source], tmp_path / "out")
+    assert report.notices == [f"{source}: 16-bit input is written with 8 bits"]
+    assert report.written
+    assert not report.failed
+
+
+def test_squash_restores_and_writes_a_square(pictures, tmp_path):
+    seen = []
+    deblur_pictures(
+        lambda image: inverted(seen.append(image.shape) or image),
+        find_pictures(pictures),
+        tmp_path / "out",
+        squash=16,
+    )
+    assert seen == [(16, 16, 3)] * 3
+    with Image.open(pictures / "a.png") as image:
+        squashed = np.asarray(image.resize((16, 16), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "a.png"), 255 - squashed)
+
+
+def test_squash_takes_alpha_along(tmp_path):
+    source = save(tmp_path / "in" / "x.png", noise(channels=4))
+    deblur_pictures(inverted, [source], tmp_path / "out", squash=16)
+    assert pixels(tmp_path / "out" / "x.png").shape == (16, 16, 4)
+
+
+@pytest.mark.parametrize("squash", [None, 16])
+def test_beside_input_puts_the_input_left_and_the_result_right(tmp_path, squash):
+    source = save(tmp_path / "in" / "x.png", noise(24, 32))
+    deblur_pictures(inverted, [source], tmp_path / "out", beside_input=True, squash=squash)
+    result = pixels(tmp_path / "out" / "x.png")
+    height, width = (squash, squash) if squash else (24, 32)
+    assert result.shape == (height, 2 * width, 3)
+    if not squash:
+        np.testing.assert_array_equal(result[:, :width], noise(24, 32))
+    np.testing.assert_array_equal(result[:, width:], 255 - result[:, :width])
+
+
+def test_beside_input_shows_a_turned_photograph_upright(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    source = save(tmp_path / "in" / "x.png", noise(24, 32), exif=exif)
+    deblur_pictures(inverted, [source], tmp_path / "out", beside_input=True)
+    with Image.open(tmp_path / "out" / "x.png") as image:
+        assert image.size == (2 * 24, 32)
+        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_broken_files_are_reported_and_the_others_restored(pictures, broken, tmp_path):
+    done = []
+    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out", progress=done.append)
+    assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert len(report.failed) == 3
+    for name, message in zip(broken, report.failed, strict=True):
+        assert message.startswith(f"{pictures / name}: ")
+        assert "\n" not in message
+    assert "is empty" in report.failed[1]
+    assert done == find_pictures(pictures)
+
+
+def test_a_picture_that_the_network_refuses_is_reported_by_name(pictures, tmp_path):
+    def restore(image):
+        if image.shape[0] == 21:
+            raise InputError("image: expected at least 22 rows")
+        return inverted(image)
+
+    report = deblur_pictures(restore, find_pictures(pictures), tmp_path / "out")
+    assert report.failed == [f"{pictures / 'b.png'}: image: expected at least 22 rows"]
+    assert names(tmp_path / "out") == ["a.png", "c.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_reported_and_leaves_nothing(pictures, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def full(source, target):
+        if target.name == "b.png":
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    assert report.failed == [f"{tmp_path / 'out' / 'b.png'}: cannot be written: No space left on device"]
+    assert names(tmp_path / "out") == ["a.png", "c.png"]
+
+
+def test_a_picture_with_an_extension_of_no_image_format_is_reported(tmp_path):
+    source = save(tmp_path / "in" / "x.png", noise())
+    source = source.rename(source.with_suffix(".dat"))
+    report = deblur_pictures(inverted, find_pictures(source), tmp_path / "out")
+    assert report.written == []
+    assert len(report.failed) == 1
+    assert "x.dat" in report.failed[0]
+    assert "'.dat'" in report.failed[0]
+
+
+@pytest.mark.parametrize("spelling", ["{0}", "{0}/", "{0}/.", "{0}/../in", "{1}/link"])
+def test_the_folder_of_the_input_is_refused_for_output(pictures, tmp_path, spelling):
+    (tmp_path / "link").symlink_to(pictures, target_is_directory=True)
+    before = {path: path.read_bytes() for path in find_pictures(pictures)}
+    with pytest.raises(InputError, match="choose another folder"):
+        deblur_pictures(forbidden, find_pictures(pictures), spelling.format(pictures, tmp_path))
+    assert {path: path.read_bytes() for path in find_pictures(pictures)} == before
+
+
+def test_the_folder_of_the_input_is_refused_by_relative_names(pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    for source in (".", "./", "../in", "a.png"):
+        for output in (".", "./", "../in", pictures):
+            with pytest.raises(InputError, match="choose another folder"):
+                deblur_pictures(forbidden, find_pictures(source), output)
+
+
+def test_the_folder_that_links_in_the_input_lead_to_is_refused(pictures, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.png").symlink_to(pictures / "a.png")
+    with pytest.raises(InputError, match="choose another folder"):
+        deblur_pictures(forbidden, find_pictures(tmp_path / "links"), pictures)
+    assert len(deblur_pictures(inverted, find_pictures(tmp_path / "links"), tmp_path / "out").written) == 1
+
+
+def test_a_link_to_itself_is_reported_like_a_broken_file(pictures, tmp_path):
+    (pictures / "loop.png").symlink_to(pictures / "loop.png")
+    (pictures / "nowhere.png").symlink_to(tmp_path / "missing.png")
+    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert [message.split(": ")[0] for message in report.failed] == [
+        str(pictures / "loop.png"),
+        str(pictures / "nowhere.png"),
+    ]
+
+
+def test_a_folder_inside_that_of_the_input_is_fine(pictures):
+    report = deblur_pictures(inverted, find_pictures(pictures), pictures / "out")
+    assert len(report.written) == 3
+    assert find_pictures(pictures) == [pictures / f"{name}.png" for name in "abc"]
+
+
+def test_missing_parents_of_the_output_folder_are_made(pictures, tmp_path):
+    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "x" / "y")
+    assert names(tmp_path / "x" / "y") == [path.name for path in report.written]
+
+
+def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(pictures, tmp_path):
+    save(tmp_path / "out" / "a.png", noise(5, 5))
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    assert pixels(tmp_path / "out" / "a.png").shape == (20, 30, 3)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_refused(pictures, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(FileError, match="out: expected a folder, found a file"):
+        deblur_pictures(forbidden, find_pictures(pictures), tmp_path / "out")
+
+
+def test_an_output_folder_that_is_not_writable_is_refused_at_once(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path / "out")
+    with pytest.raises(FileError, match="out: the folder is not writable"):
+        deblur_pictures(forbidden, find_pictures(pictures), tmp_path / "out")
+
+
+def test_find_pictures_takes_one_picture(pictures):
+    assert find_pictures(pictures / "b.png") == [pictures / "b.png"]
+    assert find_pictures(str(pictures / "b.png")) == [pictures / "b.png"]
+
+
+def test_find_pictures_refuses_a_missing_folder(tmp_path):
+    with pytest.raises(FileError, match="nope: no such folder"):
+        find_pictures(tmp_path / "nope")
+
+
+def test_find_pictures_refuses_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(FileError, match="aaa: the folder cannot be listed"):
+        find_pictures(tmp_path / ("a" * 300))
+
+
+def test_find_pictures_refuses_a_folder_without_pictures_and_says_what_it_looks_for(tmp_path):
+    save(tmp_path / "A" / "x.png", noise())
+    save(tmp_path / ".hidden.png", noise())
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"expected pictures \(.*\.png .*\) directly in this folder, found none"):
+        find_pictures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["two words.png", "line\nbreak.png", "사진.png", "-x.png", "it's 100%.png", "a.b.c.png"]
+)
+def test_any_name_will_do(tmp_path, name):
+    source = save(tmp_path / "in" / name, noise())
+    report = deblur_pictures(inverted, find_pictures(tmp_path / "in"), tmp_path / "out")
+    assert names(tmp_path / "out") == [name]
+    np.testing.assert_array_equal(pixels(report.written[0]), 255 - pixels(source))
+
+
+def test_a_message_about_an_odd_name_is_still_one_line(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "line\nbreak.png").touch()
+    save(tmp_path / "in" / "line\nbreak too.png", noise())
+
+    def refuse(image):
+        raise InputError("no")
+
+    report = deblur_pictures(refuse, find_pictures(tmp_path / "in"), tmp_path / "out")
+    assert len(report.failed) == 2
+    assert all("line\\nbreak" in message and "\n" not in message for message in report.failed)
+
+
+def test_an_interruption_leaves_only_whole_files(pictures, tmp_path):
+    save(tmp_path / "out" / "b.png", noise(5, 5))
+
+    def restore(image):
+        if image.shape[0] == 21:
+            raise KeyboardInterrupt
+        return inverted(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        deblur_pictures(restore, find_pictures(pictures), tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "a.png"), 255 - pixels(pictures / "a.png"))
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.png"), noise(5, 5))
+
+
+@pytest.mark.parametrize("beside_input", [False, True])
+def test_an_interruption_in_the_middle_of_writing_leaves_no_file(pictures, tmp_path, monkeypatch, beside_input):
+    written = []
+
+    def interrupted_save(image, path, **options):
+        path.write_bytes(b"\x89PNG half of a file")
+        written.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted_save)
+    with pytest.raises(KeyboardInterrupt):
+        deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out", beside_input=beside_input)
+    assert len(written) == 1
+    assert names(tmp_path / "out") == []
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Folder with three pairs of 24x32 pictures in A and B."""
+    for seed, name in enumerate(("one", "three", "two")):
+        save(tmp_path / "pairs" / "A" / f"{name}.png", noise(seed=seed))
+        save(tmp_path / "pairs" / "B" / f"{name}.png", noise(seed=seed + 10))
+    return tmp_path / "pairs"
+
+
+def test_strips_show_sharp_blurred_and_restored_from_left_to_right(pairs, tmp_path):
+    done = []
+    report = write_strips(inverted, match_pairs(pairs), tmp_path / "out" / "strips", progress=done.append)
+    assert report.written == [tmp_path / "out" / "strips" / f"results{number}.png" for number in range(3)]
+    assert names(tmp_path / "out" / "strips") == ["results0.png", "results1.png", "results2.png"]
+    assert done == [pair.blurred for pair in match_pairs(pairs)]
+    for seed, path in enumerate(report.written):
+        sharp, blurred, restored = np.split(pixels(path), 3, axis=1)
+        np.testing.assert_array_equal(sharp, noise(seed=seed + 10))
+        np.testing.assert_array_equal(blurred, noise(seed=seed))
+        np.testing.assert_array_equal(restored, 255 - noise(seed=seed))
+
+
+def test_strips_squash_both_pictures(pairs, tmp_path):
+    write_strips(inverted, match_pairs(pairs), tmp_path / "out", squash=16)
+    strip = pixels(tmp_path / "out" / "results0.png")
+    assert strip.shape == (16, 48, 3)
+    for part, seed in ((strip[:, :16], 10), (strip[:, 16:32], 0)):
+        squashed = Image.fromarray(noise(seed=seed)).resize((16, 16), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(part, np.asarray(squashed))
+
+
+def test_strips_report_pairs_that_fail_and_number_the_others_as_before(pairs, tmp_path):
+    (pairs / "A" / "three.png").write_bytes(b"")
+    save(pairs / "B" / "two.png", noise(25, 32))
+    report = write_strips(inverted, match_pairs(pairs), tmp_path / "out")
+    assert report.written == [tmp_path / "out" / "results0.png"]
+    assert len(report.failed) == 2
+    assert report.failed[0].startswith(f"three: {pairs / 'A' / 'three.png'}: ")
+    assert report.failed[1].startswith("two: ")
+    assert "(25, 32, 3)" in report.failed[1]
+    (pairs / "A" / "one.png").write_bytes(b"")
+    save(pairs / "B" / "two.png", noise(24, 32))
+    assert write_strips(inverted, match_pairs(pairs), tmp_path / "again").written == [
+        tmp_path / "again" / "results2.png"
+    ]
+
+
+def test_strips_report_a_pair_that_the_network_refuses(pairs, tmp_path):
+    def refuse(image):
+        raise InputError("image: too small")
+
+    report = write_strips(refuse, match_pairs(pairs)[:1], tmp_path / "out")
+    assert report.failed == ["one: image: too small"]
+    assert names(tmp_path / "out") == []
+
+
+def test_strips_refuse_a_file_in_the_place_of_the_output_folder(pairs, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(FileError, match="out: expected a folder, found a file"):
+        write_strips(forbidden, match_pairs(pairs), tmp_path / "out")

@@ -1,0 +1,229 @@
+import csv
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from deblurgan.data import match_pairs
+from deblurgan.errors import FileError, InputError
+from deblurgan.evaluation import SCORES, Evaluation, evaluate, table, write_scores_csv, write_scores_json
+from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
+
+
+def brighter(image):
+    """A stand-in for a network."""
+    return np.minimum(image, 245) + np.uint8(10)
+
+
+def unchanged(image):
+    return image
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def noise(height=24, width=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def pairs_dir(photos, tmp_path):
+    """Folder with three pairs, cut from a real one: 60x80, 72x48 and 64x64."""
+    blurred, sharp = photos
+    for name, (height, width) in {"one": (60, 80), "three": (72, 48), "two": (64, 64)}.items():
+        for side, photo in (("A", blurred), ("B", sharp)):
+            save(tmp_path / "pairs" / side / f"{name}.png", photo[100 : 100 + height, 40 : 40 + width])
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def with_identical(pairs_dir):
+    """The same folder with a pair of which both pictures are the same."""
+    for side in "AB":
+        save(pairs_dir / side / "same.png", noise())
+    return pairs_dir
+
+
+def expected_scores(sharp, image):
+    """PSNR and SSIM by scikit-image."""
+    ssim = structural_similarity(
+        sharp,
+        image,
+        data_range=255,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return peak_signal_noise_ratio(sharp, image, data_range=255), ssim
+
+
+def assert_scores(row, blurred, sharp, restored):
+    assert (row["psnr_blurred"], row["ssim_blurred"]) == pytest.approx(expected_scores(sharp, blurred), abs=1e-6)
+    assert (row["psnr_restored"], row["ssim_restored"]) == pytest.approx(expected_scores(sharp, restored), abs=1e-6)
+
+
+def test_scores_are_those_of_scikit_image(pairs_dir):
+    done = []
+    scores = evaluate(brighter, match_pairs(pairs_dir), progress=done.append)
+    assert [row["name"] for row in scores.rows] == ["one", "three", "two"]
+    assert scores.failed == []
+    assert done == [pair.blurred for pair in match_pairs(pairs_dir)]
+    for row, pair in zip(scores.rows, match_pairs(pairs_dir), strict=True):
+        blurred, sharp = (np.asarray(Image.open(path)) for path in (pair.blurred, pair.sharp))
+        assert_scores(row, blurred, sharp, brighter(blurred))
+
+
+def test_squash_scores_the_squashed_pictures(pairs_dir):
+    seen = []
+    scores = evaluate(
+        lambda image: brighter(seen.append(image.shape) or image), match_pairs(pairs_dir)[:1], squash=32
+    )
+    assert seen == [(32, 32, 3)]
+    blurred, sharp = (
+        np.asarray(Image.open(pairs_dir / side / "one.png").resize((32, 32), Image.Resampling.BICUBIC))
+        for side in "AB"
+    )
+    assert_scores(scores.rows[0], blurred, sharp, brighter(blurred))
+
+
+def test_means_are_those_of_the_rows(pairs_dir):
+    scores = evaluate(brighter, match_pairs(pairs_dir))
+    assert list(scores.means) == list(SCORES)
+    for score in SCORES:
+        values = [row[score] for row in scores.rows]
+        assert min(values) < scores.means[score] < max(values)
+        assert scores.means[score] == pytest.approx(sum(values) / 3)
+
+
+def test_identical_pictures_have_infinite_psnr_and_ssim_1(with_identical):
+    scores = evaluate(unchanged, match_pairs(with_identical))
+    row = next(row for row in scores.rows if row["name"] == "same")
+    assert row["psnr_blurred"] == row["psnr_restored"] == math.inf
+    assert row["ssim_blurred"] == row["ssim_restored"] == pytest.approx(1)
+    assert scores.means["psnr_blurred"] == math.inf
+    assert math.isfinite(scores.means["ssim_blurred"])
+
+
+def test_json_holds_everything_and_is_valid_even_for_infinite_psnr(with_identical, tmp_path):
+    def no_constants(name):
+        pytest.fail(f"{name} is not JSON")
+
+    (with_identical / "A" / "two.png").write_bytes(b"")
+    scores = evaluate(brighter, match_pairs(with_identical))
+    same = next(row for row in scores.rows if row["name"] == "same")
+    write_scores_json(scores, tmp_path / "scores.json", {"weights": "w.h5", "resize": None})
+    content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"), parse_constant=no_constants)
+    assert content["weights"] == "w.h5"
+    assert content["resize"] is None
+    assert content["protocols"] == [PSNR_PROTOCOL, SSIM_PROTOCOL]
+    assert content["failed"] == scores.failed
+    assert len(content["failed"]) == 1
+    assert content["means"] == {**scores.means, "psnr_blurred": "inf"}
+    same["psnr_blurred"] = "inf"
+    assert content["pairs"] == scores.rows
+
+
+def test_csv_holds_a_line_for_each_pair_without_loss(with_identical, tmp_path):
+    scores = evaluate(brighter, match_pairs(with_identical))
+    write_scores_csv(scores, tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [{"name": row["name"], **{score: float(row[score]) for score in SCORES}} for row in rows] == scores.rows
+    assert list(rows[0]) == ["name", *SCORES]
+
+
+@pytest.mark.parametrize("name", ["사진", 'comma, and "quotes"', "line\nbreak", "not UTF-8 \udcff"])
+def test_files_take_any_name(tmp_path, name):
+    row = {"name": name, **dict.fromkeys(SCORES, 1.5)}
+    write_scores_csv(Evaluation([row]), tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == [name]
+    write_scores_json(Evaluation([row]), tmp_path / "scores.json", {})
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["pairs"][0]["name"] == name
+
+
+@pytest.mark.parametrize("write", [write_scores_csv, lambda scores, path: write_scores_json(scores, path, {})])
+def test_a_file_that_cannot_be_written_is_named(pairs_dir, tmp_path, write):
+    scores = evaluate(unchanged, match_pairs(pairs_dir)[:1])
+    with pytest.raises(FileError, match="scores: cannot be written"):
+        write(scores, tmp_path / "missing" / "scores")
+    (tmp_path / "scores").mkdir()
+    with pytest.raises(FileError, match="scores: cannot be written"):
+        write(scores, tmp_path / "scores")
+    assert sorted(os.listdir(tmp_path)) == ["pairs", "scores"]
+
+
+def test_the_table_is_aligned_and_ends_with_the_protocols(with_identical):
+    text = table(evaluate(brighter, match_pairs(with_identical)))
+    lines = text.splitlines()
+    assert lines[-3:] == ["", PSNR_PROTOCOL, SSIM_PROTOCOL]
+    header, *rows = lines[1:-3]
+    assert [row.split()[0] for row in rows] == ["one", "same", "three", "two", "mean"]
+    assert header.split() == ["blurred", "restored"] * 2
+    assert {len(row) for row in rows} == {len(header)}
+    ends = [i + 1 for i in range(len(header)) if header[i] != " " and header[i + 1 : i + 2] in (" ", "")]
+    for row in rows:
+        assert [i + 1 for i in range(len(row)) if row[i] != " " and row[i + 1 : i + 2] in (" ", "")][1:] == ends
+    assert lines[0].index("PSNR") < lines[0].index("SSIM")
+    assert text == "\n".join(line.rstrip() for line in lines)
+
+
+def test_the_table_shows_the_scores(pairs_dir):
+    scores = evaluate(brighter, match_pairs(pairs_dir))
+    rows = table(scores).splitlines()[2:6]
+    for text, row in zip(rows, [*scores.rows, {"name": "mean", **scores.means}], strict=True):
+        name, *values = text.split()
+        assert name == row["name"]
+        assert [float(value) for value in values] == pytest.approx([row[score] for score in SCORES], abs=0.005)
+
+
+def test_the_table_keeps_an_odd_name_on_one_line(tmp_path):
+    row = {"name": "line\nbreak", **dict.fromkeys(SCORES, 1.5)}
+    lines = table(Evaluation([row])).splitlines()
+    assert len(lines) == 7
+    assert lines[2].startswith(r"'line\nbreak'")
+
+
+def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(pairs_dir):
+    whole = (pairs_dir / "B" / "one.png").read_bytes()
+    (pairs_dir / "B" / "one.png").write_bytes(whole[: len(whole) // 2])
+    save(pairs_dir / "A" / "three.png", noise(20, 30))
+    restored = []
+    done = []
+    scores = evaluate(
+        lambda image: brighter(restored.append(image.shape) or image), match_pairs(pairs_dir), progress=done.append
+    )
+    assert [row["name"] for row in scores.rows] == ["two"]
+    assert restored == [(64, 64, 3)]
+    assert len(done) == 3
+    unreadable, unequal = scores.failed
+    assert unreadable.startswith(f"one: {pairs_dir / 'B' / 'one.png'}: ")
+    assert unequal.startswith("three: ")
+    assert "(20, 30, 3)" in unequal
+    assert "(72, 48, 3)" in unequal
+    assert scores.means == {score: scores.rows[0][score] for score in SCORES}
+
+
+def test_a_pair_that_the_network_refuses_is_reported(pairs_dir):
+    def restore(image):
+        if image.shape[0] == 60:
+            raise InputError("image: too small")
+        return image
+
+    scores = evaluate(restore, match_pairs(pairs_dir))
+    assert scores.failed == ["one: image: too small"]
+    assert len(scores.rows) == 2
+
+
+def test_no_scorable_pair_is_an_error_that_says_why(pairs_dir):
+    for path in (pairs_dir / "A").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of the pairs could be scored: one: .*one\.png: .*the file is empty"):
+        evaluate(unchanged, match_pairs(pairs_dir))
