@@ -291,7 +291,7 @@ def deblur(
             progress=lambda path: bar.update(),
         )
     for notice in report.notices:
-        click.echo(_one_line(notice), err=True)
+        click.echo(notice, err=True)
     click.echo(_one_line(f"{len(report.written)} of {len(pictures)} pictures restored into {output_dir}"))
     _finish(report.failed, f"{len(pictures)} pictures")
 
@@ -365,7 +365,7 @@ def evaluate(
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
     for path in (csv_path, json_path):
         if path:
-            ensure_folder(path.parent)
+            _require_replaceable(path)
     restore = _restorer(weight_path, precision)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(restore, pairs, squash=resize, progress=lambda path: bar.update())
@@ -396,10 +396,17 @@ def _restorer(weight_path: Path, precision: str) -> Any:
     return restorer
 
 
+def _require_replaceable(path: Path) -> None:
+    """Make the folder of `path` where missing; refuse what writing, which replaces, would destroy: /dev/stdout."""
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise FileError(f"{path}: expected the name of a file, found a link, a device or a pipe")
+    ensure_folder(path.parent)
+
+
 def _finish(failed: list[str], of: str) -> None:
     """Print each failure; exit with an error, that so many `of` them failed, when there is one."""
     for failure in failed:
-        click.echo(_one_line(f"failed: {failure}"), err=True)
+        click.echo(f"failed: {failure}", err=True)
     if failed:
         raise click.ClickException(f"{len(failed)} of {of} failed")
 

@@ -36,6 +36,9 @@ class Restorer:
             raise InputError(f"tile: expected a positive multiple of {SIZE_MULTIPLE}, received {tile}")
         if isinstance(weights, keras.Model):
             weights = generator_weights(weights)
+        channels = weights.convs[0].kernel_shape[2]
+        if channels != 3:
+            raise InputError(f"{weights.source}: expected a generator of RGB images, found one of {channels} channels")
         self._network = weights.folded(dtype=policy(precision))
         self._tile = tile
         self._run = _compiled(self._network)
@@ -69,14 +72,14 @@ class Restorer:
 def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
     """Cut a side of `size` pixels into tiles: (start, stop) of each interior, (start, stop) of what it must see.
 
-    Interiors cover the side without gap or overlap and differ in length by at most 4; all starts are multiples of 4,
-    so that a tile samples the image where the whole picture's network would. A side that one tile with its
+    Interiors cover the side without gap or overlap, each at most `tile` long; all starts are multiples of 4, so that a tile samples the image where the whole picture's network would. A side that one tile with its
     surroundings covers is not cut.
     """
     if size <= tile + 2 * overlap:
         return [(0, size, 0, size)]
     count = -(-size // tile)
-    edges = [i * size // count // SIZE_MULTIPLE * SIZE_MULTIPLE for i in range(count)] + [size]
+    units = -(-size // SIZE_MULTIPLE)
+    edges = [i * units // count * SIZE_MULTIPLE for i in range(count)] + [size]
     return [
         (start, stop, max(0, start - overlap), min(size, stop + overlap)) for start, stop in itertools.pairwise(edges)
     ]

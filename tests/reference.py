@@ -50,7 +50,8 @@ def conv_transpose(x, weights):
     output = np.zeros((batch, 2 * height + 1, 2 * width + 1, kernel.shape[2]))
     for i in range(3):
         for j in range(3):
-            output[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += x @ kernel[i, j].T
+            product = x.reshape(-1, x.shape[3]) @ kernel[i, j].T
+            output[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += product.reshape(batch, height, width, -1)
     return output[:, :-1, :-1] + bias
 
 

@@ -50,7 +50,7 @@ def names(folder):
     return sorted(os.listdir(folder))
 
 
-def deblurgan(*arguments, command=cli.main, prog_name=None):
+def deblurgan(*arguments, command=cli.main, prog_name="deblurgan"):
     """Run the program in this process and return click's result; any exception but its exit is the test's."""
     result = CliRunner(**SEPARATE).invoke(command, [str(argument) for argument in arguments], prog_name=prog_name)
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -126,7 +126,7 @@ def test_the_commands_are_listed_in_the_order_of_their_use_with_whole_sentences(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_describes_every_option(command, help_option):
     text = " ".join(succeeds(command, help_option).split())
-    assert text.startswith(f"Usage: deblurgan {command} [OPTIONS]") or text.startswith(f"Usage: main {command}")
+    assert text.startswith(f"Usage: deblurgan {command} [OPTIONS] ")
     assert len(options(command)) >= 4
     for option in options(command):
         assert option.opts[0] in text
@@ -137,10 +137,15 @@ def test_the_help_of_a_command_describes_every_option(command, help_option):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_names_its_default_or_is_required(command):
+    context = cli.main.commands[command].make_context(command, list(REQUIRED.get(command, [])))
     for option in options(command):
-        if not option.required and not option.is_flag and option.default is None:
-            optional_file = option.opts[0] in ("--csv", "--json")
-            assert "[default: " in option.help or optional_file, option.name
+        _, described = option.get_help_record(context)
+        if option.required:
+            assert described.endswith("[required]")
+        elif context.params[option.name] is not None and not option.is_flag:
+            assert f"[default: {context.params[option.name]}]" in described
+        elif option.name not in ("side_by_side", "resume", "csv_path", "json_path"):
+            assert "[default: " in described
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -453,7 +458,7 @@ def test_resume_of_a_run_that_is_not_there_is_refused(old_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batch_size", 4], "batch_size: expected 1 to 3, the number of pairs, received 4"),
+        (["--batch_size", 4, "--image_size", 32], "batch_size: expected 1 to 3, the number of pairs, received 4"),
         (["--batch_size", 0], "batch_size: expected at least 1, received 0"),
         (["--epoch_num", 0], "epoch_num: expected at least 1, received 0"),
         (["--critic_updates", -1], "critic_updates: expected at least 1, received -1"),
@@ -556,6 +561,10 @@ def test_missing_weights_are_named_with_the_option(with_weights, tmp_path):
     assert with_weights(tmp_path / "no.h5") == f"--weight_path {tmp_path / 'no.h5'}: no such file"
 
 
+def test_an_error_about_an_odd_name_is_one_line(with_weights, tmp_path):
+    assert with_weights(tmp_path / "line\nbreak.h5") == f"--weight_path {tmp_path}/line\\nbreak.h5: no such file"
+
+
 def test_a_folder_for_weights_is_refused(with_weights, tmp_path):
     assert with_weights(tmp_path).startswith(f"{tmp_path}: expected a weight file, found a folder")
 
@@ -648,11 +657,41 @@ def test_deblur_restores_a_folder_as_the_library_does(weights, images, tmp_path)
     assert result.stdout == f"3 of 3 pictures restored into {tmp_path / 'out'}\n"
     assert result.stderr == f"Device: {devices.describe('float32')}\n"
     assert names(tmp_path / "out") == names(images / "test" / "A")
-    generator = load_generator(weights)
+    generator = load_generator(weights)  # takes sides that are multiples of 4
     for name in names(tmp_path / "out"):
-        x = pixels(images / "test" / "A" / name)[np.newaxis] / np.float32(127.5) - 1
-        expected = np.asarray(generator(x, training=False))[0] * 127.5 + 127.5
-        assert np.abs(pixels(tmp_path / "out" / name) - expected).max() < 0.6
+        blurred, restored = pixels(images / "test" / "A" / name), pixels(tmp_path / "out" / name)
+        height, width = blurred.shape[:2]
+        x = (
+            np.pad(blurred, [(0, -height % 4), (0, -width % 4), (0, 0)], "reflect")[np.newaxis] / np.float32(127.5)
+            - 1
+        )
+        expected = np.asarray(generator(x, training=False))[0, :height, :width] * 127.5 + 127.5
+        assert restored.shape == blurred.shape
+        assert np.abs(restored - expected).max() < 0.6
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("command", ["deblur", "test", "evaluate"])
+def test_the_network_computes_in_the_precision_asked_for(
+    command, precision, weights, small_pairs, tmp_path, monkeypatch
+):
+    asked = []
+
+    class Negative:
+        def __init__(self, weights, *, precision):
+            asked.append(precision)
+
+        def __call__(self, image):
+            return 255 - image
+
+    monkeypatch.setattr(inference, "Restorer", Negative)
+    folder = small_pairs / "A" if command == "deblur" else small_pairs
+    places = [] if command == "evaluate" else ["--output_dir", tmp_path / "out"]
+    arguments = ["--weight_path", weights, "--input_dir", folder, "--precision", precision]
+    result = deblurgan(command, *arguments, *places)
+    assert result.exit_code == 0
+    assert result.stderr == f"Device: {devices.describe(precision)}\n"
+    assert asked == [precision]
 
 
 def test_deblur_restores_one_picture_of_any_size(weights, tmp_path):
@@ -685,6 +724,7 @@ def test_deblur_reports_what_it_cannot_restore_and_does_the_rest(weights, small_
     assert result.exit_code == 1
     assert result.stdout == f"3 of 6 pictures restored into {tmp_path / 'out'}\n"
     assert names(tmp_path / "out") == ["0.png", "2.png", "deep.png"]
+    assert result.stderr.count(": 16-bit input is written with 8 bits\n") == 1
     failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert [failure.split(".png")[0] for failure in failures] == [
         f"failed: {folder / '1'}",
@@ -715,7 +755,7 @@ def test_an_output_folder_that_is_not_writable_is_refused(command, weights, smal
     (tmp_path / "out").touch()
     assert error_of(deblurgan(*arguments)) == f"{tmp_path / 'out'}: expected a folder, found a file"
     (tmp_path / "out").unlink()
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != tmp_path / "out")
     assert error_of(deblurgan(*arguments)) == f"{tmp_path / 'out'}: the folder is not writable"
 
 
@@ -780,7 +820,7 @@ def blurred_of(strip):
     return np.split(pixels(strip), 3, axis=1)[1]
 
 
-def test_test_takes_the_first_pictures_or_draws_them_with_a_seed(fake_restorer, photos, tmp_path, monkeypatch):
+def test_test_takes_the_first_pictures_or_draws_them_with_a_seed(fake_restorer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(9):
         for side in "AB":
@@ -799,6 +839,14 @@ def test_test_takes_the_first_pictures_or_draws_them_with_a_seed(fake_restorer, 
     assert len(draws) > 1
     assert all(len(set(draw)) == 4 for draw in draws)
     assert taken("--seed", 3) == taken("--seed", 3)
+
+
+def test_test_resize_squashes_the_pictures(fake_restorer, small_pairs, tmp_path):
+    succeeds("test", "--input_dir", small_pairs, "--output_dir", tmp_path / "out", "--resize", 20)
+    for number in range(3):
+        strip = pixels(tmp_path / "out" / f"results{number}.png")
+        np.testing.assert_array_equal(strip[:, :20], resize(pixels(small_pairs / "B" / f"{number}.png"), (20, 20)))
+        assert strip.shape == (20, 60, 3)
 
 
 def test_test_writes_to_the_current_folder_unless_told_otherwise(fake_restorer, small_pairs, tmp_path, monkeypatch):
@@ -850,15 +898,17 @@ def test_evaluate_scores_the_pictures_that_deblur_writes(weights, images, tmp_pa
         assert row["psnr_restored"] == pytest.approx(peak_signal_noise_ratio(sharp, restored, data_range=255))
 
 
-def test_evaluate_draws_pairs_with_the_seed(fake_restorer, images, tmp_path):
-    def drawn(seed):
-        options = ["--n_images", 3, "--seed", seed, "--json", tmp_path / "scores.json"]
-        succeeds("evaluate", "--input_dir", images / "train", *options)
+def test_evaluate_draws_pairs_with_the_seed(fake_restorer, small_pairs, tmp_path):
+    def drawn(*arguments):
+        options = ["--input_dir", small_pairs, "--json", tmp_path / "scores.json"]
+        succeeds("evaluate", *options, *arguments)
         return tuple(row["name"] for row in json.loads((tmp_path / "scores.json").read_text())["pairs"])
 
-    assert drawn(0) == drawn(0)
-    assert len({drawn(seed) for seed in range(4)}) > 1
-    assert len(drawn(0)) == 3
+    assert drawn() == ("0", "1", "2")
+    draws = {seed: drawn("--n_images", 2, "--seed", seed) for seed in range(5)}
+    assert {len(draw) for draw in draws.values()} == {2}
+    assert len(set(draws.values())) > 1
+    assert drawn("--n_images", 2) == draws[0]
 
 
 def test_evaluate_fails_when_no_pair_can_be_scored(weights, small_pairs):
@@ -877,6 +927,31 @@ def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, 
     assert error_of(result) == f"{tmp_path / 'file'}: expected a folder, found a file"
     result = deblurgan("evaluate", "--input_dir", small_pairs, option, tmp_path)
     assert option in error_of(result, others=("Usage: ", "Try ", ""))
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a file", "link to nothing"])
+def test_evaluate_does_not_replace_what_is_no_file(option, kind, small_pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_restorer", lambda *_: pytest.fail("too late"))
+    path = tmp_path / "scores"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "target")
+        if kind == "link to a pipe":
+            os.mkfifo(tmp_path / "target")
+        elif kind == "link to a file":
+            (tmp_path / "target").touch()
+    before = os.lstat(path)
+    result = deblurgan("evaluate", "--input_dir", small_pairs, option, path)
+    assert error_of(result) == f"{path}: expected the name of a file, found a link, a device or a pipe"
+    assert os.lstat(path) == before
+
+
+def test_evaluate_replaces_the_scores_of_an_earlier_run(fake_restorer, small_pairs, tmp_path):
+    (tmp_path / "scores.json").write_text("old")
+    succeeds("evaluate", "--input_dir", small_pairs, "--json", tmp_path / "scores.json")
+    assert len(json.loads((tmp_path / "scores.json").read_text())["pairs"]) == 3
 
 
 def test_progress_is_not_drawn_where_no_terminal_is(fake_restorer, small_pairs, tmp_path):
