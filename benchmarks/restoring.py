@@ -48,10 +48,14 @@ def main() -> None:
     random = np.random.default_rng(0)
     for height, width in ((256, 256), (720, 1280)):
         image = random.integers(0, 256, (height, width, 3), np.uint8)
+
+        def call(restore, image=image):
+            return lambda: restore(image)
+
         things = {
             "bare graph float32": bare_graph(weights, "float32", image),
             "bare graph mixed_bfloat16": bare_graph(weights, "mixed_bfloat16", image),
-            **{f"Restorer {name}": lambda restore=restore, image=image: restore(image) for name, restore in restorers.items()},
+            **{f"Restorer {name}": call(restore) for name, restore in restorers.items()},
         }
         print(f"\n{width}x{height}")
         report(time_in_turn(things, arguments.rounds), baseline="bare graph float32")

@@ -398,7 +398,7 @@ def _restorer(weight_path: Path, precision: str) -> Any:
 
 def _require_replaceable(path: Path) -> None:
     """Make the folder of `path` where missing; refuse what writing, which replaces, would destroy: /dev/stdout."""
-    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+    if os.path.lexists(path) and (path.is_symlink() or not os.path.isfile(path)):
         raise FileError(f"{path}: expected the name of a file, found a link, a device or a pipe")
     ensure_folder(path.parent)
 

@@ -41,11 +41,11 @@ def match_pairs(folder: str | os.PathLike[str]) -> list[Pair]:
         InputError: there are no pictures, two have one name, or some have no partner (they are listed).
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileError(f"{folder}: expected a folder with A (blurred) and B (sharp), found no such folder")
     sides: list[dict[str, Path]] = []
     for side, kind in (("A", "blurred"), ("B", "sharp")):
-        if not (folder / side).is_dir():
+        if not os.path.isdir(folder / side):
             raise FileError(f"{folder}: expected a folder {side} with the {kind} pictures, found none")
         by_name: dict[str, Path] = {}
         for path in list_images(folder / side):

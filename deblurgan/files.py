@@ -28,9 +28,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     On any exception (Ctrl-C included) the temporary file is removed and whatever stood at `path` is left as it was.
 
     Raises:
-        FileError: the folder does not exist or cannot be written to, or writing failed (disk full).
+        FileError: the folder does not exist or cannot be written to, something stands there that is not a plain file
+            and would be lost (a folder, a link to a device), or writing failed (disk full).
     """
     path = Path(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"{shown(path)}: expected the name of a file, found a folder, a device or a pipe")
     try:
         temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -38,7 +38,7 @@ class Restorer:
             weights = generator_weights(weights)
         channels = weights.convs[0].kernel_shape[2]
         if channels != 3:
-            raise InputError(f"{weights.source}: expected a generator of RGB images, found one of {channels} channels")
+            raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
         self._tile = tile
         self._run = _compiled(self._network)
@@ -72,8 +72,9 @@ class Restorer:
 def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
     """Cut a side of `size` pixels into tiles: (start, stop) of each interior, (start, stop) of what it must see.
 
-    Interiors cover the side without gap or overlap, each at most `tile` long; all starts are multiples of 4, so that a tile samples the image where the whole picture's network would. A side that one tile with its
-    surroundings covers is not cut.
+    Interiors cover the side without gap or overlap, each at most `tile` long; all starts are multiples of 4, so that
+    a tile samples the image where the whole picture's network would. A side that one tile with its surroundings
+    covers is not cut.
     """
     if size <= tile + 2 * overlap:
         return [(0, size, 0, size)]

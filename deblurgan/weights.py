@@ -243,8 +243,8 @@ def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> tuple[np.
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open the HDF5 file at `path`, or the one inside the `.keras` archive there."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
+    if not os.path.isfile(path):
+        found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{path}: expected a weight file, found {found}")
     try:
         if zipfile.is_zipfile(path):

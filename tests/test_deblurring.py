@@ -276,8 +276,10 @@ def test_the_folder_that_links_in_the_input_lead_to_is_refused(pictures, tmp_pat
     (tmp_path / "links" / "a.png").symlink_to(pictures / "a.png")
     with pytest.raises(InputError, match="choose another folder"):
         deblur_pictures(forbidden, find_pictures(tmp_path / "links"), pictures)
-    with pytest.raises(InputError, match="choose another folder"):
-        deblur_pictures(forbidden, find_pictures(tmp_path / "links"), tmp_path / "links")
+    (tmp_path / "alias").symlink_to(tmp_path / "links", target_is_directory=True)
+    for source in ("links", "alias"):
+        with pytest.raises(InputError, match="choose another folder"):
+            deblur_pictures(forbidden, find_pictures(tmp_path / source), tmp_path / "links")
     assert len(deblur_pictures(inverted, find_pictures(tmp_path / "links"), tmp_path / "out").written) == 1
 
 

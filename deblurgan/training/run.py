@@ -72,8 +72,10 @@ def train(
 
     Raises:
         InputError, FileError: settings or files that cannot be used; see `data` for those about pairs.
-        DeblurganError: the losses are no longer finite; the message names the last good weights.
+        DeblurganError: the losses are no longer finite (the message names the last good weights), or memory ran out.
     """
+    import tensorflow as tf
+
     progress = progress or Progress()
     run = Path(run)
     if resume:
@@ -93,7 +95,12 @@ def train(
     write_settings(settings, run)
     with _graceful_interrupt(progress.notice) as interrupted:
         progress.started(run, devices.describe(settings.precision), len(pairs), len(validation))
-        return session.run_epochs(interrupted)
+        try:
+            return session.run_epochs(interrupted)
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeblurganError(
+                f"out of memory: lower batch_size (now {settings.batch_size}) or image_size (now {settings.image_size})"
+            ) from error
 
 
 def _training_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:

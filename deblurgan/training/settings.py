@@ -61,6 +61,8 @@ class Settings:
         for name in ("batch_size", "epoch_num", "critic_updates", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, received {getattr(self, name)}")
+        if self.image_size < 8 or self.image_size % 4:
+            raise InputError(f"image_size: expected a multiple of 4, at least 8, received {self.image_size}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate: expected a positive number, received {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
