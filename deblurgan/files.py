@@ -33,7 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{shown(path)}: expected the name of a file, found a folder, a device or a pipe")
+        raise FileError(f"{shown(path)}: cannot be written: not a file but a folder, a device or a pipe")
     try:
         temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

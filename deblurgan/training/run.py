@@ -99,7 +99,7 @@ def train(
             return session.run_epochs(interrupted)
         except tf.errors.ResourceExhaustedError as error:
             raise DeblurganError(
-                f"out of memory: lower batch_size (now {settings.batch_size}) or image_size (now {settings.image_size})"
+                f"out of memory: lower batch_size ({settings.batch_size}) or image_size ({settings.image_size})"
             ) from error
 
 
