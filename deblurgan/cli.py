@@ -5,6 +5,7 @@ TensorFlow is imported only when a command starts its work.
 """
 
 import dataclasses
+import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -79,6 +80,13 @@ _weight_path = click.option(
     metavar="FILE",
     default="generator.h5",
     help="Generator weights: those of `train` (.weights.h5), a .keras file, or an .h5 file of the tutorial.",
+)
+_assume = click.option(
+    "--assume",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=lambda ctx, param, pairs: dict(map(_assumption, pairs)),
+    help="What a PyTorch file leaves open, e.g. residual=false; `deblurgan inspect` tells. May be given several times.",
 )
 _precision = click.option(
     "--precision",
@@ -270,8 +278,15 @@ def _resumed_settings(ctx: click.Context, folder: Path, values: Mapping[str, Any
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @_resize
 @_precision
+@_assume
 def deblur(
-    weight_path: Path, input_dir: Path, output_dir: Path, side_by_side: bool, resize: int | None, precision: str
+    weight_path: Path,
+    input_dir: Path,
+    output_dir: Path,
+    side_by_side: bool,
+    resize: int | None,
+    precision: str,
+    assume: dict[str, Any],
 ) -> None:
     """Restore the pictures in INPUT_DIR at their own size, under their own names, into OUTPUT_DIR.
 
@@ -280,7 +295,7 @@ def deblur(
     from deblurgan.deblurring import deblur_pictures, find_pictures
 
     pictures = find_pictures(input_dir)
-    restore = _restorer(weight_path, precision)
+    restore = _restorer(weight_path, precision, assume)
     with tqdm(total=len(pictures), unit="picture", disable=None) as bar:
         report = deblur_pictures(
             restore,
@@ -310,6 +325,7 @@ def deblur(
 @click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
 @_resize
 @_precision
+@_assume
 def test(
     weight_path: Path,
     input_dir: Path,
@@ -318,6 +334,7 @@ def test(
     seed: int | None,
     resize: int | None,
     precision: str,
+    assume: dict[str, Any],
 ) -> None:
     """Write strips of a sharp picture, the blurred one and the restored one, as the tutorial's test script did."""
     from deblurgan.data import choose_pairs, match_pairs
@@ -326,7 +343,7 @@ def test(
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
-    restore = _restorer(weight_path, precision)
+    restore = _restorer(weight_path, precision, assume)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
     for path in report.written:
@@ -345,6 +362,7 @@ def test(
 )
 @_resize
 @_precision
+@_assume
 def evaluate(
     weight_path: Path,
     input_dir: Path,
@@ -354,6 +372,7 @@ def evaluate(
     json_path: Path | None,
     resize: int | None,
     precision: str,
+    assume: dict[str, Any],
 ) -> None:
     """Score the restored pictures, and the blurred ones, against the sharp ones: PSNR and SSIM, each and mean.
 
@@ -366,7 +385,7 @@ def evaluate(
     for path in (csv_path, json_path):
         if path:
             _require_replaceable(path)
-    restore = _restorer(weight_path, precision)
+    restore = _restorer(weight_path, precision, assume)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(restore, pairs, squash=resize, progress=lambda path: bar.update())
     click.echo(evaluation.table(scores))
@@ -383,15 +402,60 @@ def evaluate(
     _finish(scores.failed, f"{len(pairs)} pairs")
 
 
-def _restorer(weight_path: Path, precision: str) -> Any:
+@_command("inspect", "Say what a weight file holds.")
+@click.argument("file", type=click.Path(path_type=Path))
+def inspect(file: Path) -> None:
+    """Say what the weight FILE is, for which network, and what tensors it holds."""
+    start_quietly()
+    from deblurgan.weight_files import read
+
+    content = read(file)
+    click.echo(f"{file}: {content.format}, {content.network}, {content.parameters:,} values")
+    for title, options in (("read from the tensors", content.options), ("assumed (--assume)", content.assumed)):
+        if options:
+            click.echo(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}")
+    click.echo("takes images as float32 RGB in [-1, 1]" + (" and gives the same" if content.is_generator else ""))
+    width = max(len(name) for name, _ in content.tensors)
+    for name, tensor in content.tensors:
+        values = f"{tensor.min():10.4g} to {tensor.max():.4g}" if tensor.size else ""
+        click.echo(f"  {name:{width}}  {'x'.join(map(str, tensor.shape)) or 'scalar':16} {tensor.dtype}  {values}")
+
+
+@_command("convert", "Write a weight file as another kind.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@_assume
+def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
+    """Write the weight file SOURCE as TARGET: .keras, .weights.h5 (Keras 3), or .h5 (Keras 2, for the tutorial's code).
+
+    SOURCE may be of any kind that --weight_path takes. PyTorch's networks become .keras files.
+    """
+    start_quietly()
+    from deblurgan.weight_files import convert as convert_file
+
+    content = convert_file(source, target, **assume)
+    click.echo(f"{content.network} of {source} ({content.format}) written to {target}")
+
+
+def _assumption(pair: str) -> tuple[str, Any]:
+    """Split NAME=VALUE; the value may be true, false, a number or a word."""
+    name, equals, value = pair.partition("=")
+    if not (name and equals and value):
+        raise click.BadParameter(f"expected NAME=VALUE, received {pair}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any]) -> Any:
     """Load the weights and say on which device they will run."""
     if not os.path.exists(weight_path):
         raise FileError(f"--weight_path {weight_path}: no such file")
     start_quietly()
-    from deblurgan.inference import Restorer
-    from deblurgan.weights import read_generator
+    from deblurgan.inference import open_restorer
 
-    restorer = Restorer(read_generator(weight_path), precision=precision)
+    restorer = open_restorer(weight_path, precision=precision, **assumed)
     click.echo(f"Device: {describe(precision)}", err=True)
     return restorer
 

@@ -1,6 +1,8 @@
 """Restoring pictures: uint8 image in, uint8 image of the same size out."""
 
 import itertools
+import math
+import os
 from typing import Any
 
 import keras
@@ -8,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.devices import policy
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, WeightsError
+from deblurgan.files import shown
 from deblurgan.model import SIZE_MULTIPLE
+from deblurgan.weight_files import read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
@@ -53,8 +57,7 @@ class Restorer:
         Raises:
             InputError: another shape or dtype, or a side shorter than 5 pixels.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(f"image: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
+        _check_image(image)
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
@@ -67,6 +70,63 @@ class Restorer:
                 tile = self._run(image[y0:y1, x0:x1])
                 output[top:bottom, left:right] = tile[top - y0 : bottom - y0, left - x0 : right - x0]
         return output
+
+
+class WholePictureRestorer:
+    """Restores uint8 RGB images of any size with any generator, each picture in one piece.
+
+    For networks that look at the whole picture, as those with instance normalisation do; memory grows with its size.
+
+    Args:
+        model: from float32 (1, height, width, 3) RGB in [-1, 1] to the same, for any height and width.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
+            shapes = f"{model.input_shape} to {model.output_shape}"
+            raise InputError(f"{model.name}: expected a network from 3 channels to 3, found {shapes}")
+        self._multiple = size_multiple(model)
+        self._run = _compiled(model)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        _check_image(image)
+        height, width = image.shape[:2]
+        bottom, right = (-side % self._multiple for side in (height, width))
+        padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+        return self._run(padded)[:height, :width]
+
+
+def size_multiple(model: keras.Model) -> int:
+    """Return what the sides of a network's input must be multiples of: the product of its convolutions' strides."""
+    strides = (layer.strides[0] for layer in model.layers if type(layer) is keras.layers.Conv2D)
+    return max(math.prod(strides), 2 * SIZE_MULTIPLE)
+
+
+def open_restorer(
+    path: str | os.PathLike[str], *, precision: str = "auto", **assumed: Any
+) -> Restorer | WholePictureRestorer:
+    """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
+
+    Args:
+        path: see `weight_files.read`.
+        precision: see `devices.resolve_precision`.
+        assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
+
+    Raises:
+        FileError, WeightsError: as `weight_files.read`, or the file holds no generator.
+        InputError: an assumption that this network does not know.
+    """
+    content = read(path)
+    if not content.is_generator:
+        raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
+    if content.generator is not None and not assumed:
+        return Restorer(content.generator, precision=precision)
+    return WholePictureRestorer(content.build(dtype=policy(precision), **assumed))
 
 
 def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
@@ -84,6 +144,11 @@ def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]
     return [
         (start, stop, max(0, start - overlap), min(size, stop + overlap)) for start, stop in itertools.pairwise(edges)
     ]
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"image: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
 
 
 def _compiled(network: keras.Model) -> Any:

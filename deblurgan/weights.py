@@ -118,12 +118,7 @@ class GeneratorWeights:
 
     def assign(self, model: keras.Model) -> None:
         """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
-        convs, norms = _weighted_layers(model)
-        for layers, entries in ((convs, self.convs), (norms, self.norms)):
-            self._check_count(layers, entries)
-            for layer, entry in zip(layers, entries, strict=True):
-                self._check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry)
-                layer.set_weights(list(entry.tensors))
+        _assign(model, self.convs, self.norms, self.source)
 
     def folded(self, *, dtype: Any = None) -> keras.Model:
         """Return an inference-only network that computes the same with each normalisation inside its convolution."""
@@ -137,28 +132,56 @@ class GeneratorWeights:
     def assign_folded(self, model: keras.Model) -> None:
         """Fold the normalisations into the convolutions and put those into `model`, as `folded` built it."""
         layers, _ = _weighted_layers(model)
-        self._check_count(layers, self.convs)
+        _check_count(layers, self.convs, self.source)
         for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
-            self._check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv)
+            _check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv, self.source)
             tensors = conv.tensors
             if norm is not None:
-                self._check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm)
+                _check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm, self.source)
                 tensors = _fold(conv, norm, isinstance(layer, keras.layers.Conv2DTranspose))
             layer.set_weights(list(tensors))
 
-    def _check_count(self, layers: list[Any], entries: list[LayerWeights]) -> None:
-        """Raise WeightsError unless there are as many entries as layers."""
-        if len(layers) != len(entries):
-            raise WeightsError(f"{self.source}: expected {len(layers)} layers for the network, found {len(entries)}")
 
-    def _check_shapes(self, layer: str, expected: list[tuple[int, ...]], entry: LayerWeights) -> None:
-        """Raise WeightsError unless the tensors of `entry` have the shapes of the network's `layer`."""
-        found = [tensor.shape for tensor in entry.tensors]
-        if expected != found:
+@dataclass(frozen=True)
+class DiscriminatorWeights:
+    """The tutorial discriminator's weights, in the network's order, and the hyper-parameters that they imply.
+
+    `convs` holds its convolutions and then the two dense layers.
+    """
+
+    source: str
+    convs: list[LayerWeights]
+    norms: list[LayerWeights]
+
+    def __post_init__(self) -> None:
+        """Check that the tensors make a discriminator of the tutorial's family."""
+        kernels = [conv.kernel_shape for conv in self.convs]
+        dense = [kernel for kernel in kernels if len(kernel) == 2]
+        n_convs = len(kernels) - len(dense)
+        fits = len(dense) == 2 and n_convs > 3 and len(self.norms) == n_convs - 2
+        if not fits or any(kernel[:2] != (4, 4) for kernel in kernels[:n_convs]):
             raise WeightsError(
-                f"{self.source}: layer {entry.name} does not fit {layer}: expected shapes "
-                f"{_shapes(expected)}, found {_shapes(found)}"
+                f"{self.source}: expected a discriminator's 4x4 convolutions (6), a normalisation after all but the "
+                f"first and last (4), and 2 dense layers, found {n_convs}, {len(self.norms)} and {len(dense)}"
             )
+
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Keywords for `discriminator_model`; the images are taken to be square."""
+        kernels = [conv.kernel_shape for conv in self.convs]
+        n_layers = len(kernels) - 5
+        side = round(kernels[-2][0] ** 0.5) * 2 ** (n_layers + 1)
+        return {"image_shape": (side, side, kernels[0][2]), "ndf": kernels[0][3], "n_layers": n_layers}
+
+    def build(self, *, dtype: Any = None) -> keras.Model:
+        """Return the discriminator that fits, with these weights.
+
+        Raises:
+            WeightsError: a tensor has another shape than the network's; the message names both.
+        """
+        model = networks.discriminator_model(**self.hyper_parameters, dtype=dtype)
+        _assign(model, self.convs, self.norms, self.source)
+        return model
 
 
 def generator_weights(model: keras.Model) -> GeneratorWeights:
@@ -182,13 +205,23 @@ def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
         FileError: missing, unreadable, or not a weight file.
         WeightsError: the file holds something else than a generator; the message says what was found.
     """
-    path = Path(path)
+    return GeneratorWeights(str(path), *_read_convs_and_norms(Path(path)))
+
+
+def read_tutorial(path: str | os.PathLike[str]) -> GeneratorWeights | DiscriminatorWeights:
+    """Read whichever of the tutorial's two networks the file holds; otherwise as `read_generator`."""
+    convs, norms = _read_convs_and_norms(Path(path))
+    kind = DiscriminatorWeights if convs and convs[0].kernel_shape[:2] == (4, 4) else GeneratorWeights
+    return kind(str(path), convs, norms)
+
+
+def _read_convs_and_norms(path: Path) -> tuple[list[LayerWeights], list[LayerWeights]]:
     convs: list[LayerWeights] = []
     norms: list[LayerWeights] = []
     with _open_hdf5(path) as file:
         for entry in _read_layers(file):
             (norms if entry.is_norm else convs).append(entry)
-    return GeneratorWeights(str(path), convs, norms)
+    return convs, norms
 
 
 def load_generator(path: str | os.PathLike[str], *, dtype: Any = None) -> keras.Model:
@@ -216,11 +249,56 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         uncompiled.save_weights(temporary, overwrite=True)
 
 
+def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Write the weights of `model` as `save_weights` of Keras 2.1.3 did, so that old code can load them.
+
+    The file appears whole or not at all. Layers keep this package's names: old code matches them by their order.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.1.3"
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
+            for name, variable in zip(names, layer.weights, strict=True):
+                group[name] = np.asarray(variable)
+
+
 def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
     """The layers of `model` that have weights, in order: convolutions and dense ones, normalisations."""
     layers = [layer for layer in model.layers if layer.weights]
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     return [layer for layer in layers if layer not in norms], norms
+
+
+def _assign(model: keras.Model, convs: list[LayerWeights], norms: list[LayerWeights], source: str) -> None:
+    """Put the weights into the layers of `model`, once all are known to fit."""
+    pairs = list(zip(_weighted_layers(model), (convs, norms), strict=True))
+    for layers, entries in pairs:
+        _check_count(layers, entries, source)
+        for layer, entry in zip(layers, entries, strict=True):
+            _check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, source)
+    for layers, entries in pairs:
+        for layer, entry in zip(layers, entries, strict=True):
+            layer.set_weights(list(entry.tensors))
+
+
+def _check_count(layers: list[Any], entries: list[LayerWeights], source: str) -> None:
+    """Raise WeightsError unless there are as many entries as layers."""
+    if len(layers) != len(entries):
+        raise WeightsError(f"{source}: expected {len(layers)} layers for the network, found {len(entries)}")
+
+
+def _check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeights, source: str) -> None:
+    """Raise WeightsError unless the tensors of `entry` have the shapes of the network's `layer`."""
+    found = [tensor.shape for tensor in entry.tensors]
+    if expected != found:
+        raise WeightsError(
+            f"{source}: layer {entry.name} does not fit {layer}: expected shapes "
+            f"{_shapes(expected)}, found {_shapes(found)}"
+        )
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:

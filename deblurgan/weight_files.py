@@ -1,0 +1,202 @@
+"""Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
+
+`weights` reads what Keras writes for the tutorial's networks, `torch_files` and `torch_weights` what PyTorch writes
+for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from deblurgan import torch_files, torch_weights, weights
+from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.files import atomic_path, reason, shown
+
+ARCHIVED = {  # by the model's name
+    "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
+    "UNetGenerator": "pix2pix U-Net generator",
+    "PatchGANDiscriminator": "PatchGAN discriminator",
+}
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+OUTPUT_SUFFIXES = (".keras", ".weights.h5", ".h5")
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that has been looked into.
+
+    Attributes:
+        path: the file.
+        format: the kind of file.
+        network: what it holds, e.g. "tutorial generator" or "CycleGAN ResNet generator".
+        options: the network's hyper-parameters that the tensors tell.
+        assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
+        tensors: name and array of each tensor.
+        generator: the tutorial generator's weights, where it is one.
+    """
+
+    path: Path
+    format: str
+    network: str
+    options: dict[str, Any]
+    tensors: list[tuple[str, np.ndarray]]
+    builder: Callable[..., keras.Model] = field(repr=False)
+    assumed: dict[str, Any] = field(default_factory=dict)
+    generator: weights.GeneratorWeights | None = field(default=None, repr=False)
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether the network restores pictures."""
+        return "generator" in self.network
+
+    @property
+    def parameters(self) -> int:
+        """The number of values in all tensors."""
+        return sum(tensor.size for _, tensor in self.tensors)
+
+    def build(self, **overrides: Any) -> keras.Model:
+        """Return the network with these weights, for images of any size where it can.
+
+        Args:
+            overrides: `dtype`, a dtype policy, and values for what `assumed` holds, e.g. `residual=False`.
+
+        Raises:
+            WeightsError: a tensor does not fit; the message names it and both shapes.
+            InputError: an override that this network does not have.
+        """
+        return self.builder(**overrides)
+
+
+def read(path: str | os.PathLike[str]) -> WeightFile:
+    """Look into a weight file of any kind.
+
+    Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
+    `.pth` of either format, and `.safetensors`. What the file is decides, not its name.
+
+    Raises:
+        FileError: missing, unreadable, damaged, or no weight file.
+        WeightsError: a weight file of no network that is known here; the message says what was found.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        found = "a folder" if os.path.isdir(path) else "nothing"
+        raise FileError(f"{shown(path)}: expected a weight file, found {found}")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(HDF5_MAGIC))
+    except OSError as error:
+        raise FileError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    if magic == HDF5_MAGIC:
+        return _read_hdf5(path)
+    if zipfile.is_zipfile(path) and _is_keras_archive(path):
+        return _read_keras_archive(path)
+    if path.suffix.lower() == ".safetensors":
+        return _read_torch(path, "safetensors", torch_files.read_safetensors)
+    if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
+        return _read_torch(path, "PyTorch", torch_files.read_torch)
+    raise FileError(
+        f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth) or .safetensors; it is none of these"
+    )
+
+
+def load(path: str | os.PathLike[str], **overrides: Any) -> keras.Model:
+    """Return the network stored in the weight file `path`; see `read` and `WeightFile.build`."""
+    return read(path).build(**overrides)
+
+
+def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **overrides: Any) -> WeightFile:
+    """Write the network stored in `source` as `target`, whole or not at all, and return what `source` was.
+
+    The extension of `target` decides: `.keras` holds network and weights, `.weights.h5` the weights as Keras 3 writes
+    them, and any other `.h5` the tutorial's networks as Keras 2 wrote them, for old code.
+
+    Raises:
+        InputError: another extension, or `.h5` or `.weights.h5` for a network whose file could not be told again.
+        FileError, WeightsError: as `read` and `WeightFile.build`; or `target` cannot be written.
+    """
+    target = Path(target)
+    if not target.name.endswith(OUTPUT_SUFFIXES):
+        raise InputError(f"{shown(target)}: expected a name ending in {', '.join(OUTPUT_SUFFIXES)}")
+    content = read(source)
+    if not target.name.endswith(".keras") and "tutorial" not in content.network:
+        raise InputError(f"{shown(target)}: expected a name ending in .keras for a {content.network}")
+    model = content.build(**overrides)
+    if target.name.endswith(".keras"):
+        with atomic_path(target) as temporary:
+            model.save(temporary)
+    elif target.name.endswith(".weights.h5"):
+        weights.save_weights(model, target)
+    else:
+        weights.save_keras2(model, target)
+    return content
+
+
+def _read_hdf5(path: Path) -> WeightFile:
+    content = weights.read_tutorial(path)
+    generator = content if isinstance(content, weights.GeneratorWeights) else None
+    network = "tutorial generator" if generator else "tutorial discriminator"
+    entries = [*content.convs, *content.norms]
+    tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]
+    return WeightFile(
+        path, _hdf5_format(path), network, content.hyper_parameters, tensors, content.build, generator=generator
+    )
+
+
+def _hdf5_format(path: Path) -> str:
+    if zipfile.is_zipfile(path):
+        return "Keras 3 archive"
+    with h5py.File(path, "r") as file:
+        if "model_weights" in file:
+            return "HDF5 of Keras 1 or 2, whole model"
+        return "HDF5 of Keras 1 or 2, weights" if "layer_names" in file.attrs else "Keras 3 weights"
+
+
+def _is_keras_archive(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
+
+
+def _read_keras_archive(path: Path) -> WeightFile:
+    """Read a tutorial network by its tensors, and one of `deblurgan.networks` as Keras loads it."""
+    with zipfile.ZipFile(path) as archive:
+        try:
+            name = json.loads(archive.read("config.json"))["config"]["name"]
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+            name = None
+    if name not in ARCHIVED:
+        return _read_hdf5(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise FileError(f"{shown(path)}: expected a .keras archive of a {ARCHIVED[name]}: {reason(error)}") from error
+    tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
+
+    def build(dtype: Any = None) -> keras.Model:
+        return model  # in the precision that it was saved with
+
+    return WeightFile(path, "Keras 3 archive", ARCHIVED[name], {}, tensors, build)
+
+
+def _read_torch(path: Path, kind: str, reader: Callable[[Path], dict[str, np.ndarray]]) -> WeightFile:
+    tensors = reader(path)
+    try:
+        found = torch_weights.identify(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{shown(path)}: {error}") from error
+
+    def build(**overrides: Any) -> keras.Model:
+        try:
+            return torch_weights.build(tensors, **overrides)
+        except WeightsError as error:
+            raise WeightsError(f"{shown(path)}: {error}") from error
+
+    return WeightFile(path, kind, found.kind, found.options, list(tensors.items()), build, assumed=found.assumed)
