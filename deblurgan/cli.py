@@ -204,6 +204,11 @@ def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
     help="transpose: the generator of the tutorial's text; resize: that of its repository since June 2018.",
 )
 @_precision
+@click.option(
+    "--legacy_batchnorm",
+    is_flag=True,
+    help="Let the frozen critic normalise with the batch's statistics, as Keras 2.1.",
+)
 @click.option("--seed", default=_DEFAULTS.seed, help="Seed of initial weights, dropout, order and crops.")
 @click.option("--save_every", default=_DEFAULTS.save_every, help="Epochs between two kept weight files.")
 @click.pass_context
@@ -426,7 +431,7 @@ def inspect(file: Path) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @_assume
 def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
-    """Write the weight file SOURCE as TARGET: .keras, .weights.h5 (Keras 3), or .h5 (Keras 2, for the tutorial's code).
+    """Write the weight file SOURCE as TARGET: .keras, .weights.h5 (Keras 3), or .h5 (Keras 2, for old code).
 
     SOURCE may be of any kind that --weight_path takes. PyTorch's networks become .keras files.
     """

@@ -91,10 +91,24 @@ class BatchNormalization(layers.BatchNormalization):
     The mathematics, arguments, variables and results are those of `keras.layers.BatchNormalization`, which does all
     else (masks, other ranks, dtypes and backends). Keras spells the layer as a dozen elementwise operations in
     float32; the fused kernel reads a bfloat16 image once or twice.
+
+    Args:
+        legacy: whether a frozen layer (`trainable` False) normalises with the batch's statistics in training, without
+            noting them, as Keras 2.1 did. Keras 3's uses the noted ones.
+        args, kwargs: those of `keras.layers.BatchNormalization`.
     """
+
+    def __init__(self, *args: Any, legacy: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.legacy = legacy
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return {**super().get_config(), "legacy": self.legacy}
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise with the batch's statistics and note them when training and not frozen, else with the noted."""
+        batch_statistics = bool(training and (self.trainable or self.legacy))
         fused = (
             mask is None
             and keras.backend.backend() == "tensorflow"
@@ -107,12 +121,13 @@ class BatchNormalization(layers.BatchNormalization):
             and self.variable_dtype == "float32"
             and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
         )
+        if not fused and batch_statistics and not self.trainable:
+            raise InputError(f"{self.name}: legacy=True needs images, TensorFlow, no mask, and a scale and center")
         if not fused:
             return super().call(inputs, training=training, mask=mask)
 
         import tensorflow as tf
 
-        batch_statistics = bool(training and self.trainable)
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
@@ -122,7 +137,7 @@ class BatchNormalization(layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=batch_statistics,
         )
-        if batch_statistics:
+        if batch_statistics and self.trainable:
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
             variance *= (count - 1) / count  # the kernel gives the sample variance, Keras notes the population's
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -107,6 +107,7 @@ def discriminator_model(
     *,
     ndf: int = ndf,
     n_layers: int = 3,
+    legacy_batchnorm: bool = False,
     dtype: Any = None,
     name: str = "Discriminator",
 ) -> keras.Model:
@@ -119,6 +120,8 @@ def discriminator_model(
         image_shape: (height, width, channels), all known: the dense head depends on them.
         ndf: filters of the first convolution.
         n_layers: stride-2 convolutions after the first one.
+        legacy_batchnorm: whether it normalises with the batch's statistics while it is frozen in the combined step,
+            as in Keras 2.1; see `layer_utils.BatchNormalization`.
         dtype: dtype policy of the layers; Keras' global one when None. The head always computes in float32.
         name: the model's name.
 
@@ -145,7 +148,7 @@ def discriminator_model(
     for n in range(n_layers + 1):
         prefix = f"layer{n + 1}"
         x = conv(x, ndf * min(2**n, 8), 2 if n < n_layers else 1, prefix)
-        x = BatchNormalization(name=f"{prefix}_bn", dtype=dtype)(x)
+        x = BatchNormalization(legacy=legacy_batchnorm, name=f"{prefix}_bn", dtype=dtype)(x)
         x = layers.LeakyReLU(0.2, name=f"{prefix}_relu", dtype=dtype)(x)
     x = conv(x, 1, 1, "out")
     x = layers.Flatten(name="flatten", dtype="float32")(x)

@@ -129,7 +129,7 @@ def _build(settings: Settings) -> TutorialGAN:
     policy = devices.policy(settings.precision)
     return TutorialGAN(
         generator_model(shape, upsampling=settings.upsampling, dtype=policy),
-        discriminator_model(shape, dtype=policy),
+        discriminator_model(shape, legacy_batchnorm=settings.legacy_batchnorm, dtype=policy),
         critic_updates=settings.critic_updates,
         learning_rate=settings.learning_rate,
         compute_dtype=devices.resolve_precision(settings.precision),

@@ -28,6 +28,7 @@ class Settings:
         preprocess: "crop" or "resize"; see `data.PairStream`.
         learning_rate: of both Adam optimizers.
         upsampling: "transpose" or "resize"; see `model.generator_model`.
+        legacy_batchnorm: whether the frozen critic normalises with the batch's statistics, as in Keras 2.1.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         seed: of the initial weights, dropout, choice of pairs, order and crops.
         val_dir: folder with A and B to validate on after each epoch; none when None.
@@ -45,6 +46,7 @@ class Settings:
     preprocess: str = "crop"
     learning_rate: float = 1e-4
     upsampling: str = "transpose"
+    legacy_batchnorm: bool = False
     precision: str = "auto"
     seed: int = 0
     val_dir: str | None = None

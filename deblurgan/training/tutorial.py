@@ -19,7 +19,8 @@ class TutorialGAN:
     the critic `critic_updates` times, each on the sharp batch with label +1 and on the restored batch with label -1;
     then train the generator through `d_on_g` on 100 x perceptual + 1 x Wasserstein loss, the critic frozen.
 
-    A frozen critic normalises with its moving statistics, as Keras 3 does; Keras 2.1 used the batch's.
+    A frozen critic normalises with its moving statistics, as Keras 3 does; Keras 2.1 used the batch's, which a
+    discriminator built with `legacy_batchnorm=True` does too.
 
     Args:
         generator: a model from `generator_model`.
