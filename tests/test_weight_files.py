@@ -1,0 +1,263 @@
+"""Weight files written by other programs, through the one door that every command uses.
+
+tf_keras is Keras 2: it writes the files, and computes what the networks in them should give.
+"""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from click.testing import CliRunner
+
+from deblurgan import cli
+from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.inference import Restorer, WholePictureRestorer, open_restorer
+from deblurgan.model import discriminator_model, generator_model
+from deblurgan.weight_files import convert, load, read
+from deblurgan.weights import save_keras2, save_weights
+
+
+class Keras2Padding(tf_keras.layers.Layer):
+    def __init__(self, pad=1, **kwargs):
+        super().__init__(**kwargs)
+        self.pad = pad
+
+    def call(self, x):
+        import tensorflow as tf
+
+        return tf.pad(x, [[0, 0], [self.pad, self.pad], [self.pad, self.pad], [0, 0]], "REFLECT")
+
+    def get_config(self):
+        return {**super().get_config(), "pad": self.pad}
+
+
+def keras2_generator(upsampling, *, side=None, ngf=4, n_blocks=2):
+    """The tutorial's generator in Keras 2, with a Lambda at its end as there."""
+    layers = tf_keras.layers
+
+    def relu(x):
+        return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+    inputs = layers.Input((side, side, 3))
+    x = relu(layers.Conv2D(ngf, 7)(Keras2Padding(3)(inputs)))
+    for n in (2, 4):
+        x = relu(layers.Conv2D(n * ngf, 3, strides=2, padding="same")(x))
+    for _ in range(n_blocks):
+        y = relu(layers.Conv2D(4 * ngf, 3)(Keras2Padding()(x)))
+        y = layers.Conv2D(4 * ngf, 3)(Keras2Padding()(layers.Dropout(0.5)(y)))
+        x = layers.Add()([x, layers.BatchNormalization()(y)])
+    for n in (2, 1):
+        if upsampling == "transpose":
+            x = layers.Conv2DTranspose(n * ngf, 3, strides=2, padding="same")(x)
+        else:
+            x = layers.Conv2D(n * ngf, 3, padding="same")(layers.UpSampling2D()(x))
+        x = relu(x)
+    x = layers.Activation("tanh")(layers.Conv2D(3, 7)(Keras2Padding(3)(x)))
+    x = layers.Lambda(lambda z: z / 2)(layers.Add()([x, inputs]))
+    return tf_keras.Model(inputs, x, name="Generator")
+
+
+def keras2_discriminator(side, ndf=4):
+    layers = tf_keras.layers
+    inputs = layers.Input((side, side, 3))
+    x = layers.LeakyReLU(0.2)(layers.Conv2D(ndf, 4, strides=2, padding="same")(inputs))
+    for n, strides in ((1, 2), (2, 2), (4, 2), (8, 1)):
+        x = layers.Conv2D(n * ndf, 4, strides=strides, padding="same")(x)
+        x = layers.LeakyReLU(0.2)(layers.BatchNormalization()(x))
+    x = layers.Flatten()(layers.Conv2D(1, 4, padding="same")(x))
+    x = layers.Dense(1024, activation="tanh")(x)
+    return tf_keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x), name="Discriminator")
+
+
+@pytest.fixture
+def keras2_randomised():
+    def randomise(model, seed=0):
+        random = np.random.default_rng(seed)
+        for variable in model.weights:
+            shape, name = tuple(variable.shape), variable.name
+            if "kernel" in name:
+                value = random.normal(scale=np.sqrt(0.7 / np.prod(shape[:-1])), size=shape)
+            elif "gamma" in name or "variance" in name:
+                value = random.uniform(0.4, 1.6, shape)
+            else:
+                value = random.normal(scale=0.2, size=shape)
+            variable.assign(value)
+        return model
+
+    return randomise
+
+
+def images(side, count=1):
+    return np.random.default_rng(1).uniform(-1, 1, (count, side, side, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+@pytest.mark.parametrize("way", ["save_weights", "save"])
+def test_a_generator_that_keras_2_wrote_computes_what_it_did(keras2_randomised, tmp_path, upsampling, way):
+    keras2_generator(upsampling)  # so that layer numbers do not start at 1
+    old = keras2_randomised(keras2_generator(upsampling))
+    path = tmp_path / "generator.h5"
+    old.save_weights(path) if way == "save_weights" else save_quietly(old, path)
+    content = read(path)
+    assert content.network == "tutorial generator"
+    assert content.format == "HDF5 of Keras 1 or 2, " + ("weights" if way == "save_weights" else "whole model")
+    assert content.options == {"ngf": 4, "n_blocks": 2, "upsampling": upsampling}
+    assert content.parameters == old.count_params()
+    x = images(32, 2)
+    np.testing.assert_allclose(content.build().predict(x, verbose=0), old(x, training=False), atol=2e-6)
+
+
+def save_quietly(model, path):
+    with pytest.warns(UserWarning, match="HDF5"):
+        model.save(path)
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+def test_the_real_generator_that_keras_2_wrote_computes_what_it_did_at_256x256(
+    keras2_randomised, tmp_path, upsampling
+):
+    old = keras2_randomised(keras2_generator(upsampling, side=256, ngf=64, n_blocks=9))
+    assert old.count_params() == 11_399_171
+    old.save_weights(tmp_path / "generator.h5")
+    x = images(256)
+    restored = load(tmp_path / "generator.h5").predict(x, verbose=0)
+    np.testing.assert_allclose(restored, old(x, training=False), atol=2e-5)  # two orders of float32 sums
+
+
+def test_the_real_discriminator_that_keras_2_wrote_computes_what_it_did_at_256x256(keras2_randomised, tmp_path):
+    old = keras2_randomised(keras2_discriminator(256, ndf=64))
+    old.save_weights(tmp_path / "discriminator.h5")
+    content = read(tmp_path / "discriminator.h5")
+    assert content.network == "tutorial discriminator"
+    assert content.options == {"image_shape": (256, 256, 3), "ndf": 64, "n_layers": 3}
+    x = images(256, 2)
+    np.testing.assert_allclose(content.build().predict(x, verbose=0), old(x, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+def test_what_we_write_for_old_code_loads_in_keras_2(randomised, tmp_path, upsampling):
+    ours = randomised(generator_model((None, None, 3), ngf=4, n_blocks=2, upsampling=upsampling))
+    save_keras2(ours, tmp_path / "generator.h5")
+    old = keras2_generator(upsampling)
+    old.load_weights(tmp_path / "generator.h5")
+    x = images(32)
+    np.testing.assert_allclose(old(x, training=False), ours.predict(x, verbose=0), atol=2e-6)
+    with h5py.File(tmp_path / "generator.h5") as file:
+        assert file.attrs["keras_version"] == "2.1.3"  # written as bytes, as old code expects
+        assert list(file["up1_conv"].attrs["weight_names"]) == [b"up1_conv/kernel:0", b"up1_conv/bias:0"]
+
+
+@pytest.mark.parametrize("target", ["out.keras", "out.weights.h5", "out.h5"])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_converting_keeps_what_the_network_computes(randomised, tmp_path, target, network):
+    build = {
+        "generator": lambda: generator_model((32, 32, 3), ngf=4, n_blocks=1),
+        "discriminator": tiny_discriminator,
+    }
+    model = randomised(build[network]())
+    save_weights(model, tmp_path / "in.weights.h5")
+    assert convert(tmp_path / "in.weights.h5", tmp_path / target).network == f"tutorial {network}"
+    x = images(32)
+    result = load(tmp_path / target).predict(x, verbose=0)
+    np.testing.assert_allclose(result, model.predict(x, verbose=0), atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.weights.h5", target])
+
+
+def tiny_discriminator():
+    return discriminator_model((32, 32, 3), ndf=4)
+
+
+def test_a_converted_keras_archive_loads_in_safe_mode(randomised, tmp_path):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    save_weights(model, tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "out.keras")
+    loaded = keras.saving.load_model(tmp_path / "out.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(images(32), verbose=0), model.predict(images(32), verbose=0), atol=1e-6)
+
+
+def test_another_extension_is_refused_and_nothing_is_written(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    with pytest.raises(InputError, match=r"out\.onnx: expected a name ending in \.keras"):
+        convert(tmp_path / "in.weights.h5", tmp_path / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.weights.h5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(None, "found nothing"), (b"", "it is none of these"), (b"hello", "it is none of these")],
+)
+def test_what_is_no_weight_file_is_one_clear_line(tmp_path, content, error):
+    path = tmp_path / "weights.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=error) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_weight_file(tmp_path):
+    with pytest.raises(FileError, match="found a folder"):
+        read(tmp_path)
+
+
+def test_hdf5_of_another_network_lists_what_was_found(tmp_path):
+    other = tf_keras.Sequential([tf_keras.layers.Input((8,)), tf_keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.h5")
+    with pytest.raises(WeightsError, match="expected a generator's 6 \\+ 2n convolutions"):
+        read(tmp_path / "other.h5")
+
+
+def test_a_tutorial_generator_restores_in_tiles_and_a_discriminator_does_not_restore(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    assert isinstance(open_restorer(tmp_path / "g.weights.h5"), Restorer)
+    save_weights(tiny_discriminator(), tmp_path / "d.weights.h5")
+    with pytest.raises(WeightsError, match="expected a generator's weights, found those of a tutorial discriminator"):
+        open_restorer(tmp_path / "d.weights.h5")
+
+
+def test_a_whole_picture_restorer_gives_what_the_tutorials_does(randomised):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    whole, tiled = WholePictureRestorer(model)(image), Restorer(model, precision="float32")(image)
+    assert whole.shape == image.shape
+    # the padding differs (to 8 against to 4), which the last rows and columns see, so only the rest is compared
+    assert np.abs(whole[:16, :16].astype(int) - tiled[:16, :16]).max() <= 1
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+def test_inspect_says_what_a_file_is(randomised, tmp_path):
+    model = randomised(generator_model(ngf=4, n_blocks=1))
+    save_weights(model, tmp_path / "g.weights.h5")
+    result = run("inspect", tmp_path / "g.weights.h5")
+    assert result.exit_code == 0, result.output
+    assert f"Keras 3 weights, tutorial generator, {model.count_params():,} values" in result.stdout
+    assert "ngf=4, n_blocks=1, upsampling=transpose" in result.stdout
+    assert "in_conv/0" in result.stdout
+    assert "7x7x3x4" in result.stdout
+
+
+def test_convert_on_the_command_line(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    result = run("convert", tmp_path / "g.weights.h5", tmp_path / "old.h5")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "old.h5").format == "HDF5 of Keras 1 or 2, weights"
+
+
+@pytest.mark.parametrize("command", ["inspect", "deblur"])
+def test_a_bad_weight_file_is_one_line_on_the_command_line(tmp_path, command):
+    path = tmp_path / "bad.h5"
+    path.write_text(json.dumps({"no": "weights"}))
+    more = () if command == "inspect" else ("--input_dir", tmp_path, "--output_dir", tmp_path / "out")
+    (tmp_path / "picture.png").write_bytes(b"")
+    result = run(command, path) if command == "inspect" else run(command, "--weight_path", path, *more)
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()[
+        -1:
+    ]
