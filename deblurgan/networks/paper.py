@@ -1,0 +1,119 @@
+"""The generator of the DeblurGAN paper as its PyTorch code has it, which is also CycleGAN's ResNet generator."""
+
+from typing import Any
+
+import keras
+from keras import Input, layers
+
+from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.networks.parts import (
+    Shape,
+    check_choice,
+    check_counts,
+    check_generator_options,
+    checked_shape,
+    conv,
+    has_bias,
+    image_output,
+    normalise,
+)
+
+SIZE_MULTIPLE = 4  # the generator halves an image twice
+BLOCKS = ("whole", "first", "second")
+
+
+def paper_generator(
+    image_shape: Shape = (None, None, 3),
+    *,
+    ngf: int = 64,
+    n_blocks: int = 9,
+    norm: str = "instance",
+    dropout: float = 0.5,
+    residual: bool = True,
+    block: str = "whole",
+    output_channels: int | None = None,
+    up_kernel: int = 3,
+    dtype: Any = None,
+    name: str = "PaperGenerator",
+) -> keras.Model:
+    """Build the paper's generator: blurred image in, restored image out.
+
+    Two stride-2 convolutions, `n_blocks` ResNet blocks, two transposed convolutions. It differs from the tutorial's
+    in the normalisation, in the output, and in how the stride-2 convolutions align: they see one pixel more on each
+    side, where TensorFlow's "same" sees one more below and to the right. 11,378,179 parameters with the defaults.
+
+    Args:
+        image_shape: (height, width, channels); None for a height or width that may vary. Heights and widths are
+            multiples of 4, and at least 8 so that the innermost reflection has something to mirror.
+        ngf: filters of the first convolution.
+        n_blocks: ResNet blocks in the middle.
+        norm: "instance" (each image's own statistics, no weights), "batch", or "none". The convolutions that a
+            normalisation follows have a bias with "instance" only.
+        dropout: rate inside the blocks, active in training only; 0 leaves the layers out.
+        residual: whether the network learns what to add: clip(tanh + input, -1, 1) (DeblurGAN), else tanh (CycleGAN).
+        block: what each block adds to its input. "whole": pad, convolve, normalise, ReLU, dropout, then pad,
+            convolve, normalise. "first" and "second": one half of that alone. DeblurGAN's code since March 2019
+            keeps the first half where dropout is on, else the second, because its conditional expression takes in
+            more than it should.
+        output_channels: channels of the restored image; the input's when None.
+        up_kernel: side of the transposed convolutions' kernels, 3 or 4 (DeblurGAN's code of May 2018).
+        dtype: dtype policy of the layers; Keras' global one when None. The last layers always compute in float32.
+        name: the model's name.
+
+    Returns:
+        A model from float32 (batch, height, width, channels) in [-1, 1] to float32 (batch, height, width,
+        output_channels) in [-1, 1].
+
+    Raises:
+        InputError: an `image_shape` or other argument that makes no network.
+
+    Source: DeblurGAN, arXiv 1711.07064, section 3.2 and figure 3, and its PyTorch code; CycleGAN, arXiv 1703.10593,
+    appendix 7.2.
+    """
+    height, width, channels = checked_shape(image_shape, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE)
+    output_channels = channels if output_channels is None else output_channels
+    check_generator_options(norm, dropout, residual, channels, output_channels)
+    check_counts(ngf=ngf, n_blocks=n_blocks)
+    check_choice("block", block, BLOCKS)
+    check_choice("up_kernel", up_kernel, (3, 4))
+    bias = has_bias(norm)
+
+    def norm_relu(x: Any, prefix: str) -> Any:
+        x = normalise(x, norm, name=f"{prefix}_norm", dtype=dtype)
+        return layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
+
+    def pad_conv(x: Any, prefix: str, part: int) -> Any:
+        x = ReflectionPadding2D(1, name=f"{prefix}_pad{part}", dtype=dtype)(x)
+        return conv(x, 4 * ngf, 3, use_bias=bias, name=f"{prefix}_conv{part}", dtype=dtype)
+
+    def res_block(x: Any, prefix: str) -> Any:
+        shortcut = x
+        if block in ("whole", "first"):
+            x = pad_conv(x, prefix, 1)
+            x = normalise(x, norm, name=f"{prefix}_norm1", dtype=dtype)
+            x = layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
+            if dropout:
+                x = layers.Dropout(dropout, name=f"{prefix}_dropout", dtype=dtype)(x)
+        if block in ("whole", "second"):
+            x = pad_conv(x, prefix, 2)
+            x = normalise(x, norm, name=f"{prefix}_norm2", dtype=dtype)
+        return layers.Add(name=f"{prefix}_add", dtype=dtype)([shortcut, x])
+
+    inputs = Input(shape=(height, width, channels), name="blurred")
+    x = ReflectionPadding2D(3, name="in_pad", dtype=dtype)(inputs)
+    x = conv(x, ngf, 7, use_bias=bias, name="in_conv", dtype=dtype)
+    x = norm_relu(x, "in")
+    for i, filters in enumerate((2 * ngf, 4 * ngf), 1):
+        x = layers.ZeroPadding2D(1, name=f"down{i}_pad", dtype=dtype)(x)
+        x = conv(x, filters, 3, strides=2, use_bias=bias, name=f"down{i}_conv", dtype=dtype)
+        x = norm_relu(x, f"down{i}")
+    for i in range(1, n_blocks + 1):
+        x = res_block(x, f"block{i}")
+    for i, filters in enumerate((2 * ngf, ngf), 1):
+        x = conv(x, filters, up_kernel, transposed=True, strides=2, use_bias=bias, name=f"up{i}_conv", dtype=dtype)
+        crop = (1, up_kernel - 3)  # of the 2n + up_kernel - 2 rows, PyTorch's padding of 1 leaves 2n
+        x = layers.Cropping2D((crop, crop), name=f"up{i}_crop", dtype=dtype)(x)
+        x = norm_relu(x, f"up{i}")
+    x = ReflectionPadding2D(3, name="out_pad", dtype=dtype)(x)
+    x = conv(x, output_channels, 7, name="out_conv", dtype=dtype)
+    return keras.Model(inputs, image_output(x, inputs, residual), name=name)

@@ -1,0 +1,108 @@
+"""The U-Net generator of pix2pix's PyTorch code."""
+
+from typing import Any
+
+import keras
+from keras import Input, layers
+
+from deblurgan.networks.parts import (
+    Shape,
+    check_counts,
+    check_generator_options,
+    checked_shape,
+    conv,
+    has_bias,
+    image_output,
+    normalise,
+)
+
+LEAST_DOWNS = 5
+
+
+def unet_generator(
+    image_shape: Shape = (None, None, 3),
+    *,
+    ngf: int = 64,
+    num_downs: int = 8,
+    norm: str = "batch",
+    dropout: float = 0.5,
+    residual: bool = False,
+    output_channels: int | None = None,
+    skip_first: bool = True,
+    dtype: Any = None,
+    name: str = "UNetGenerator",
+) -> keras.Model:
+    """Build pix2pix's U-Net: `num_downs` stride-2 convolutions, as many transposed ones, and a skip at each size.
+
+    54,413,955 trainable parameters with the defaults (`unet_256` there), 41,828,995 with `num_downs=7` (`unet_128`).
+
+    Args:
+        image_shape: (height, width, channels); None for a height or width that may vary. Heights and widths are
+            multiples of 2**num_downs.
+        ngf: filters of the first convolution; they double from level to level, up to 8 times as many.
+        num_downs: levels, at least 5.
+        norm: "batch", "instance" (each image's own statistics, no weights) or "none". The convolutions that may
+            have a normalisation after them have a bias with "instance" only.
+        dropout: rate after the transposed convolutions of the levels from 5 to the last but one, active in training
+            only; 0 leaves the layers out.
+        residual: whether the network learns what to add: clip(tanh + input, -1, 1), else tanh.
+        output_channels: channels of the output; the input's when None.
+        skip_first: whether the skip's channels come before those from below where the two are concatenated
+            (pix2pix since September 2017), or after them (until then, and in DeblurGAN's copy). Weights fit both;
+            they make sense with the one that they were trained with.
+        dtype: dtype policy of the layers; Keras' global one when None. The last layers always compute in float32.
+        name: the model's name.
+
+    Returns:
+        A model from float32 (batch, height, width, channels) in [-1, 1] to float32 (batch, height, width,
+        output_channels) in [-1, 1].
+
+    Raises:
+        InputError: an `image_shape` or other argument that makes no network.
+
+    Source: pix2pix, arXiv 1611.07004, appendix 6.1.1, and its PyTorch code.
+    """
+    check_counts(LEAST_DOWNS, num_downs=num_downs)
+    check_counts(ngf=ngf)
+    height, width, channels = checked_shape(image_shape, 2**num_downs)
+    output_channels = channels if output_channels is None else output_channels
+    check_generator_options(norm, dropout, residual, channels, output_channels)
+    bias = has_bias(norm)
+    filters = [ngf * min(2**level, 8) for level in range(num_downs)]
+
+    inputs = Input(shape=(height, width, channels), name="blurred")
+    x = inputs
+    skips = []
+    for level in range(1, num_downs + 1):
+        prefix = f"down{level}"
+        if level > 1:
+            x = layers.LeakyReLU(0.2, name=f"{prefix}_relu", dtype=dtype)(x)
+        x = conv(
+            x, filters[level - 1], 4, strides=2, padding="same", use_bias=bias, name=f"{prefix}_conv", dtype=dtype
+        )
+        if 1 < level < num_downs:
+            x = normalise(x, norm, name=f"{prefix}_norm", dtype=dtype)
+        skips.append(x)
+    skips.pop()
+    for level in range(num_downs, 1, -1):
+        prefix = f"up{level}"
+        x = layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
+        x = conv(
+            x,
+            filters[level - 2],
+            4,
+            transposed=True,
+            strides=2,
+            padding="same",
+            use_bias=bias,
+            name=f"{prefix}_conv",
+            dtype=dtype,
+        )
+        x = normalise(x, norm, name=f"{prefix}_norm", dtype=dtype)
+        if dropout and LEAST_DOWNS <= level < num_downs:
+            x = layers.Dropout(dropout, name=f"{prefix}_dropout", dtype=dtype)(x)
+        skip = skips.pop()
+        x = layers.Concatenate(name=f"{prefix}_skip", dtype=dtype)([skip, x] if skip_first else [x, skip])
+    x = layers.Activation("relu", name="out_relu", dtype=dtype)(x)
+    x = conv(x, output_channels, 4, transposed=True, strides=2, padding="same", name="out_conv", dtype=dtype)
+    return keras.Model(inputs, image_output(x, inputs, residual), name=name)
