@@ -86,7 +86,7 @@ _assume = click.option(
     metavar="NAME=VALUE",
     multiple=True,
     callback=lambda ctx, param, pairs: dict(map(_assumption, pairs)),
-    help="What a PyTorch file leaves open, e.g. residual=false; `deblurgan inspect` tells. May be given several times.",
+    help="What a PyTorch file leaves open, e.g. residual=false; `deblurgan inspect` tells. May be repeated.",
 )
 _precision = click.option(
     "--precision",

@@ -4,13 +4,16 @@ tf_keras is Keras 2: it writes the files, and computes what the networks in them
 """
 
 import json
+from collections import OrderedDict
 
 import h5py
 import keras
 import numpy as np
 import pytest
 import tf_keras
+import torch_reference
 from click.testing import CliRunner
+from test_torch_files import Tensor, save, torch_names  # noqa: F401 (fixtures)
 
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
@@ -261,3 +264,126 @@ def test_a_bad_weight_file_is_one_line_on_the_command_line(tmp_path, command):
     assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()[
         -1:
     ]
+
+
+# PyTorch
+
+
+@pytest.fixture
+def save_safetensors(tmp_path):
+    """A function that writes a state dict of float32 tensors as the format's description says."""
+
+    def saved(state):
+        header, data = {}, b""
+        for name, values in state.items():
+            raw = np.ascontiguousarray(values, "<f4").tobytes()
+            header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+        text = json.dumps(header).encode()
+        path = tmp_path / "weights.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+        return path
+
+    return saved
+
+
+def reference_restoring(network, state, image, multiple, residual):
+    """What the float64 reference makes of a uint8 image, padded by reflection to a multiple."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
+    result = torch_reference.restored(network.load(state), padded[np.newaxis] / 127.5 - 1, residual)
+    return np.rint(np.clip(result[0, :height, :width] * 127.5 + 127.5, 0, 255))
+
+
+@pytest.mark.parametrize("form", ["zip", "old"])
+def test_deblurgans_pth_restores_a_picture_as_the_reference_does(save, tmp_path, form):  # noqa: F811
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2)
+    state = torch_reference.random_state(network.shapes())
+    path = save(OrderedDict((f"module.{name}", Tensor(values)) for name, values in state.items()), form)
+    content = read(path)
+    assert (content.format, content.network) == ("PyTorch", "DeblurGAN generator")
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    restored = open_restorer(path, precision="float32")(image)
+    expected = reference_restoring(network, state, image, 8, residual=True)
+    assert restored.shape == image.shape
+    assert np.abs(restored - expected).max() <= 1
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_safetensors_of_cyclegan_restore_as_the_reference_does(save_safetensors, residual):
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2, dropout=False)
+    state = torch_reference.random_state(network.shapes())
+    path = save_safetensors(state)
+    assert read(path).network == "CycleGAN ResNet generator"
+    assert read(path).assumed["residual"] is False
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    restored = open_restorer(path, precision="float32", residual=residual)(image)
+    assert np.abs(restored - reference_restoring(network, state, image, 8, residual)).max() <= 1
+
+
+def test_a_picture_smaller_than_a_unet_needs_is_padded_and_restored(save_safetensors):
+    network = torch_reference.unet_generator(ngf=2, num_downs=5)
+    state = torch_reference.random_state(network.shapes())
+    path = save_safetensors({name: values for name, values in state.items() if not name.endswith("tracked")})
+    image = np.random.default_rng(0).integers(0, 256, (9, 50, 3), np.uint8)
+    restored = open_restorer(path, precision="float32")(image)
+    assert np.abs(restored - reference_restoring(network, state, image, 32, residual=False)).max() <= 1
+
+
+def test_a_pytorch_network_becomes_a_keras_archive_that_restores_the_same(save_safetensors, tmp_path):
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2)
+    path = save_safetensors(torch_reference.random_state(network.shapes()))
+    convert(path, tmp_path / "converted.keras", residual=False)
+    content = read(tmp_path / "converted.keras")
+    assert content.format == "Keras 3 archive"
+    assert content.is_generator
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    expected = open_restorer(path, precision="float32", residual=False)(image)
+    np.testing.assert_array_equal(open_restorer(tmp_path / "converted.keras", precision="float32")(image), expected)
+    with pytest.raises(InputError, match=r"out\.h5: expected a name ending in \.keras for a DeblurGAN generator"):
+        convert(path, tmp_path / "out.h5")
+
+
+def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, tmp_path, photos):
+    from deblurgan.images import read_rgb, write_image
+
+    path = save_safetensors(
+        torch_reference.random_state(torch_reference.resnet_generator(ngf=4, n_blocks=2).shapes())
+    )
+    write_image(tmp_path / "blurred.png", photos[0][:40, :36])
+    for out, assumption in (("a", "residual=true"), ("b", "residual=false")):
+        options = ("--weight_path", path, "--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / out)
+        result = run("deblur", *options, "--assume", assumption)
+        assert result.exit_code == 0, result.output
+    assert read_rgb(tmp_path / "a" / "blurred.png").shape == (40, 36, 3)
+    assert (read_rgb(tmp_path / "a" / "blurred.png") != read_rgb(tmp_path / "b" / "blurred.png")).any()
+    assert "assumed (--assume): " in run("inspect", path).stdout
+    result = run("deblur", *options, "--assume", "ngf=3")
+    assert result.exit_code == 1
+    assert "ngf: expected one of" in result.stderr
+    assert run("deblur", *options, "--assume", "nonsense").exit_code == 2
+
+
+def test_a_state_dict_of_another_network_is_one_line_that_names_the_file(save_safetensors):
+    path = save_safetensors({"encoder.weight": np.zeros((2, 3), "float32")})
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: expected the tensors of a DeblurGAN generator"):
+        read(path)
+
+
+# The critic of 2018
+
+
+def test_a_legacy_critic_uses_the_batchs_statistics_while_frozen_and_notes_nothing(randomised):
+    legacy, modern = (
+        randomised(discriminator_model((32, 32, 3), ndf=4, legacy_batchnorm=flag)) for flag in (True, False)
+    )
+    x = images(32, 3)
+    training = np.asarray(modern(x, training=True))  # the batch's statistics, before anything is frozen
+    modern = randomised(discriminator_model((32, 32, 3), ndf=4))
+    legacy.trainable = modern.trainable = False
+    before = [np.array(weight) for weight in legacy.weights]
+    np.testing.assert_allclose(legacy(x, training=True), training, atol=1e-6)
+    assert np.abs(np.asarray(modern(x, training=True)) - training).max() > 1e-3
+    for weight, old in zip(legacy.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    np.testing.assert_array_equal(legacy(x, training=False), modern(x, training=False))
