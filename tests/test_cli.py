@@ -27,6 +27,7 @@ from deblurgan.weights import load_generator, save_weights
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("organize", "train", "deblur", "test", "evaluate")
+ALL_COMMANDS = (*COMMANDS, "inspect", "convert")
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
 
@@ -118,7 +119,7 @@ def small_pairs(photos, tmp_path):
 def test_the_commands_are_listed_in_the_order_of_their_use_with_whole_sentences():
     text = succeeds("--help")
     listed = text.split("Commands:\n")[1].splitlines()
-    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert [line.split()[0] for line in listed] == list(ALL_COMMANDS)
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
@@ -142,9 +143,9 @@ def test_every_option_names_its_default_or_is_required(command):
         _, described = option.get_help_record(context)
         if option.required:
             assert described.endswith("[required]")
-        elif context.params[option.name] is not None and not option.is_flag:
+        elif context.params[option.name] not in (None, {}) and not option.is_flag:
             assert f"[default: {context.params[option.name]}]" in described
-        elif option.name not in ("side_by_side", "resume", "csv_path", "json_path"):
+        elif option.name not in ("side_by_side", "resume", "csv_path", "json_path", "legacy_batchnorm", "assume"):
             assert "[default: " in described
 
 
@@ -192,12 +193,12 @@ atexit.register(lambda: print("LOADED", [name for name in heavy if name in sys.m
 
 def test_the_readme_mentions_every_command_and_option():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in COMMANDS:
+    for command in ALL_COMMANDS:
         assert re.search(rf"deblurgan {command}\b", text), command
     for script in SCRIPTS:
         assert f"python {script}" in text
     missing = []
-    for command in COMMANDS:
+    for command in ALL_COMMANDS:
         for option in options(command):
             spelling = re.escape(option.opts[0]).replace("_", "[-_]")
             if not re.search(rf"(?<![\w-]){spelling}(?![\w-])", text):
@@ -209,7 +210,7 @@ def test_the_readme_mentions_every_command_and_option():
 
 
 def test_the_commands_are_these():
-    assert tuple(cli.main.commands) == COMMANDS
+    assert tuple(cli.main.commands) == ALL_COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,8 @@ def sample(option):
 def test_every_option_may_be_spelled_with_dashes_or_underscores(command):
     required = REQUIRED.get(command, [])
     for option in options(command):
+        if option.name == "assume":  # takes NAME=VALUE and may be repeated
+            continue
         for spelling in option.opts:
             value = [] if option.is_flag else [sample(option)]
             results = []
@@ -579,7 +582,7 @@ def test_the_weights_of_a_discriminator_are_refused(with_weights, tmp_path):
     save_weights(discriminator_model((16, 16, 3), ndf=2), tmp_path / "critic.weights.h5")
     error = with_weights(tmp_path / "critic.weights.h5")
     assert error.startswith(f"{tmp_path / 'critic.weights.h5'}: expected a generator")
-    assert "looks like a discriminator" in error
+    assert "found those of a tutorial discriminator" in error
 
 
 def test_weights_with_one_tensor_of_another_shape_are_refused_by_layer_and_shapes(with_weights, weights, tmp_path):
@@ -813,7 +816,7 @@ def test_test_writes_strips_and_names_them(weights, images, tmp_path):
 @pytest.fixture
 def fake_restorer(monkeypatch):
     """Let the commands invert pictures instead of loading a network."""
-    monkeypatch.setattr(cli, "_restorer", lambda weight_path, precision: lambda image: 255 - image)
+    monkeypatch.setattr(cli, "_restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
 
 
 def blurred_of(strip):

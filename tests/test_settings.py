@@ -17,6 +17,7 @@ CHANGED = Settings(
     preprocess="resize",
     learning_rate=3e-5,
     upsampling="resize",
+    legacy_batchnorm=True,
     precision="bfloat16",
     seed=2**32 - 1,
     val_dir="größe/test",
