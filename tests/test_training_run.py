@@ -159,11 +159,13 @@ def quick(networks, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(tmp_path):
-    """After each test, no temporary file is in its folder, and signals are handled as before."""
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    """After each test, no temporary file is in its folder, and signals are handled as before: as Python does."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
+    after = {number: signal.signal(number, handler) for number, handler in before.items()}
+    assert after == usual
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 def names(folder):
