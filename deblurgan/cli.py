@@ -431,9 +431,12 @@ def inspect(file: Path) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @_assume
 def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
-    """Write the weight file SOURCE as TARGET: .keras, .weights.h5 (Keras 3), or .h5 (Keras 2, for old code).
+    """Write the weight file SOURCE as TARGET, whose name decides how.
 
-    SOURCE may be of any kind that --weight_path takes. PyTorch's networks become .keras files.
+    .keras: network and weights. For the tutorial's networks also .weights.h5 (Keras 3), .h5 (Keras 2, for old code),
+    .ckpt (TensorFlow), or a SavedModel folder for a name without extension.
+
+    SOURCE may be of any kind that --weight_path takes.
     """
     start_quietly()
     from deblurgan.weight_files import convert as convert_file

@@ -4,10 +4,13 @@
 for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
 """
 
+import contextlib
 import json
 import os
+import re
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ ARCHIVED = {  # by the model's name
     "PatchGANDiscriminator": "PatchGAN discriminator",
 }
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
-OUTPUT_SUFFIXES = (".keras", ".weights.h5", ".h5")
+SAVED_MODEL = "saved_model.pb"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -80,13 +83,18 @@ def read(path: str | os.PathLike[str]) -> WeightFile:
     """Look into a weight file of any kind.
 
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
-    `.pth` of either format, and `.safetensors`. What the file is decides, not its name.
+    `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
+    `.index`) that `convert` writes. What the file is decides, not its name.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
     path = Path(path)
+    if os.path.isfile(path / SAVED_MODEL):
+        return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
+    if os.path.isfile(f"{path}.index"):
+        return _read_tensorflow(path, "TensorFlow checkpoint", path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{shown(path)}: expected a weight file, found {found}")
@@ -116,39 +124,94 @@ def load(path: str | os.PathLike[str], **overrides: Any) -> keras.Model:
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **overrides: Any) -> WeightFile:
     """Write the network stored in `source` as `target`, whole or not at all, and return what `source` was.
 
-    The extension of `target` decides: `.keras` holds network and weights, `.weights.h5` the weights as Keras 3 writes
-    them, and any other `.h5` the tutorial's networks as Keras 2 wrote them, for old code.
+    The name of `target` decides: `.keras` holds network and weights. For the tutorial's networks also: `.weights.h5`,
+    the weights as Keras 3 writes them; another `.h5`, as Keras 2 wrote them, for old code; `.ckpt`, a TensorFlow
+    checkpoint; no extension, a SavedModel folder, which must not exist yet.
 
     Raises:
-        InputError: another extension, or `.h5` or `.weights.h5` for a network whose file could not be told again.
+        InputError: another extension, or one that does not serve for this network.
         FileError, WeightsError: as `read` and `WeightFile.build`; or `target` cannot be written.
     """
     target = Path(target)
-    if not target.name.endswith(OUTPUT_SUFFIXES):
-        raise InputError(f"{shown(target)}: expected a name ending in {', '.join(OUTPUT_SUFFIXES)}")
+    writers: dict[str, Callable[[keras.Model, Path], None]] = {
+        ".keras": _write_keras,
+        ".weights.h5": weights.save_weights,
+        ".h5": weights.save_keras2,
+        ".ckpt": _write_checkpoint,
+    }
+    suffix = next((suffix for suffix in writers if target.name.endswith(suffix)), target.suffix)
+    if suffix and suffix not in writers:
+        known = ", ".join(writers)
+        raise InputError(f"{shown(target)}: expected a name ending in {known}, or without an extension")
     content = read(source)
-    if not target.name.endswith(".keras") and "tutorial" not in content.network:
+    if suffix != ".keras" and "tutorial" not in content.network:
         raise InputError(f"{shown(target)}: expected a name ending in .keras for a {content.network}")
     model = content.build(**overrides)
-    if target.name.endswith(".keras"):
-        with atomic_path(target) as temporary:
-            model.save(temporary)
-    elif target.name.endswith(".weights.h5"):
-        weights.save_weights(model, target)
-    else:
-        weights.save_keras2(model, target)
+    writers.get(suffix, _write_saved_model)(model, target)
     return content
 
 
+def _write_keras(model: keras.Model, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        model.save(temporary)
+
+
+def _write_checkpoint(model: keras.Model, target: Path) -> None:
+    import tensorflow as tf
+
+    with _folder_beside(target) as temporary:
+        tf.train.Checkpoint(variables=[tf.Variable(weight) for weight in model.weights]).write(str(temporary / "w"))
+        for part in (".data-00000-of-00001", ".index"):  # the index last: with it the checkpoint is there
+            os.replace(temporary / f"w{part}", f"{target}{part}")
+
+
+def _write_saved_model(model: keras.Model, target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileError(f"{shown(target)}: expected the name of a new folder, found something there")
+    with _folder_beside(target) as temporary:
+        model.export(temporary / "model", verbose=False)
+        os.replace(temporary / "model", target)
+
+
+@contextlib.contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder on the file system of `target`, removed when the block ends."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
+
+
+def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
+    """Read the variables of a checkpoint, or of the one inside a SavedModel; its graph is not loaded."""
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        found = {
+            int(match[1]): reader.get_tensor(key)
+            for key in reader.get_variable_to_shape_map()
+            if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
+    tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
+    return _tutorial_file(path, kind, weights.tutorial_from_tensors(str(path), tensors))
+
+
 def _read_hdf5(path: Path) -> WeightFile:
-    content = weights.read_tutorial(path)
+    return _tutorial_file(path, _hdf5_format(path), weights.read_tutorial(path))
+
+
+def _tutorial_file(
+    path: Path, kind: str, content: weights.GeneratorWeights | weights.DiscriminatorWeights
+) -> WeightFile:
     generator = content if isinstance(content, weights.GeneratorWeights) else None
     network = "tutorial generator" if generator else "tutorial discriminator"
     entries = [*content.convs, *content.norms]
     tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]
-    return WeightFile(
-        path, _hdf5_format(path), network, content.hyper_parameters, tensors, content.build, generator=generator
-    )
+    return WeightFile(path, kind, network, content.hyper_parameters, tensors, content.build, generator=generator)
 
 
 def _hdf5_format(path: Path) -> str:

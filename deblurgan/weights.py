@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,9 +210,32 @@ def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
 
 def read_tutorial(path: str | os.PathLike[str]) -> GeneratorWeights | DiscriminatorWeights:
     """Read whichever of the tutorial's two networks the file holds; otherwise as `read_generator`."""
-    convs, norms = _read_convs_and_norms(Path(path))
+    return _tutorial(str(path), *_read_convs_and_norms(Path(path)))
+
+
+def tutorial_from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights | DiscriminatorWeights:
+    """Return whichever of the tutorial's two networks has these tensors, in the order of its `weights`.
+
+    Raises:
+        WeightsError: neither has.
+    """
+    convs: list[LayerWeights] = []
+    norms: list[LayerWeights] = []
+    start = 0
+    while start < len(tensors):
+        has_kernel = tensors[start].ndim > 1
+        count = 2 if has_kernel else len(NORM_TENSORS)
+        entry = LayerWeights(f"variables/{start}", tuple(tensors[start : start + count]))
+        (convs if has_kernel else norms).append(entry)
+        start += count
+    return _tutorial(source, convs, norms)
+
+
+def _tutorial(
+    source: str, convs: list[LayerWeights], norms: list[LayerWeights]
+) -> GeneratorWeights | DiscriminatorWeights:
     kind = DiscriminatorWeights if convs and convs[0].kernel_shape[:2] == (4, 4) else GeneratorWeights
-    return kind(str(path), convs, norms)
+    return kind(source, convs, norms)
 
 
 def _read_convs_and_norms(path: Path) -> tuple[list[LayerWeights], list[LayerWeights]]:

@@ -153,7 +153,7 @@ def test_what_we_write_for_old_code_loads_in_keras_2(randomised, tmp_path, upsam
         assert list(file["up1_conv"].attrs["weight_names"]) == [b"up1_conv/kernel:0", b"up1_conv/bias:0"]
 
 
-@pytest.mark.parametrize("target", ["out.keras", "out.weights.h5", "out.h5"])
+@pytest.mark.parametrize("target", ["out.keras", "out.weights.h5", "out.h5", "out.ckpt", "out"])
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_converting_keeps_what_the_network_computes(randomised, tmp_path, target, network):
     build = {
@@ -166,7 +166,8 @@ def test_converting_keeps_what_the_network_computes(randomised, tmp_path, target
     x = images(32)
     result = load(tmp_path / target).predict(x, verbose=0)
     np.testing.assert_allclose(result, model.predict(x, verbose=0), atol=1e-6)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.weights.h5", target])
+    written = {path.name.removesuffix(".index").removesuffix(".data-00000-of-00001") for path in tmp_path.iterdir()}
+    assert written == {"in.weights.h5", target}
 
 
 def tiny_discriminator():
@@ -183,6 +184,10 @@ def test_a_converted_keras_archive_loads_in_safe_mode(randomised, tmp_path):
 
 def test_another_extension_is_refused_and_nothing_is_written(randomised, tmp_path):
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileError, match="there: expected the name of a new folder"):
+        convert(tmp_path / "in.weights.h5", tmp_path / "there")
+    (tmp_path / "there").rmdir()
     with pytest.raises(InputError, match=r"out\.onnx: expected a name ending in \.keras"):
         convert(tmp_path / "in.weights.h5", tmp_path / "out.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["in.weights.h5"]
@@ -264,6 +269,16 @@ def test_a_bad_weight_file_is_one_line_on_the_command_line(tmp_path, command):
     assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()[
         -1:
     ]
+
+
+def test_a_damaged_saved_model_is_one_clear_line(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "saved")
+    assert read(tmp_path / "saved").format == "TensorFlow SavedModel"
+    (tmp_path / "saved" / "variables" / "variables.index").write_bytes(b"nothing")
+    with pytest.raises(FileError, match="saved: not a readable TensorFlow SavedModel") as caught:
+        read(tmp_path / "saved")
+    assert "\n" not in str(caught.value)
 
 
 # PyTorch
