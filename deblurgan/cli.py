@@ -40,6 +40,12 @@ class _Command(click.Command):
         }
         super().__init__(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for argument in args:
+            if not argument or (argument.startswith("--") and argument.endswith("=")):
+                raise click.UsageError("an argument is empty; is a variable of the shell unset?", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -73,10 +79,11 @@ def _command(name: str, short_help: str) -> Callable[[Callable[..., Any]], _Comm
     return decorate
 
 
+_path = click.Path(readable=False, path_type=Path)  # what is not readable is reported by what reads it
 _new_file = click.Path(dir_okay=False, path_type=Path)
 _weight_path = click.option(
     "--weight_path",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FILE",
     default="generator.h5",
     help="Generator weights: those of `train` (.weights.h5), a .keras file, or an .h5 file of the tutorial.",
@@ -102,7 +109,7 @@ _resize = click.option(
 )
 _pairs_dir = click.option(
     "--input_dir",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FOLDER",
     default="images/test",
     help="Folder with A (blurred) and B (sharp), paired by name.",
@@ -112,13 +119,13 @@ _pairs_dir = click.option(
 @_command("organize", "Sort the GOPRO dataset into pairs to train on.")
 @click.option(
     "--dir_in",
-    type=click.Path(path_type=Path),
+    type=_path,
     default="GOPRO_Large",
     help="The GOPRO dataset: the folder with train and test, or the downloaded zip.",
 )
 @click.option(
     "--dir_out",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FOLDER",
     required=True,
     help="Folder to write to; `train` looks in images unless told otherwise.",
@@ -180,7 +187,7 @@ def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
 @click.option("--n_val", default=_DEFAULTS.n_val, help="Validation pairs to use; 0 for none, -1 for all.")
 @click.option(
     "--output_dir",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FOLDER",
     default="weights",
     help="Folder in which each run gets its own.",
@@ -218,6 +225,8 @@ def train(ctx: click.Context, output_dir: Path, run: str | None, resume: bool, *
     Weights, losses, scores and sample pictures go to OUTPUT_DIR/RUN after each epoch. Ctrl-C saves and stops;
     --resume goes on from there.
     """
+    if run and (Path(run).name != run or run == ".."):
+        raise InputError(f"--run {run}: expected the name of a folder in {output_dir}, without a path")
     if resume:
         folder = output_dir / run if run else _latest_run(output_dir)
         settings = _resumed_settings(ctx, folder, values)
@@ -270,12 +279,10 @@ def _resumed_settings(ctx: click.Context, folder: Path, values: Mapping[str, Any
 
 @_command("deblur", "Restore pictures.")
 @_weight_path
-@click.option(
-    "--input_dir", type=click.Path(path_type=Path), required=True, help="Folder of pictures, or one picture."
-)
+@click.option("--input_dir", type=_path, required=True, help="Folder of pictures, or one picture.")
 @click.option(
     "--output_dir",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FOLDER",
     required=True,
     help="Folder for the restored pictures, made where missing; another than theirs.",
@@ -321,7 +328,7 @@ def deblur(
 @_pairs_dir
 @click.option(
     "--output_dir",
-    type=click.Path(path_type=Path),
+    type=_path,
     metavar="FOLDER",
     default=".",
     help="Folder for results0.png, results1.png and so on.",
@@ -387,6 +394,8 @@ def evaluate(
     from deblurgan.data import choose_pairs, match_pairs
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
+    if csv_path and csv_path == json_path:
+        raise InputError(f"--json {json_path}: expected another file than --csv")
     for path in (csv_path, json_path):
         if path:
             _require_replaceable(path)
@@ -408,7 +417,7 @@ def evaluate(
 
 
 @_command("inspect", "Say what a weight file holds.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=_path)
 def inspect(file: Path) -> None:
     """Say what the weight FILE is, for which network, and what tensors it holds."""
     start_quietly()
@@ -427,8 +436,8 @@ def inspect(file: Path) -> None:
 
 
 @_command("convert", "Write a weight file as another kind.")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=_path)
+@click.argument("target", type=_path)
 @_assume
 def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     """Write the weight file SOURCE as TARGET, whose name decides how.

@@ -29,8 +29,13 @@ class Pair:
 
         Raises:
             FileError: one is not readable; the message names it.
+            InputError: they differ in size.
         """
-        return read_rgb(self.blurred), read_rgb(self.sharp)
+        blurred, sharp = read_rgb(self.blurred), read_rgb(self.sharp)
+        if blurred.shape != sharp.shape:
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (blurred, sharp))
+            raise InputError(f"blurred and sharp picture differ in size: {sizes}")
+        return blurred, sharp
 
 
 def match_pairs(folder: str | os.PathLike[str]) -> list[Pair]:
@@ -100,7 +105,7 @@ def check_pairs(pairs: Sequence[Pair], least: int = 1) -> tuple[list[Pair], dict
             bad[pair.name] = str(error)
             continue
         if (height, width) != other:
-            unequal.append(f"{pair.name} ({width}x{height} and {other[1]}x{other[0]})")
+            unequal.append(f"{pair.blurred} ({width}x{height} and {other[1]}x{other[0]})")
         elif min(height, width) < least:
             small.append(f"{pair.blurred} ({width}x{height})")
         good.append(pair)

@@ -1,5 +1,6 @@
 """Restoring the pictures of a folder into another, and the tutorial's strips to compare by eye."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def deblur_pictures(
             except InputError as error:
                 raise InputError(f"{shown(path)}: {error}") from error
             if beside_input:
-                write_image(target, side_by_side([image, restored]))
+                opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
+                write_picture(target, opaque, side_by_side([image, restored]))
             else:
                 write_picture(target, picture, restored)
         except (InputError, FileError) as error:

@@ -31,7 +31,7 @@ def start_quietly() -> None:
         os.dup2(said.fileno(), 2)
         try:
             gpu_names()
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(terminal, said.read())
             raise

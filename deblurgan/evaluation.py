@@ -60,9 +60,8 @@ def evaluate(
             blurred, sharp = pair.read()
             if squash is not None:
                 blurred, sharp = (resize(image, (squash, squash)) for image in (blurred, sharp))
-            psnr_blurred = psnr(sharp, blurred)  # refuses two sizes, before the time for restoring is spent
             restored = restore(blurred)
-            scores = (psnr_blurred, psnr(sharp, restored), ssim(sharp, blurred), ssim(sharp, restored))
+            scores = (psnr(sharp, blurred), psnr(sharp, restored), ssim(sharp, blurred), ssim(sharp, restored))
         except (FileError, InputError) as error:
             evaluation.failed.append(f"{shown(pair.name)}: {error}")
         else:

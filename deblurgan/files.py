@@ -17,7 +17,9 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 def reason(error: Exception) -> str:
     """Return in one line what an exception says went wrong."""
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = os.strerror(error.errno) if error.errno else error.strerror
     return " ".join(text.split())
 
 

@@ -134,7 +134,7 @@ def apply(plan: Plan, link: str = "copy", progress: Progress | None = None) -> S
 
     A target of the size of its source counts as already there and is left alone; one of another size is replaced.
     Every file appears whole or not at all, so a run that was interrupted goes on where it stopped. A source file that
-    cannot be read is listed in the summary, and the others are still done.
+    cannot be read is listed in the summary, its partner is not left alone in the target, and the others are done.
 
     Args:
         plan: what `plan` returned.
@@ -158,15 +158,24 @@ def apply(plan: Plan, link: str = "copy", progress: Progress | None = None) -> S
                 ensure_folder(folder)
             copied = 0
             failed = []
-            for copy in split.copies:
-                try:
-                    copied += _bring(tree, copy, link)
-                except _ReadError as error:
-                    failed.append(Failure(copy.source, str(error)))
-                done += 1
-                if progress is not None:
-                    progress(done, total, copy.target)
-            present = len(split.copies) - copied - len(failed)
+            present = 0
+            for pair in zip(split.copies[::2], split.copies[1::2], strict=True):
+                brought: list[Copy] = []
+                for copy in pair:
+                    try:
+                        if _bring(tree, copy, link):
+                            brought.append(copy)
+                        else:
+                            present += 1
+                    except _ReadError as error:
+                        failed.append(Failure(copy.source, str(error)))
+                    done += 1
+                    if progress is not None:
+                        progress(done, total, copy.target)
+                if failed and failed[-1].source in (copy.source for copy in pair):
+                    while brought:  # a picture without its partner is of no use to training, which would refuse it
+                        brought.pop().target.unlink()
+                copied += len(brought)
             summaries.append(
                 SplitSummary(
                     split.name, split.pairs, copied, present, split.unpaired, split.incomplete, tuple(failed)

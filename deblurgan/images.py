@@ -94,9 +94,14 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     except OSError as error:
         raise FileError(f"{shown(folder)}: the folder cannot be listed: {reason(error)}") from error
     return sorted(
-        (path for path in paths if is_an_image_file(path) and not path.name.startswith(".") and not path.is_dir()),
+        (path for path in paths if is_an_image_file(path) and not path.name.startswith(".") and not _is_odd(path)),
         key=lambda path: path.name,
     )
+
+
+def _is_odd(path: Path) -> bool:
+    """Whether something stands there that is no file, such as a folder or a pipe; a broken link is one's own matter."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -351,6 +356,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         FileError: the file cannot be opened, or the block raised what Pillow raises for damaged files.
     """
+    if _is_odd(path):
+        raise FileError(f"{shown(path)}: not a readable image (not a file)")
     try:
         with path.open("rb") as file, contextlib.ExitStack() as quiet:
             quiet.enter_context(_no_warnings())

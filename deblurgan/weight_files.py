@@ -90,7 +90,14 @@ def read(path: str | os.PathLike[str]) -> WeightFile:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    path = Path(path)
+    content = _read(Path(path))
+    for name, tensor in content.tensors:
+        if not np.isfinite(tensor).all():
+            raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {name}")
+    return content
+
+
+def _read(path: Path) -> WeightFile:
     if os.path.isfile(path / SAVED_MODEL):
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
     if os.path.isfile(f"{path}.index"):

@@ -16,12 +16,18 @@ NAME = "checkpoint.h5"
 
 def save(path: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write the variables of `parts` (models, optimizers; dropout's seeds are among them) and `state`, as JSON."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with (
+        atomic_path(path) as temporary,
+        # In memory first: h5py does not survive a disk that fills up while it writes.
+        h5py.File(temporary, "w", driver="core", backing_store=False) as file,
+    ):
         file.attrs["state"] = json.dumps(state)
         for name, part in parts.items():
             group = file.create_group(name)
             for number, variable in enumerate(part.variables):
                 group.create_dataset(f"{number:04d}", data=np.asarray(variable.numpy()))
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
 
 
 def load(path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:

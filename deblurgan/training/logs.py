@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.files import atomic_path, ensure_folder
+from deblurgan.errors import FileError
+from deblurgan.files import atomic_path, ensure_folder, reason, shown
 from deblurgan.images import encode_png, side_by_side
 
 
@@ -31,7 +32,10 @@ class TensorBoard:
         import tensorflow as tf
 
         self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(ensure_folder(folder)))
+        try:
+            self._writer = tf.summary.create_file_writer(str(ensure_folder(folder)))
+        except (tf.errors.OpError, ValueError) as error:  # ValueError: a name that is not Unicode
+            raise FileError(f"{shown(folder)}: TensorBoard's events cannot be written: {reason(error)}") from error
 
     def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, NDArray[np.uint8]]) -> None:
         """Write the values and uint8 RGB pictures of one step to disk."""

@@ -90,7 +90,13 @@ def read_settings(run: str | os.PathLike[str]) -> Settings:
     """
     path = Path(run) / SETTINGS_NAME
     try:
-        return Settings(**json.loads(path.read_text(encoding="utf-8")))
+        settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+        for field in dataclasses.fields(Settings):
+            value, default = getattr(settings, field.name), field.default
+            expected = str if default is None else type(default)
+            if type(value) is not expected and value != default:
+                raise ValueError(f"{field.name}: expected {expected.__name__}, received {value!r}")
+        return settings
     except FileNotFoundError as error:
         raise FileError(f"{path.parent}: expected the folder of a training run, found no {SETTINGS_NAME}") from error
     except (OSError, TypeError, ValueError) as error:  # no JSON, or a setting that is unknown or has a wrong value
