@@ -48,7 +48,9 @@ def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
         InputError: the folder has no image files.
     """
     path = Path(path)
-    if os.path.isfile(path):
+    if not os.path.lexists(path):
+        raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
+    if not os.path.isdir(path):
         return [path]
     pictures = list_images(path)
     if not pictures:

@@ -100,7 +100,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _is_odd(path: Path) -> bool:
-    """Whether something stands there that is no file, such as a folder or a pipe; a broken link is one's own matter."""
+    """Whether something stands there that is no file: a folder or a pipe. Broken links are left to the reader."""
     return os.path.exists(path) and not os.path.isfile(path)
 
 

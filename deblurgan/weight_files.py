@@ -208,7 +208,8 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
 
 
 def _read_hdf5(path: Path) -> WeightFile:
-    return _tutorial_file(path, _hdf5_format(path), weights.read_tutorial(path))
+    content = weights.read_tutorial(path)  # which reports what cannot be opened
+    return _tutorial_file(path, _hdf5_format(path), content)
 
 
 def _tutorial_file(

@@ -517,7 +517,9 @@ def test_pictures_without_a_partner_are_listed(on_pairs, small_pairs):
 def test_train_refuses_pairs_of_different_sizes(small_pairs, tmp_path):
     save(small_pairs / "B" / "1.png", noise(40, 64))
     result = deblurgan("train", "--input_dir", small_pairs, "--output_dir", tmp_path / "out", "--image_size", 32)
-    assert error_of(result) == "1 pairs differ in size, blurred and sharp: 1 (64x48 and 64x40)"
+    assert error_of(result) == (
+        f"1 pairs differ in size, blurred and sharp: {tmp_path / 'pairs' / 'A' / '1.png'} (64x48 and 64x40)"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -637,7 +639,7 @@ def test_organize_reports_files_that_cannot_be_read(tmp_path):
     save(tmp_path / "GOPRO" / "train" / "scene" / "sharp" / "2.png", noise())
     result = deblurgan("organize", "--dir_in", tmp_path / "GOPRO", "--dir_out", tmp_path / "out")
     assert error_of(result, others=("failed: train/scene/blur/2.png: ",)) == "1 of 4 files could not be read"
-    assert "2 pairs; 3 files written, 0 already there" in result.stdout
+    assert "2 pairs; 2 files written, 0 already there" in result.stdout
 
 
 def test_organize_looks_in_gopro_large_unless_told_otherwise(tmp_path, monkeypatch):
@@ -738,7 +740,9 @@ def test_deblur_reports_what_it_cannot_restore_and_does_the_rest(weights, small_
 
 
 def test_deblur_refuses_a_missing_and_an_empty_folder(weights, tmp_path):
-    assert error_of(deblur(weights, tmp_path / "nope", tmp_path / "out")) == f"{tmp_path / 'nope'}: no such folder"
+    assert error_of(deblur(weights, tmp_path / "nope", tmp_path / "out")) == (
+        f"{tmp_path / 'nope'}: expected a picture or a folder of pictures, found nothing"
+    )
     (tmp_path / "empty").mkdir()
     assert error_of(deblur(weights, tmp_path / "empty", tmp_path / "out")).startswith(
         f"{tmp_path / 'empty'}: expected pictures ("
@@ -961,3 +965,47 @@ def test_progress_is_not_drawn_where_no_terminal_is(fake_restorer, small_pairs, 
     result = deblurgan("deblur", "--input_dir", small_pairs / "A", "--output_dir", tmp_path / "out")
     assert result.stderr == ""
     assert len(deblurring.find_pictures(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--input_dir", "", "--output_dir", "out"), ("--input_dir=", "--output_dir=out")]
+)
+def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = deblurgan("deblur", *arguments)
+    assert result.exit_code == 2
+    assert "an argument is empty" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/tmp"])
+def test_a_run_is_named_without_a_path(name, tmp_path):
+    result = deblurgan("train", "--run", name, "--output_dir", tmp_path)
+    assert result.exit_code == 1
+    assert f"--run {name}: expected the name of a folder" in result.stderr
+    assert names(tmp_path) == []
+
+
+def test_csv_and_json_are_two_files(small_pairs, tmp_path):
+    result = deblurgan("evaluate", "--csv", tmp_path / "x", "--json", tmp_path / "x", "--input_dir", small_pairs)
+    assert "--json" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_a_strip_keeps_the_profile_of_its_picture(weights, tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise()).save(tmp_path / "in" / "a.png", icc_profile=profile)
+    succeeds(
+        "deblur", "--weight_path", weights, "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out",
+        "--side_by_side",
+    )  # fmt: skip
+    with Image.open(tmp_path / "out" / "a.png") as strip:
+        assert strip.info["icc_profile"] == profile
+        assert strip.size == (64, 24)
+
+
+def test_python_m_deblurgan_is_the_program():
+    ran = subprocess.run([sys.executable, "-m", "deblurgan", "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.startswith("deblurgan, version ")

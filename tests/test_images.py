@@ -404,7 +404,7 @@ def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
     for name, reason in {
         "empty.png": "the file is empty",
         "text.png": "no BMP, GIF, JPEG, PNG, TIFF or WebP that can be read",
-        "folder.png": "Is a directory",
+        "folder.png": "not a file",
         "missing.png": "No such file or directory",
         "line\nbreak.png": "the file is empty",
     }.items():
@@ -998,3 +998,11 @@ def test_images_that_do_not_fit_are_not_joined(images, gap, reason):
 def test_the_module_needs_no_tensorflow():
     code = "import sys, deblurgan.images; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_named_like_a_picture_is_neither_listed_nor_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert list_images(tmp_path) == []
+    with pytest.raises(FileError, match="not a file"):
+        read_rgb(tmp_path / "pipe.png")

@@ -402,3 +402,13 @@ def test_a_legacy_critic_uses_the_batchs_statistics_while_frozen_and_notes_nothi
     for weight, old in zip(legacy.weights, before, strict=True):
         np.testing.assert_array_equal(weight, old)
     np.testing.assert_array_equal(legacy(x, training=False), modern(x, training=False))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(randomised, tmp_path, value):
+    model = randomised(generator_model(ngf=4, n_blocks=1))
+    kernel = model.get_layer("down1_conv").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 0, value, np.array(kernel)))
+    save_weights(model, tmp_path / "g.weights.h5")
+    with pytest.raises(WeightsError, match="expected finite values, found NaN or infinity in down1_conv/0"):
+        open_restorer(tmp_path / "g.weights.h5")
