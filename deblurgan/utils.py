@@ -1,0 +1,126 @@
+"""The tutorial's helpers under its names; thin, over `images` and `data`. Nothing in the package imports this."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.data import match_pairs
+from deblurgan.errors import InputError
+from deblurgan.files import ensure_folder
+from deblurgan.images import from_model, is_an_image_file, list_images, read_rgb, resize, to_model, write_image
+
+__all__ = [
+    "RESHAPE",
+    "deprocess_image",
+    "is_an_image_file",
+    "list_image_files",
+    "load_image",
+    "load_images",
+    "preprocess_image",
+    "save_image",
+    "write_log",
+]
+
+RESHAPE = (256, 256)
+
+
+def list_image_files(directory: str | os.PathLike[str]) -> list[str]:
+    """The paths of the image files directly in `directory`, sorted by name; see `images.list_images`.
+
+    Raises:
+        FileError: the folder is missing, is not a folder, or cannot be listed.
+    """
+    return [os.path.join(directory, path.name) for path in list_images(directory)]
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as a Pillow image, RGB and upright by its EXIF orientation.
+
+    Raises:
+        FileError: missing, or not a readable image.
+    """
+    return Image.fromarray(read_rgb(path))
+
+
+def preprocess_image(cv_img: Image.Image) -> NDArray[np.float32]:
+    """Squash a Pillow image to `RESHAPE` and return float32 (256, 256, 3) RGB in [-1, 1]."""
+    width, height = RESHAPE
+    return to_model(resize(np.array(cv_img.convert("RGB")), (height, width)))
+
+
+def deprocess_image(img: np.ndarray) -> NDArray[np.uint8]:
+    """Turn values in [-1, 1], of any shape, into uint8 0 to 255: clipped and rounded.
+
+    Raises:
+        InputError: the array holds whole numbers, or values that are not finite.
+    """
+    return from_model(img)
+
+
+def save_image(np_arr: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Write values in [-1, 1], (height, width, 3), as an image file, which appears whole or not at all.
+
+    Raises:
+        InputError: the array does not fit, or the extension is not that of an image.
+        FileError: the file cannot be written.
+    """
+    write_image(path, from_model(np_arr))
+
+
+def load_images(path: str | os.PathLike[str], n_images: int) -> dict[str, np.ndarray]:
+    """Load pairs of pictures, squashed to 256x256, into memory; training streams them instead, see `data`.
+
+    Args:
+        path: folder with A (blurred) and B (sharp), paired by name.
+        n_images: how many pairs, the first ones by name; a negative number for all.
+
+    Returns:
+        "A" and "B": float32 (n, 256, 256, 3) RGB in [-1, 1]; "A_paths" and "B_paths": the n paths of each.
+
+    Raises:
+        FileError: a folder is missing, or a picture is not readable.
+        InputError: pictures without a partner, no pictures, or an `n_images` of 0.
+    """
+    if n_images == 0:
+        raise InputError("n_images: expected a positive number, or -1 for all, received 0")
+    pairs = match_pairs(path)[: n_images if n_images > 0 else None]
+    loaded: dict[str, np.ndarray] = {}
+    for side, paths in (("A", [pair.blurred for pair in pairs]), ("B", [pair.sharp for pair in pairs])):
+        loaded[side] = np.stack([preprocess_image(load_image(file)) for file in paths])
+        loaded[f"{side}_paths"] = np.array([os.fspath(file) for file in paths])
+    return loaded
+
+
+def write_log(callback: Any, names: Iterable[str], logs: Iterable[float], batch_no: int) -> None:
+    """Write values that TensorBoard shows as curves.
+
+    Args:
+        callback: a `keras.callbacks.TensorBoard`, or anything with a `log_dir`, or with a `writer` made by
+            `tf.summary.create_file_writer`. One without a writer is given one, in its `log_dir`.
+        names: of the curves.
+        logs: the value of each.
+        batch_no: the step that they belong to.
+
+    Raises:
+        InputError: there are not as many names as values, or the callback has neither attribute.
+        FileError: the folder `log_dir` cannot be created or written to.
+    """
+    import tensorflow as tf
+
+    names, values = list(names), [float(value) for value in logs]
+    if len(names) != len(values):
+        raise InputError(f"write_log: expected a value for each of {len(names)} names, received {len(values)}")
+    if getattr(callback, "writer", None) is None:
+        if not hasattr(callback, "log_dir"):
+            raise InputError(f"write_log: expected a callback with log_dir or writer, received {callback!r}")
+        callback.writer = tf.summary.create_file_writer(str(ensure_folder(callback.log_dir)))
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")  # needs no tensorboard package
+    metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
+    with callback.writer.as_default(step=batch_no):
+        for name, value in zip(names, values, strict=True):
+            tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
+    callback.writer.flush()
