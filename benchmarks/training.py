@@ -21,7 +21,7 @@ from side_by_side import report, time_in_turn
 from deblurgan.data import PairStream, match_pairs
 from deblurgan.devices import describe, policy, resolve_precision, start_quietly
 from deblurgan.layer_utils import ReflectionPadding2D
-from deblurgan.losses import VGG16_LAYERS, _vgg16_weights, wasserstein_loss
+from deblurgan.losses import VGG16_LAYERS, vgg16_weights, wasserstein_loss
 from deblurgan.model import discriminator_model, generator_model
 from deblurgan.training.tutorial import TutorialGAN
 
@@ -90,7 +90,7 @@ class Transcription:
     @staticmethod
     def vgg16():
         model = keras.Sequential([layers.Input(shape=(None, None, 3))])
-        weights = _vgg16_weights()
+        weights = vgg16_weights()
         for name in VGG16_LAYERS:
             if name in ("block2_conv1", "block3_conv1"):
                 model.add(layers.MaxPooling2D())

@@ -21,7 +21,7 @@ IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 @functools.cache
-def _vgg16_weights() -> dict[str, np.ndarray]:
+def vgg16_weights() -> dict[str, np.ndarray]:
     """The ImageNet weights of VGG16 up to block3_conv3, float32 kernels (rows, columns, in, out) and biases."""
     asset = resources.files("deblurgan") / "assets" / "vgg16_block1_to_block3.npz"
     with asset.open("rb") as file, np.load(file, allow_pickle=False) as weights:
@@ -47,7 +47,7 @@ def vgg16_block3_conv3(images: Any, *, imagenet_preprocessing: bool = False, dty
     if imagenet_preprocessing:
         x = (ops.flip(x, axis=-1) + 1.0) * 127.5 - np.asarray(IMAGENET_MEAN_BGR, "float32")
     x = ops.cast(x, dtype)
-    weights = _vgg16_weights()
+    weights = vgg16_weights()
     for name in VGG16_LAYERS:
         if name.endswith("conv1") and name != VGG16_LAYERS[0]:
             x = ops.max_pool(x, 2, 2, padding="valid", data_format="channels_last")

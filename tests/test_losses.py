@@ -173,7 +173,7 @@ def test_vgg16_weights_are_read_from_the_package_once(monkeypatch):
     opened = []
     load = np.load
     monkeypatch.setattr(np, "load", lambda *args, **kwargs: opened.append(args) or load(*args, **kwargs))
-    losses._vgg16_weights.cache_clear()
+    losses.vgg16_weights.cache_clear()
     images = noise((1, 8, 8, 3))
     for loss in (perceptual_loss, perceptual_loss_100, PerceptualLoss(), PerceptualLoss(imagenet_preprocessing=True)):
         loss(images, images)

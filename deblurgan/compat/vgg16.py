@@ -11,7 +11,7 @@ from keras import layers
 
 from deblurgan.compat.notices import note
 from deblurgan.compat.patches import Patches
-from deblurgan.losses import VGG16_LAYERS, _vgg16_weights
+from deblurgan.losses import VGG16_LAYERS, vgg16_weights
 
 
 def install(patches: Patches) -> None:
@@ -63,7 +63,7 @@ def _build_outside(shape: tuple[int | None, ...]) -> Any:
 def _build(inputs: Any) -> Any:
     """Build the layers up to block3_pool with their usual names, and give them their weights."""
     x = inputs
-    stored = _vgg16_weights()
+    stored = vgg16_weights()
     for name in VGG16_LAYERS:
         if name.endswith("conv1") and name != VGG16_LAYERS[0]:
             x = layers.MaxPooling2D(2, name=f"block{int(name[5]) - 1}_pool")(x)

@@ -48,12 +48,14 @@ class TutorialGAN:
         self.d_on_g = generator_containing_discriminator_multiple_outputs(generator, discriminator)
         # XLA is slower than oneDNN's kernels in bfloat16 on CPUs, and no faster in float32.
         discriminator.compile(optimizer=_adam(learning_rate, compute_dtype), loss=wasserstein_loss, jit_compile=False)
+        discriminator.trainable = False  # as in the tutorial; Keras 3 does not look at it here, `compat` does
         self.d_on_g.compile(
             optimizer=_adam(learning_rate, compute_dtype),
             loss=[PerceptualLoss(compute_dtype=compute_dtype), wasserstein_loss],
             loss_weights=list(LOSS_WEIGHTS),
             jit_compile=False,
         )
+        discriminator.trainable = True
         discriminator.optimizer.build(discriminator.trainable_variables)
         self.d_on_g.optimizer.build(generator.trainable_variables)
         self.generate = tf.function(lambda blurred: generator(blurred, training=False), autograph=False)
