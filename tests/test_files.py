@@ -59,7 +59,7 @@ def test_a_path_object_is_shown_like_its_text(tmp_path):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (FileNotFoundError(errno.ENOENT, "No such file", "a.png"), "No such file"),
+        (FileNotFoundError(errno.ENOENT, "whatever it says", "a.png"), os.strerror(errno.ENOENT)),
         (OSError("encoder\n  error -2"), "encoder error -2"),
         (ValueError("bad\nvalue"), "bad value"),
         (EOFError(), "EOFError"),
