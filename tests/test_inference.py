@@ -266,7 +266,7 @@ IMAGES = {
     "16 bits": (np.zeros((16, 16, 3), np.uint16), r"received uint16 \(16, 16, 3\)"),
     "low": (np.zeros((4, 16, 3), np.uint8), "expected at least 5x5 pixels, received 16x4"),
     "narrow": (np.zeros((16, 4, 3), np.uint8), "expected at least 5x5 pixels, received 4x16"),
-    "empty": (np.zeros((0, 16, 3), np.uint8), "expected uint8 \(height, width, 3\), received uint8 \(0, 16, 3\)"),
+    "empty": (np.zeros((0, 16, 3), np.uint8), r"expected uint8 \(height, width, 3\), received uint8 \(0, 16, 3\)"),
 }
 
 
