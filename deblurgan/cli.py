@@ -86,7 +86,7 @@ _weight_path = click.option(
     type=_path,
     metavar="FILE",
     default="generator.h5",
-    help="Generator weights: those of `train` (.weights.h5), a .keras file, or an .h5 file of the tutorial.",
+    help="Generator weights: those of `train` (.weights.h5), or any of the kinds that the README lists (.h5, .pth ...).",
 )
 _assume = click.option(
     "--assume",
@@ -457,17 +457,17 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
 def _assumption(pair: str) -> tuple[str, Any]:
     """Split NAME=VALUE; the value may be true, false, a number or a word."""
     name, equals, value = pair.partition("=")
-    if not (name and equals and value):
-        raise click.BadParameter(f"expected NAME=VALUE, received {pair}")
+    if not (name and equals and value) or name in ("dtype", "name"):
+        raise click.BadParameter(f"expected NAME=VALUE with a name that `deblurgan inspect` shows, received {pair}")
     try:
-        return name, json.loads(value)
+        return name, json.loads(value.lower())
     except ValueError:
         return name, value
 
 
 def _restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any]) -> Any:
     """Load the weights and say on which device they will run."""
-    if not os.path.exists(weight_path):
+    if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
         raise FileError(f"--weight_path {weight_path}: no such file")
     start_quietly()
     from deblurgan.inference import open_restorer

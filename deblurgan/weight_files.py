@@ -66,17 +66,27 @@ class WeightFile:
         """The number of values in all tensors."""
         return sum(tensor.size for _, tensor in self.tensors)
 
-    def build(self, **overrides: Any) -> keras.Model:
+    def build(self, *, dtype: Any = None, **overrides: Any) -> keras.Model:
         """Return the network with these weights, for images of any size where it can.
 
         Args:
-            overrides: `dtype`, a dtype policy, and values for what `assumed` holds, e.g. `residual=False`.
+            dtype: dtype policy of the layers; Keras' global one when None. A `.keras` archive of another network than
+                the tutorial's keeps the one that it was saved with.
+            overrides: values for what `assumed` holds, e.g. `residual=False`.
 
         Raises:
             WeightsError: a tensor does not fit; the message names it and both shapes.
-            InputError: an override that this network does not have.
+            InputError: an override that this file does not leave open, or a value of another type.
         """
-        return self.builder(**overrides)
+        for name, value in overrides.items():
+            if name not in self.assumed:
+                known = ", ".join(self.assumed) or "nothing"
+                raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
+            default = self.assumed[name]
+            kinds = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
+            if type(value) not in kinds:
+                raise InputError(f"{name}: expected a value like {default!r}, received {value!r}")
+        return self.builder(dtype=dtype, **overrides)
 
 
 def read(path: str | os.PathLike[str]) -> WeightFile:
@@ -84,13 +94,15 @@ def read(path: str | os.PathLike[str]) -> WeightFile:
 
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
     `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
-    `.index`) that `convert` writes. What the file is decides, not its name.
+    `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
+    `.safetensors`, which have no mark of their own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    content = _read(Path(path))
+    path = Path(path)
+    content = _read(path.with_suffix("") if path.suffix == ".index" else path)
     for name, tensor in content.tensors:
         if not np.isfinite(tensor).all():
             raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {name}")
@@ -147,7 +159,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
         ".ckpt": _write_checkpoint,
     }
     suffix = next((suffix for suffix in writers if target.name.endswith(suffix)), target.suffix)
-    if suffix and suffix not in writers:
+    if (suffix and suffix not in writers) or target.name == suffix:
         known = ", ".join(writers)
         raise InputError(f"{shown(target)}: expected a name ending in {known}, or without an extension")
     content = read(source)
@@ -166,6 +178,8 @@ def _write_keras(model: keras.Model, target: Path) -> None:
 def _write_checkpoint(model: keras.Model, target: Path) -> None:
     import tensorflow as tf
 
+    if any(os.path.isdir(f"{target}{part}") for part in ("", ".index", ".data-00000-of-00001")):
+        raise FileError(f"{shown(target)}: expected the name of a checkpoint, found a folder")
     with _folder_beside(target) as temporary:
         tf.train.Checkpoint(variables=[tf.Variable(weight) for weight in model.weights]).write(str(temporary / "w"))
         for part in (".data-00000-of-00001", ".index"):  # the index last: with it the checkpoint is there
@@ -201,7 +215,7 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
             for key in reader.get_variable_to_shape_map()
             if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
         }
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
     return _tutorial_file(path, kind, weights.tutorial_from_tensors(str(path), tensors))
@@ -232,22 +246,25 @@ def _hdf5_format(path: Path) -> str:
 
 
 def _is_keras_archive(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
+    except weights.READING_ERRORS as error:
+        raise FileError(f"{shown(path)}: expected a weight file, found a damaged archive: {reason(error)}") from error
 
 
 def _read_keras_archive(path: Path) -> WeightFile:
     """Read a tutorial network by its tensors, and one of `deblurgan.networks` as Keras loads it."""
-    with zipfile.ZipFile(path) as archive:
-        try:
+    try:
+        with zipfile.ZipFile(path) as archive:
             name = json.loads(archive.read("config.json"))["config"]["name"]
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
-            name = None
+    except weights.READING_ERRORS:
+        name = None  # the weights may still tell what they are
     if name not in ARCHIVED:
         return _read_hdf5(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except weights.READING_ERRORS as error:
         raise FileError(f"{shown(path)}: expected a .keras archive of a {ARCHIVED[name]}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
 

@@ -24,7 +24,7 @@ from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.files import atomic_path
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
-_READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to
+READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to
     OSError,
     RuntimeError,
     LookupError,
@@ -359,7 +359,7 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
             yield file
     except DeblurganError:
         raise
-    except _READING_ERRORS as error:
+    except READING_ERRORS as error:
         raise FileError(f"{path}: expected a weight file (HDF5 or .keras), which it is not: {error}") from error
 
 

@@ -3,6 +3,7 @@
 tf_keras is Keras 2: it writes the files, and computes what the networks in them should give.
 """
 
+import contextlib
 import json
 from collections import OrderedDict
 
@@ -412,3 +413,64 @@ def test_weights_that_are_not_finite_are_refused_by_name(randomised, tmp_path, v
     save_weights(model, tmp_path / "g.weights.h5")
     with pytest.raises(WeightsError, match="expected finite values, found NaN or infinity in down1_conv/0"):
         open_restorer(tmp_path / "g.weights.h5")
+
+
+def test_a_checkpoint_restores_pictures_and_may_be_named_by_its_index(randomised, tmp_path, photos):
+    from deblurgan.images import write_image
+
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "out.ckpt")
+    write_image(tmp_path / "blurred.png", photos[0][:40, :36])
+    options = ("--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / "restored")
+    assert run("deblur", "--weight_path", tmp_path / "out.ckpt", *options).exit_code == 0
+    assert read(tmp_path / "out.ckpt.index").format == "TensorFlow checkpoint"
+    data = tmp_path / "out.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:2000])
+    with pytest.raises(FileError, match="not a readable TensorFlow checkpoint"):
+        read(tmp_path / "out.ckpt")
+
+
+@pytest.mark.parametrize("place", range(5, 400, 36))
+def test_a_damaged_archive_is_never_worse_than_a_reported_error(save_safetensors, tmp_path, place):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    archive = tmp_path / "g.keras"
+    convert(save_safetensors(state), archive)
+    content = bytearray(archive.read_bytes())
+    content[-place] ^= 0xFF
+    archive.write_bytes(content)
+    with contextlib.suppress(FileError, WeightsError):
+        read(archive)
+
+
+@pytest.mark.parametrize(
+    "assumption", ["residual=maybe", "residual=3", "dropout=abc", "image_shape=3", "dtype=float16"]
+)
+def test_assumptions_of_another_type_are_refused(save_safetensors, tmp_path, assumption):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    result = run("convert", save_safetensors(state), tmp_path / "out.keras", "--assume", assumption)
+    assert result.exit_code == (2 if assumption.startswith("dtype") else 1)
+    assert "expected" in result.stderr
+    assert not (tmp_path / "out.keras").exists()
+
+
+def test_an_assumption_may_be_spelled_as_python_prints_it(save_safetensors, tmp_path):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    path = save_safetensors(state)
+    assert run("convert", path, tmp_path / "a.keras", "--assume", "residual=False").exit_code == 0
+    model = load(tmp_path / "a.keras")
+    assert not any(layer.name == "out_add" for layer in model.layers)
+
+
+def test_a_tutorial_file_leaves_nothing_open(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    result = run("convert", tmp_path / "in.weights.h5", tmp_path / "out.keras", "--assume", "residual=false")
+    assert result.exit_code == 1
+    assert "residual: expected one of what a tutorial generator leaves open here (nothing)" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["folder.ckpt", ".keras"])
+def test_a_target_that_cannot_be_is_refused(randomised, tmp_path, name):
+    (tmp_path / "folder.ckpt").mkdir()
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    with pytest.raises((FileError, InputError), match="expected"):
+        convert(tmp_path / "in.weights.h5", tmp_path / name)
