@@ -86,7 +86,7 @@ _weight_path = click.option(
     type=_path,
     metavar="FILE",
     default="generator.h5",
-    help="Generator weights: those of `train` (.weights.h5), or any of the kinds that the README lists (.h5, .pth ...).",
+    help="Generator weights: those of `train` (.weights.h5), or another kind that the README lists (.h5, .pth ...).",
 )
 _assume = click.option(
     "--assume",
