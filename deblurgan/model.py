@@ -1,6 +1,5 @@
 """The tutorial's networks: the 9-block ResNet generator, the critic with its dense head, and the two combined."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ from keras import Input, layers
 
 from deblurgan.errors import InputError
 from deblurgan.layer_utils import BatchNormalization, ReflectionPadding2D, res_block
+from deblurgan.networks.parts import Shape, checked_shape
 
 ngf = 64
 ndf = 64
@@ -19,8 +19,6 @@ input_shape_generator = (256, 256, input_nc)
 input_shape_discriminator = (256, 256, output_nc)
 
 SIZE_MULTIPLE = 4  # the generator halves an image twice
-
-Shape = Sequence[int | None]
 
 
 def generator_model(
@@ -60,13 +58,7 @@ def generator_model(
 
     Source: R. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
     """
-    height, width, channels = _checked_shape(image_shape)
-    for side in (height, width):
-        if side is not None and (side % SIZE_MULTIPLE or side < 8):
-            raise InputError(
-                f"image_shape: expected sides that are multiples of {SIZE_MULTIPLE} and at least 8 (or None), "
-                f"received {tuple(image_shape)}"
-            )
+    height, width, channels = checked_shape(image_shape, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE)
     if upsampling not in ("transpose", "resize"):
         raise InputError(f"upsampling: expected 'transpose' or 'resize', received {upsampling!r}")
     _check_counts(ngf=ngf, n_blocks=n_blocks)
@@ -131,7 +123,7 @@ def discriminator_model(
     Raises:
         InputError: an `image_shape` with an unknown size, or a count below 1.
     """
-    height, width, channels = _checked_shape(image_shape)
+    height, width, channels = checked_shape(image_shape)
     if height is None or width is None:
         raise InputError(
             "image_shape: the discriminator's dense head needs a known height and width, "
@@ -174,18 +166,6 @@ def generator_containing_discriminator_multiple_outputs(
     inputs = Input(shape=generator.input_shape[1:])
     generated = generator(inputs)
     return keras.Model(inputs, [generated, discriminator(generated)])
-
-
-def _checked_shape(image_shape: Shape) -> tuple[int | None, int | None, int]:
-    """Return (height, width, channels), or raise InputError."""
-    shape = tuple(image_shape)
-    known = [side for side in shape if side is not None]
-    if len(shape) != 3 or shape[2] is None or any(type(side) is not int or side < 1 for side in known):
-        raise InputError(
-            "image_shape: expected (height, width, channels), height and width positive or None, "
-            f"received {image_shape!r}"
-        )
-    return shape[0], shape[1], shape[2]
 
 
 def _check_counts(**counts: int) -> None:
