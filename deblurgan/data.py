@@ -118,6 +118,18 @@ def check_pairs(pairs: Sequence[Pair], least: int = 1) -> tuple[list[Pair], dict
     return good, bad
 
 
+def readable_pairs(folder: str, n_images: int, seed: int, least: int) -> tuple[list[Pair], dict[str, str]]:
+    """Return what `check_pairs` does for the pairs that `choose_pairs` draws from `folder`.
+
+    Raises:
+        FileError, InputError: as `match_pairs`, `choose_pairs` and `check_pairs`; or no pair is readable.
+    """
+    pairs, bad = check_pairs(choose_pairs(match_pairs(folder), n_images, seed), least)
+    if not pairs:
+        raise InputError(f"{folder}: none of its pictures can be read: {next(iter(bad.values()))}")
+    return pairs, bad
+
+
 @dataclass
 class PairStream:
     """Endless epochs of batches from pairs on disk; memory does not grow with their number.
