@@ -6,16 +6,16 @@ import pytest
 import reference
 import tensorflow as tf
 
-from deblurgan import losses
+from deblurgan import vgg
 from deblurgan.losses import (
     PerceptualLoss,
     gradient_penalty_loss,
     l1_loss,
     perceptual_loss,
     perceptual_loss_100,
-    vgg16_block3_conv3,
     wasserstein_loss,
 )
+from deblurgan.vgg import vgg16_block3_conv3
 
 
 def noise(shape, seed=0):
@@ -26,7 +26,7 @@ def noise(shape, seed=0):
 @pytest.fixture(scope="module")
 def vgg16():
     """The shipped weights, read without the code under test."""
-    with np.load(inspect.getfile(losses).replace("losses.py", "assets/vgg16_block1_to_block3.npz")) as file:
+    with np.load(inspect.getfile(vgg).replace("vgg.py", "assets/vgg16_block1_to_block3.npz")) as file:
         return dict(file)
 
 
@@ -173,7 +173,7 @@ def test_vgg16_weights_are_read_from_the_package_once(monkeypatch):
     opened = []
     load = np.load
     monkeypatch.setattr(np, "load", lambda *args, **kwargs: opened.append(args) or load(*args, **kwargs))
-    losses.vgg16_weights.cache_clear()
+    vgg.vgg16_weights.cache_clear()
     images = noise((1, 8, 8, 3))
     for loss in (perceptual_loss, perceptual_loss_100, PerceptualLoss(), PerceptualLoss(imagenet_preprocessing=True)):
         loss(images, images)
@@ -186,7 +186,7 @@ def test_vgg16_weights_are_read_from_the_package_once(monkeypatch):
 def test_the_shipped_weights_have_the_shapes_of_vgg16(vgg16):
     channels = [3, 64, 64, 128, 128, 256, 256]
     expected = {}
-    for name, inputs, outputs in zip(losses.VGG16_LAYERS, channels, [*channels[1:], 256], strict=True):
+    for name, inputs, outputs in zip(vgg.VGG16_LAYERS, channels, [*channels[1:], 256], strict=True):
         expected[f"{name}/kernel"] = (3, 3, inputs, outputs)
         expected[f"{name}/bias"] = (outputs,)
     assert {name: array.shape for name, array in vgg16.items()} == expected
