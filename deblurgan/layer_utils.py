@@ -275,7 +275,7 @@ def input_gradient(critic: Any, images: Any, *, training: bool | None = None) ->
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         values = critic(images, training=training)
-    # Dividing afterwards, in the images' dtype, keeps the gradients in a float16 critic away from its smallest numbers.
+    # Dividing afterwards, in the images' dtype, keeps the gradients in a float16 critic away from its least numbers.
     return tape.gradient(values, images) / tf.cast(tf.size(values) / tf.shape(values)[0], images.dtype)
 
 

@@ -5,6 +5,7 @@ downloaded as Keras does it.
 """
 
 import functools
+import itertools
 import os
 import zipfile
 import zlib
@@ -36,6 +37,17 @@ NETWORKS = ("vgg16", "vgg19")
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 VGG19_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{VGG19_FILE}"
 VGG19_MD5 = "253f8cb515780f3b799900260a226db6"  # as in keras.applications
+
+READING_ERRORS = (  # what h5py and NumPy raise for damaged files and unexpected contents
+    OSError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Weights = Mapping[str, np.ndarray]
 
@@ -153,20 +165,11 @@ def _file_weights(path: str) -> Weights:
         raise FileError(f"{shown(path)}: expected a file with VGG's weights, found {found}")
     try:
         stored = _read_npz(path) if zipfile.is_zipfile(path) else _read_hdf5(path)
-    except (
-        OSError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except READING_ERRORS as error:
         raise FileError(
             f"{shown(path)}: expected VGG's weights as .npz or HDF5, which it is not: {reason(error)}"
         ) from error
-    for name, inputs, outputs in zip(VGG16_LAYERS, CHANNELS, CHANNELS[1:], strict=True):
+    for name, (inputs, outputs) in zip(VGG16_LAYERS, itertools.pairwise(CHANNELS), strict=True):
         for tensor, shape in ((f"{name}/kernel", (3, 3, inputs, outputs)), (f"{name}/bias", (outputs,))):
             found = f"one of shape {stored[tensor].shape}" if tensor in stored else "none"
             if tensor not in stored or stored[tensor].shape != shape:
