@@ -256,12 +256,35 @@ def res_block(
     return layers.Add(**named("add"))([input, x])
 
 
+def input_gradient(critic: Any, images: Any, *, training: bool | None = None) -> Any:
+    """Return the gradient of the critic's value of each image with respect to that image.
+
+    Args:
+        critic: called as `critic(images, training=training)`, gives (batch, ...). The value of an image is the mean
+            of what belongs to it, so that a map of patches counts as in the critic's loss. Samples must not mix: no
+            BatchNormalization with the batch's statistics.
+        images: (batch, ...), float32 or float64.
+        training: what the critic is called with.
+
+    Returns:
+        The shape and dtype of `images`, differentiable with respect to the critic's weights. Needs the TensorFlow
+        backend.
+    """
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        values = critic(images, training=training)
+    # Dividing afterwards, in the images' dtype, keeps the gradients in a float16 critic away from its least numbers.
+    return tape.gradient(values, images) / tf.cast(tf.size(values) / tf.shape(values)[0], images.dtype)
+
+
 @keras.saving.register_keras_serializable(package="deblurgan")
 class InputGradient(layers.Layer):
     """The gradient of a critic's value with respect to each image, for `losses.gradient_penalty_loss`.
 
     Args:
-        critic: a model or layer from images to one value each.
+        critic: a model or layer, as in `input_gradient`.
 
     Takes images (batch, height, width, channels) and returns float32 of the same shape. Needs the TensorFlow backend.
     """
@@ -272,12 +295,7 @@ class InputGradient(layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the gradient at `inputs`."""
-        import tensorflow as tf
-
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            value = self.critic(inputs, training=training)
-        return tape.gradient(value, inputs)
+        return input_gradient(self.critic, inputs, training=training)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """Return `input_shape`."""

@@ -32,6 +32,38 @@ def photos():
 
 
 @pytest.fixture(scope="session")
+def crops(photos):
+    """Two pairs of a real blurred and sharp crop in [-1, 1]: two arrays (2, 32, 40, 3)."""
+    return [
+        np.stack([photo[y : y + 32, x : x + 40] for y, x in ((0, 0), (128, 100))]).astype(np.float32) / 127.5 - 1
+        for photo in photos
+    ]
+
+
+@pytest.fixture(scope="session")
+def vgg16():
+    """The shipped weights, read without the code under test."""
+    with np.load(Path(__file__).parents[1] / "deblurgan/assets/vgg16_block1_to_block3.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def vgg19(vgg16):
+    """Random weights; those of VGG16 have the same shapes."""
+    random = np.random.default_rng(19)
+    scales = {name: np.sqrt(2 / (9 * array.shape[2])) if array.ndim == 4 else 0.1 for name, array in vgg16.items()}
+    return {name: random.normal(0, scales[name], array.shape).astype(np.float32) for name, array in vgg16.items()}
+
+
+@pytest.fixture(scope="session")
+def vgg19_file(vgg19, tmp_path_factory):
+    """A `.npz` file of them."""
+    path = tmp_path_factory.mktemp("vgg19") / "vgg19.npz"
+    np.savez(path, **vgg19)
+    return path
+
+
+@pytest.fixture(scope="session")
 def randomised():
     """A function that gives all weights of a model random values of realistic size, and returns the model."""
 

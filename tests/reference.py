@@ -129,14 +129,19 @@ def discriminator(x, convs, norms, denses):
 
 def vgg16_block3_conv3(x, weights, imagenet_preprocessing=False):
     """Activations of VGG16; `weights` maps `block1_conv1/kernel`, `block1_conv1/bias`, ... to arrays."""
+    return relu(vgg19_block3_conv3(x, weights, imagenet_preprocessing))
+
+
+def vgg19_block3_conv3(x, weights, imagenet_preprocessing=False):
+    """The same of VGG19, but without the last ReLU. So far the two networks have the same layers."""
     x = np.asarray(x, np.float64)
     if imagenet_preprocessing:
         red, green, blue = np.moveaxis((x + 1) / 2 * 255, -1, 0)
         x = np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
     for block, depth in ((1, 2), (2, 2), (3, 3)):
+        x = max_pool(x) if block > 1 else x
         for i in range(1, depth + 1):
             layer = f"block{block}_conv{i}"
-            x = relu(conv(x, (weights[f"{layer}/kernel"], weights[f"{layer}/bias"]), padding="same"))
-        if block < 3:
-            x = max_pool(x)
+            x = relu(x) if layer != "block1_conv1" else x
+            x = conv(x, (weights[f"{layer}/kernel"], weights[f"{layer}/bias"]), padding="same")
     return x
