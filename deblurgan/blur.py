@@ -26,8 +26,10 @@ _NEGLIGIBLE = 1e-9  # of a kernel's sum
 _SAMPLES_PER_PIXEL = 16
 
 
-def random_trajectory(rng: np.random.Generator, steps: int = _STEPS, length: float = LENGTH) -> NDArray[np.complex128]:
-    """Draw the way that a shaking camera takes: `steps` positions, complex (right + i down), in pixels from the first.
+def random_trajectory(
+    rng: np.random.Generator, steps: int = _STEPS, length: float = LENGTH
+) -> NDArray[np.complex128]:
+    """Draw the way that a shaking camera takes: positions, complex (right + i down), in pixels from the first one.
 
     Args:
         rng: source of all that is random.
@@ -49,7 +51,7 @@ def random_trajectory(rng: np.random.Generator, steps: int = _STEPS, length: flo
 
     position, velocity = 0j, complex(np.exp(1j * angle)) * pace
     positions = [position]
-    for reversal, push in zip(reversals.tolist(), pushes.tolist(), strict=True):  # Python's own numbers are the fastest
+    for reversal, push in zip(reversals.tolist(), pushes.tolist(), strict=True):  # Python numbers are fast one by one
         velocity += velocity * reversal + push - pull * position
         velocity *= pace / abs(velocity)
         position += velocity
@@ -125,7 +127,7 @@ def apply_kernel(
     gamma: float | None = None,
     window: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Blur a picture of any size, also one smaller than the kernel. Beyond its edges it is reflected, again and again.
+    """Blur a picture of any size, also one smaller than the kernel. Beyond its edges it is reflected, repeatedly.
 
     Args:
         image: uint8 (height, width, 3).
@@ -139,7 +141,7 @@ def apply_kernel(
         InputError: the image, the kernel or gamma does not fit.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
-        raise InputError(f"the image to blur: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
+        raise InputError(f"image to blur: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
     if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape):
         raise InputError(f"kernel: expected a table with odd sides, received shape {kernel.shape}")
     if gamma is not None and not 0 < gamma < math.inf:
@@ -178,7 +180,8 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     if not 1 <= quality <= 100:
         raise InputError(f"JPEG quality: expected 1 to 100, received {quality}")
     content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(content, format="JPEG", quality=int(quality), subsampling="4:2:0")
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.save(content, format="JPEG", quality=quality, subsampling="4:2:0")
     return np.array(Image.open(content))
 
 
@@ -212,7 +215,7 @@ class SyntheticBlur:
                 raise InputError(f"{name}: expected a positive number, received {value}")
         for name, span, least, most in (("noise", self.noise, 0, 255), ("jpeg", self.jpeg, 1, 100)):
             if span is not None and not least <= span[0] <= span[1] <= most:
-                raise InputError(f"{name}: expected a range within {least} to {most}, received {span[0]} to {span[1]}")
+                raise InputError(f"{name}: expected a range in {least} to {most}, received {span[0]} to {span[1]}")
 
     def draw_kernel(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw a kernel; see `random_kernel`."""
