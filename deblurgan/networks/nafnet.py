@@ -68,7 +68,7 @@ def nafnet(
     channels = shape[2] * space_to_depth**2
 
     def conv(x: Any, filters: int, kernel_size: int, conv_name: str, **options: Any) -> Any:
-        options = {"padding": "same", "kernel_initializer": as_pytorch, "dtype": dtype, **options}
+        options = {"padding": "same", "kernel_initializer": as_pytorch(), "dtype": dtype, **options}
         return layers.Conv2D(filters, kernel_size, name=conv_name, **options)(x)
 
     def blocks(x: Any, count: int, level: int, prefix: str) -> Any:
@@ -94,7 +94,7 @@ def nafnet(
         x = DepthToSpace(name=f"{prefix}_pixels", dtype=dtype)(x)
         x = layers.Add(name=f"{prefix}_skip", dtype=dtype)([x, skips[level]])
         x = blocks(x, count, level, f"decoder{level + 1}")
-    x = conv(x, channels, 3, "out_conv")
+    x = conv(x, channels, 3, "out_conv", kernel_initializer="zeros")  # training starts from the blurred image
     if space_to_depth > 1:
         x = DepthToSpace(space_to_depth, name="out_pixels", dtype="float32")(x)
     x = layers.Rescaling(2.0, name="out_range", dtype="float32")(x)

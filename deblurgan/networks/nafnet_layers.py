@@ -10,7 +10,10 @@ from deblurgan.errors import InputError
 
 EPSILON = 1e-6  # of the layer normalisation
 
-as_pytorch = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # how PyTorch starts convolutions
+
+def as_pytorch() -> keras.initializers.Initializer:
+    """Return an initializer as PyTorch starts convolutions; a new one, since each draws the same values again."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 @keras.saving.register_keras_serializable(package="deblurgan")
@@ -57,7 +60,7 @@ class NAFBlock(layers.Layer):
             return weight(f"{name}_scale", width, start="ones"), weight(f"{name}_bias", width)
 
         def conv(name: str, filters: int) -> tuple[Any, Any]:
-            return weight(f"{name}_kernel", width, filters, start=as_pytorch), weight(f"{name}_bias", filters)
+            return weight(f"{name}_kernel", width, filters, start=as_pytorch()), weight(f"{name}_bias", filters)
 
         self.norm1 = norm("norm1")
         self.conv1 = conv("conv1", 2 * width)

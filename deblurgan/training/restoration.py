@@ -93,9 +93,10 @@ class Restoration(keras.Model):
         """The means over an epoch of what `train_step` returns."""
         return self.means
 
-    def train_step(self, data: tuple[Any, Any]) -> Values:
+    def train_step(self, data: Any) -> Values:
         """Update the networks on a batch and return its losses."""
-        parts = list(zip(*(tf.split(images, self.accumulate) for images in data), strict=True))
+        blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
+        parts = list(zip(tf.split(blurred, self.accumulate), tf.split(sharp, self.accumulate), strict=True))
         first = self._restored(parts[0][0]) if len(parts) == 1 else None
         values: Values = {}
         if self.critic is not None:
@@ -104,17 +105,17 @@ class Restoration(keras.Model):
                 values |= self._update(
                     self.critic,
                     self.critic_optimizer,
-                    [self._critic_part(*part, image) for part, image in zip(parts, restored, strict=True)],
+                    [self._critic_part(a, b, c) for (a, b), c in zip(parts, restored, strict=True)],
                 )
             del values["gradient_norm"]
-        values |= self._update(self.generator, self.optimizer, [self._generator_part(*part, first) for part in parts])
+        values |= self._update(self.generator, self.optimizer, [self._generator_part(a, b, first) for a, b in parts])
         for mean in self.means:
             mean.update_state(values[mean.name])
         return values
 
-    def test_step(self, data: tuple[Any, Any]) -> Values:
+    def test_step(self, data: Any) -> Values:
         """Return the content losses of a batch; those of the critic mean nothing without an update."""
-        blurred, sharp = data
+        blurred, sharp, _ = keras.utils.unpack_x_y_sample_weight(data)
         terms = self.content.terms(sharp, self.generator(blurred, training=False))
         for mean in self.means:
             if mean.name in terms:
@@ -163,7 +164,7 @@ class Restoration(keras.Model):
                 values = self.content.terms(sharp, restored)
                 loss = self.content.total(values)
                 if self.adversarial is not None:
-                    real = self._judge(blurred, sharp) if self.adversarial.needs_real else None
+                    real = self._judge(blurred, sharp) if self.adversarial.generator_needs_real else None
                     values["adversarial"] = self.adversarial.generator_loss(real, self._judge(blurred, restored))
                     loss += self.adversarial_weight * values["adversarial"]
                 values["loss"] = loss

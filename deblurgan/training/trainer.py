@@ -21,6 +21,7 @@ from deblurgan.errors import DeblurganError, InputError, WeightsError
 from deblurgan.files import ensure_folder
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
+from deblurgan.network_files import save_network
 from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
 from deblurgan.training.callbacks import GRID_ROWS, LossGuard, Recorder, Stopped, Validation, WeightAverage
@@ -131,7 +132,7 @@ def train(
             validation=validating,
             others=others,
             parts=parts,
-            save_weights=lambda path: zoo.save_network(
+            save_weights=lambda path: save_network(
                 validating.generator, path, recipe.network, recipe.network_options
             ),
             checkpoints=checkpoints,
@@ -182,6 +183,7 @@ def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: 
             epochs=epoch + epochs,
             steps_per_epoch=length,
             callbacks=callbacks,
+            shuffle=False,
             verbose=0,
         )
         if model.stop_training:
@@ -263,7 +265,7 @@ def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
             raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
         shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
         critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
-    perceptual = {
+    perceptual: dict[str, Any] = {
         "network": recipe.perceptual_network,
         "weights": recipe.vgg_weights,
         "imagenet_preprocessing": recipe.imagenet_preprocessing,
