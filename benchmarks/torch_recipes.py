@@ -182,14 +182,14 @@ class NAFBlock(nn.Module):
 
 
 class NAFNet(nn.Module):
-    """NAFNet: a U-Net of `NAFBlock`s with additive skips. The defaults are those for GOPRO at width 32."""
+    """NAFNet, as `networks.nafnet`: a U-Net of `NAFBlock`s with additive skips; [0, 1] inside."""
 
     def __init__(
         self,
         width: int = 32,
-        encoder: Sequence[int] = (1, 1, 1, 28),
-        middle: int = 1,
-        decoder: Sequence[int] = (1, 1, 1, 1),
+        encoder_blocks: Sequence[int] = (1, 1, 1, 28),
+        middle_blocks: int = 1,
+        decoder_blocks: Sequence[int] = (1, 1, 1, 1),
     ) -> None:
         super().__init__()
 
@@ -197,18 +197,18 @@ class NAFNet(nn.Module):
             return nn.Sequential(*(NAFBlock(channels) for _ in range(count)))
 
         self.intro, self.ending = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 3, 3, padding=1)
-        widths = [width * 2**level for level in range(len(encoder) + 1)]
-        self.encoder = nn.ModuleList(blocks(*level) for level in zip(widths, encoder, strict=False))
+        widths = [width * 2**level for level in range(len(encoder_blocks) + 1)]
+        self.encoder = nn.ModuleList(blocks(*level) for level in zip(widths, encoder_blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
-        self.middle = blocks(widths[-1], middle)
+        self.middle = blocks(widths[-1], middle_blocks)
         self.up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
             for channels in widths[:0:-1]
         )
-        self.decoder = nn.ModuleList(blocks(*level) for level in zip(widths[-2::-1], decoder, strict=True))
+        self.decoder = nn.ModuleList(blocks(*level) for level in zip(widths[-2::-1], decoder_blocks, strict=True))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.intro(image)
+        x = self.intro(0.5 * image + 0.5)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
@@ -217,7 +217,7 @@ class NAFNet(nn.Module):
         x = self.middle(x)
         for up, blocks in zip(self.up, self.decoder, strict=True):
             x = blocks(up(x) + skips.pop())
-        return self.ending(x) + image
+        return 2 * self.ending(x) + image
 
 
 class VGG19Features(nn.Sequential):
@@ -377,13 +377,13 @@ class NAFNetStep(TorchStep):
         self,
         *,
         width: int = 32,
-        encoder: Sequence[int] = (1, 1, 1, 28),
-        middle: int = 1,
-        decoder: Sequence[int] = (1, 1, 1, 1),
+        encoder_blocks: Sequence[int] = (1, 1, 1, 28),
+        middle_blocks: int = 1,
+        decoder_blocks: Sequence[int] = (1, 1, 1, 1),
         precision: str = "float32",
     ) -> None:
         super().__init__(precision)
-        self.generator = NAFNet(width, encoder, middle, decoder)
+        self.generator = NAFNet(width, encoder_blocks, middle_blocks, decoder_blocks)
         self.optimizer = torch.optim.AdamW(self.generator.parameters(), 1e-3, betas=(0.9, 0.9), weight_decay=1e-3)
 
     def step(self, blurred: Tensor, sharp: Tensor) -> dict[str, float]:

@@ -76,6 +76,38 @@ def test_networks_of_full_size_have_the_same_weights(twin, builder, recipes):
     assert sum(p.numel() for p in module.parameters()) == sum(np.prod(w.shape) for w in builder().trainable_weights)
 
 
+def nafblock_tensors(block):
+    """The tensors of a NAFBlock in PyTorch, in the order of Keras' weights."""
+    mix, feed = block.mix, block.feed
+    parts = [mix[0], mix[1], mix[2], mix[4].scale[1], mix[5], block.beta, feed[0], feed[1], feed[3], block.gamma]
+    return [t for part in parts for t in ([part] if isinstance(part, torch.Tensor) else part.parameters())]
+
+
+def test_nafnet_computes_the_same(recipes, randomised):
+    nafnet = pytest.importorskip("deblurgan.networks.nafnet").nafnet
+    sizes = {"width": 8, "encoder_blocks": (1, 2), "middle_blocks": 1, "decoder_blocks": (1, 2)}
+    model, module = randomised(nafnet(**sizes)), recipes.NAFNet(**sizes)
+    tensors = [*module.intro.parameters()]
+    for blocks, down in zip(module.encoder, module.down, strict=True):
+        tensors += [t for block in blocks for t in nafblock_tensors(block)] + list(down.parameters())
+    tensors += [t for block in module.middle for t in nafblock_tensors(block)]
+    for up, blocks in zip(module.up, module.decoder, strict=True):
+        tensors += [*up.parameters()] + [t for block in blocks for t in nafblock_tensors(block)]
+    tensors += [*module.ending.parameters()]
+    with torch.no_grad():
+        for tensor, weight in zip(tensors, model.weights, strict=True):
+            value = np.asarray(weight)
+            if value.ndim == 2:  # a 1x1 convolution
+                value = value[None, None]
+            if value.ndim == 4 and value.shape[-1] == 1:  # a depthwise one: (rows, columns, channels, 1)
+                value = value.swapaxes(2, 3)
+            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(tensor.shape))
+        found = module(nchw(images(side=32))).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(found - images(side=32)).max() > 0.1
+    np.testing.assert_allclose(model(images(side=32)), found, rtol=0, atol=1e-4 * np.abs(found).max())
+
+
 def test_nafnet_has_the_published_number_of_weights(recipes):
     with torch.device("meta"):
         counts = [sum(p.numel() for p in recipes.NAFNet(width).parameters()) for width in (32, 64)]
@@ -115,8 +147,8 @@ def test_losses_are_the_same(recipes, monkeypatch, randomised):
 SIZES = {
     "paper": {"ngf": 4, "n_blocks": 1, "ndf": 4, "critic_updates": 2},
     "pix2pix": {"ngf": 4, "num_downs": 5, "ndf": 4},
-    "nafnet": {"width": 4, "encoder": (1, 1), "decoder": (1, 1)},
-    "nafnet-gan": {"width": 4, "encoder": (1, 1), "decoder": (1, 1), "ndf": 4},
+    "nafnet": {"width": 4, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)},
+    "nafnet-gan": {"width": 4, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "ndf": 4},
 }
 
 
