@@ -38,8 +38,13 @@ class Pair:
         return blurred, sharp
 
 
-def match_pairs(folder: str | os.PathLike[str]) -> list[Pair]:
+def match_pairs(folder: str | os.PathLike[str], blurred: str = "A", sharp: str = "B") -> list[Pair]:
     """Pair the pictures in `folder`/A (blurred) with those in `folder`/B (sharp) by name, extensions apart.
+
+    Args:
+        folder: holds the two folders.
+        blurred: name of the folder with the blurred pictures.
+        sharp: name of the one with the sharp ones.
 
     Raises:
         FileError: a folder is missing.
@@ -47,9 +52,10 @@ def match_pairs(folder: str | os.PathLike[str]) -> list[Pair]:
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
-        raise FileError(f"{folder}: expected a folder with A (blurred) and B (sharp), found no such folder")
+        wanted = f"{blurred} (blurred) and {sharp} (sharp)"
+        raise FileError(f"{folder}: expected a folder with {wanted}, found no such folder")
     sides: list[dict[str, Path]] = []
-    for side, kind in (("A", "blurred"), ("B", "sharp")):
+    for side, kind in ((blurred, "blurred"), (sharp, "sharp")):
         if not os.path.isdir(folder / side):
             raise FileError(f"{folder}: expected a folder {side} with the {kind} pictures, found none")
         by_name: dict[str, Path] = {}
@@ -58,14 +64,14 @@ def match_pairs(folder: str | os.PathLike[str]) -> list[Pair]:
                 raise InputError(f"{path}: its name is also that of {by_name[path.stem].name}; pairs go by name")
             by_name[path.stem] = path
         sides.append(by_name)
-    blurred, sharp = sides
-    alone = [*(f"A/{blurred[name].name}" for name in blurred if name not in sharp)]
-    alone += [f"B/{sharp[name].name}" for name in sharp if name not in blurred]
+    first, second = sides
+    alone = [f"{blurred}/{path.name}" for name, path in first.items() if name not in second]
+    alone += [f"{sharp}/{path.name}" for name, path in second.items() if name not in first]
     if alone:
-        raise InputError(f"{folder}: {len(alone)} pictures have no partner of the same name: {_listed(alone)}")
-    if not blurred:
-        raise InputError(f"{folder}: expected pictures in A and B, found none")
-    return [Pair(name, path, sharp[name]) for name, path in blurred.items()]
+        raise InputError(f"{folder}: {len(alone)} pictures have no partner of the same name: {listed(alone)}")
+    if not first:
+        raise InputError(f"{folder}: expected pictures in {blurred} and {sharp}, found none")
+    return [Pair(name, path, second[name]) for name, path in first.items()]
 
 
 def choose_pairs(pairs: Sequence[Pair], n_images: int, seed: int) -> list[Pair]:
@@ -110,12 +116,22 @@ def check_pairs(pairs: Sequence[Pair], least: int = 1) -> tuple[list[Pair], dict
             small.append(f"{pair.blurred} ({width}x{height})")
         good.append(pair)
     if unequal:
-        raise InputError(f"{len(unequal)} pairs differ in size, blurred and sharp: {_listed(unequal)}")
+        raise InputError(f"{len(unequal)} pairs differ in size, blurred and sharp: {listed(unequal)}")
     if small:
-        raise InputError(
-            f"{len(small)} pictures are smaller than the {least}x{least} pixels needed: {_listed(small)}"
-        )
+        raise InputError(f"{len(small)} pictures are smaller than the {least}x{least} pixels needed: {listed(small)}")
     return good, bad
+
+
+def readable_pairs(folder: str, n_images: int, seed: int, least: int) -> tuple[list[Pair], dict[str, str]]:
+    """Return what `check_pairs` does for the pairs that `choose_pairs` draws from `folder`.
+
+    Raises:
+        FileError, InputError: as `match_pairs`, `choose_pairs` and `check_pairs`; or no pair is readable.
+    """
+    pairs, bad = check_pairs(choose_pairs(match_pairs(folder), n_images, seed), least)
+    if not pairs:
+        raise InputError(f"{folder}: none of its pictures can be read: {next(iter(bad.values()))}")
+    return pairs, bad
 
 
 @dataclass
@@ -204,6 +220,7 @@ class PairStream:
         return to_model(blurred), to_model(sharp)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the names as they can stand in a message: the first few, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more

@@ -7,7 +7,7 @@ import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from deblurgan.errors import InputError
 
@@ -104,3 +104,30 @@ def describe(precision: str) -> str:
     """Return one line for the log: the device and the precision that will be used."""
     device = f"GPU {', '.join(gpu_names())}" if gpu_names() else f"CPU ({platform.machine()})"
     return f"{device}, {resolve_precision(precision)}"
+
+
+def training_precision(precision: str, bfloat16_on_cpu: bool) -> str:
+    """Return what a recipe trains in, given its `precision`, which may be "auto".
+
+    "auto" is float16 (with scaled losses) on GPUs with tensor cores, and on a CPU with native bfloat16 that, where
+    the recipe says that its network gains by it; float32 elsewhere.
+    """
+    if precision != "auto":
+        return resolve_precision(precision)
+    if gpu_names():
+        return "float32" if resolve_precision("auto") == "float32" else "float16"
+    return resolve_precision("auto") if bfloat16_on_cpu else "float32"
+
+
+def strategy(devices: str) -> Any:
+    """Return the `tf.distribute` strategy for "one" device, or for "all" of this machine: its GPUs, else its CPUs.
+
+    TensorFlow sees one CPU unless `tf.config.set_logical_device_configuration` has split it.
+    """
+    import tensorflow as tf
+
+    gpu_names()
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if devices == "one" or len(found) == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in found])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; the copy appears whole or not at all, as `atomic_path` has it."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def ensure_folder(path: str | os.PathLike[str]) -> Path:

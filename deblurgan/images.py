@@ -99,6 +99,28 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     )
 
 
+def list_images_below(folder: str | os.PathLike[str]) -> list[Path]:
+    """The image files in `folder` and in all folders below it, links included, as `list_images` sorts and chooses.
+
+    A folder comes before those in it; hidden ones (`.name`) are passed over.
+
+    Raises:
+        FileError: as `list_images`.
+    """
+    paths: list[Path] = []
+    seen: set[str] = set()
+    waiting = [Path(folder)]
+    while waiting:
+        here = waiting.pop()
+        if os.path.realpath(here) in seen:  # a link may lead back up
+            continue
+        seen.add(os.path.realpath(here))
+        paths += list_images(here)
+        below = (path for path in here.iterdir() if not path.name.startswith(".") and os.path.isdir(path))
+        waiting += sorted(below, key=lambda path: path.name, reverse=True)
+    return paths
+
+
 def _is_odd(path: Path) -> bool:
     """Whether something stands there that is no file: a folder or a pipe. Broken links are left to the reader."""
     return os.path.exists(path) and not os.path.isfile(path)

@@ -13,6 +13,7 @@ from deblurgan.devices import policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.model import SIZE_MULTIPLE
+from deblurgan.networks.nafnet_layers import SpaceToDepth
 from deblurgan.weight_files import read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
@@ -102,9 +103,10 @@ class WholePictureRestorer:
 
 
 def size_multiple(model: keras.Model) -> int:
-    """Return what the sides of a network's input must be multiples of: the product of its convolutions' strides."""
-    strides = (layer.strides[0] for layer in model.layers if type(layer) is keras.layers.Conv2D)
-    return max(math.prod(strides), 2 * SIZE_MULTIPLE)
+    """Return what the sides of a network's input must be multiples of: the product of what its layers divide by."""
+    strides = math.prod(layer.strides[0] for layer in model.layers if type(layer) is keras.layers.Conv2D)
+    factors = math.prod(layer.factor for layer in model.layers if isinstance(layer, SpaceToDepth))
+    return max(strides * factors, 2 * SIZE_MULTIPLE)
 
 
 def open_restorer(

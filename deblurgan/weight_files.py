@@ -1,6 +1,7 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
-`weights` reads what Keras writes for the tutorial's networks, `torch_files` and `torch_weights` what PyTorch writes
+`network_files` reads those that say what network they belong to, `weights` what else Keras writes for the tutorial's
+networks, `torch_files` and `torch_weights` what PyTorch writes
 for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
 """
 
@@ -19,13 +20,14 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import torch_files, torch_weights, weights
+from deblurgan import network_files, torch_files, torch_weights, weights, zoo
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, reason, shown
 
 ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
     "UNetGenerator": "pix2pix U-Net generator",
+    "NAFNet": "NAFNet generator",
     "PatchGANDiscriminator": "PatchGAN discriminator",
 }
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
@@ -41,7 +43,7 @@ class WeightFile:
         path: the file.
         format: the kind of file.
         network: what it holds, e.g. "tutorial generator" or "CycleGAN ResNet generator".
-        options: the network's hyper-parameters that the tensors tell.
+        options: the network's hyper-parameters that the tensors tell, or the file itself.
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
         generator: the tutorial generator's weights, where it is one.
@@ -82,10 +84,7 @@ class WeightFile:
             if name not in self.assumed:
                 known = ", ".join(self.assumed) or "nothing"
                 raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
-            default = self.assumed[name]
-            kinds = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
-            if type(value) not in kinds:
-                raise InputError(f"{name}: expected a value like {default!r}, received {value!r}")
+            zoo.check_type(name, value, self.assumed[name])
         return self.builder(dtype=dtype, **overrides)
 
 
@@ -222,6 +221,12 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
 
 
 def _read_hdf5(path: Path) -> WeightFile:
+    named = None if zipfile.is_zipfile(path) else network_files.read(path)
+    if named is not None and (named.role, named.name) != ("generator", "tutorial"):
+        switches = named.switches
+        options = {option: value for option, value in named.options.items() if option not in switches}
+        kind = named.network.kind
+        return WeightFile(path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches)
     content = weights.read_tutorial(path)  # which reports what cannot be opened
     return _tutorial_file(path, _hdf5_format(path), content)
 

@@ -134,10 +134,10 @@ class GeneratorWeights:
         layers, _ = _weighted_layers(model)
         _check_count(layers, self.convs, self.source)
         for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
-            _check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv, self.source)
+            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv, self.source)
             tensors = conv.tensors
             if norm is not None:
-                _check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm, self.source)
+                check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm, self.source)
                 tensors = _fold(conv, norm, isinstance(layer, keras.layers.Conv2DTranspose))
             layer.set_weights(list(tensors))
 
@@ -241,8 +241,8 @@ def _tutorial(
 def _read_convs_and_norms(path: Path) -> tuple[list[LayerWeights], list[LayerWeights]]:
     convs: list[LayerWeights] = []
     norms: list[LayerWeights] = []
-    with _open_hdf5(path) as file:
-        for entry in _read_layers(file):
+    with open_hdf5(path) as file:
+        for entry in read_layers(file):
             (norms if entry.is_norm else convs).append(entry)
     return convs, norms
 
@@ -302,7 +302,7 @@ def _assign(model: keras.Model, convs: list[LayerWeights], norms: list[LayerWeig
     for layers, entries in pairs:
         _check_count(layers, entries, source)
         for layer, entry in zip(layers, entries, strict=True):
-            _check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, source)
+            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, source)
     for layers, entries in pairs:
         for layer, entry in zip(layers, entries, strict=True):
             layer.set_weights(list(entry.tensors))
@@ -314,7 +314,7 @@ def _check_count(layers: list[Any], entries: list[LayerWeights], source: str) ->
         raise WeightsError(f"{source}: expected {len(layers)} layers for the network, found {len(entries)}")
 
 
-def _check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeights, source: str) -> None:
+def check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeights, source: str) -> None:
     """Raise WeightsError unless the tensors of `entry` have the shapes of the network's `layer`."""
     found = [tensor.shape for tensor in entry.tensors]
     if expected != found:
@@ -342,7 +342,7 @@ def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> tuple[np.
 
 
 @contextmanager
-def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open the HDF5 file at `path`, or the one inside the `.keras` archive there."""
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
@@ -363,7 +363,7 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise FileError(f"{path}: expected a weight file (HDF5 or .keras), which it is not: {error}") from error
 
 
-def _read_layers(file: h5py.File) -> Iterator[LayerWeights]:
+def read_layers(file: h5py.File) -> Iterator[LayerWeights]:
     """Yield the layers of `file` that have tensors, in the network's order."""
     root = file.get("model_weights", file)
     if "layer_names" in root.attrs:

@@ -48,12 +48,17 @@ def check_choice(option: str, value: Any, choices: Sequence[Any]) -> None:
         raise InputError(f"{option}: expected {', '.join(map(repr, choices))}, received {value!r}")
 
 
+def check_rate(option: str, rate: float) -> None:
+    """Raise InputError for a dropout `rate` outside [0, 1)."""
+    if type(rate) not in (int, float) or not 0 <= rate < 1:
+        raise InputError(f"{option}: expected a rate from 0 to below 1, received {rate!r}")
+
+
 def check_generator_options(norm: str, dropout: float, residual: bool, channels: int, output_channels: int) -> None:
     """Raise InputError for options that make no generator."""
     check_choice("norm", norm, NORMS)
     check_counts(output_channels=output_channels)
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout: expected a rate from 0 to below 1, received {dropout!r}")
+    check_rate("dropout", dropout)
     if residual and output_channels != channels:
         raise InputError(f"output_channels: a residual needs the input's {channels}, received {output_channels}")
 

@@ -1,6 +1,7 @@
-"""What a training run tells while it works."""
+"""What a training run tells while it works, and how it ended."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,22 @@ class Progress:
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
         """An epoch is done and saved; `row` is its line in the CSV."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        run: its folder.
+        weights: the generator's weight file to use: the best if an epoch was finished, else the last.
+        history: a row per finished epoch, as in the CSV.
+        bad: by name, why pairs were left out; those to validate on are named `validation/<name>`.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    run: Path
+    weights: Path
+    history: list[dict[str, Any]]
+    bad: dict[str, str]
+    interrupted: bool

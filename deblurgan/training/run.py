@@ -2,15 +2,9 @@
 
 import math
 import os
-import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import keras
@@ -18,39 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import devices, metrics
-from deblurgan.data import Pair, PairStream, check_pairs, choose_pairs, match_pairs
+from deblurgan.data import Pair, PairStream, readable_pairs
 from deblurgan.errors import DeblurganError, FileError, InputError
-from deblurgan.files import atomic_path, ensure_folder
+from deblurgan.files import copy_file, ensure_folder
 from deblurgan.images import write_image
 from deblurgan.inference import MIN_SIDE, Restorer
 from deblurgan.model import discriminator_model, generator_model
 from deblurgan.training import checkpoint
+from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
-from deblurgan.training.progress import Progress
+from deblurgan.training.progress import Progress, Result
 from deblurgan.training.settings import Settings, check_resumable, write_settings
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
 from deblurgan.weights import save_weights
 
 GRID_ROWS = 4
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        run: its folder.
-        weights: the generator's weight file to use: the best if an epoch was finished, else the last.
-        history: a row per finished epoch, as in the CSV.
-        bad: by name, why pairs were left out; those to validate on are named `validation/<name>`.
-        interrupted: whether Ctrl-C ended it early.
-    """
-
-    run: Path
-    weights: Path
-    history: list[dict[str, Any]]
-    bad: dict[str, str]
-    interrupted: bool
 
 
 def train(
@@ -93,7 +69,7 @@ def train(
     if resume:
         session.restore()
     write_settings(settings, run)
-    with _graceful_interrupt(progress.notice) as interrupted:
+    with graceful_interrupt(progress.notice) as interrupted:
         progress.started(run, devices.describe(settings.precision), len(pairs), len(validation))
         try:
             return session.run_epochs(interrupted)
@@ -105,21 +81,13 @@ def train(
 
 def _training_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
     least = settings.image_size if settings.preprocess == "crop" else MIN_SIDE
-    return _readable_pairs(settings.input_dir, settings.n_images, settings.seed, least)
+    return readable_pairs(settings.input_dir, settings.n_images, settings.seed, least)
 
 
 def _validation_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
     if settings.val_dir is None or settings.n_val == 0:
         return [], {}
-    return _readable_pairs(settings.val_dir, settings.n_val, settings.seed, max(MIN_SIDE, metrics.MIN_SIDE))
-
-
-def _readable_pairs(folder: str, n_images: int, seed: int, least: int) -> tuple[list[Pair], dict[str, str]]:
-    """Return what `check_pairs` does for the chosen pairs in `folder`, where at least one must be readable."""
-    pairs, bad = check_pairs(choose_pairs(match_pairs(folder), n_images, seed), least)
-    if not pairs:
-        raise InputError(f"{folder}: none of its pictures can be read: {next(iter(bad.values()))}")
-    return pairs, bad
+    return readable_pairs(settings.val_dir, settings.n_val, settings.seed, max(MIN_SIDE, metrics.MIN_SIDE))
 
 
 def _build(settings: Settings) -> TutorialGAN:
@@ -231,10 +199,10 @@ class _Session:
 
         save_weights(self.gan.generator, self._weights("generator", "last"))
         if self.epoch % self.settings.save_every == 0:
-            _copy(self._weights("generator", "last"), self._weights("generator", f"{self.epoch:03d}"))
+            copy_file(self._weights("generator", "last"), self._weights("generator", f"{self.epoch:03d}"))
             save_weights(self.gan.discriminator, self._weights("discriminator", f"{self.epoch:03d}"))
         if _best_epoch(self.history) == self.epoch:
-            _copy(self._weights("generator", "last"), self._weights("generator", "best"))
+            copy_file(self._weights("generator", "last"), self._weights("generator", "best"))
         write_csv(self.run / "log.csv", self.history)
         write_image(ensure_folder(self.run / "samples") / f"epoch_{self.epoch:03d}.png", grid)
         scalars = {name: value for name, value in row.items() if name != "epoch" and value is not None}
@@ -289,37 +257,3 @@ def _best_epoch(history: list[dict[str, Any]]) -> int:
     if validated:
         return max(validated, key=lambda row: row["val_psnr"])["epoch"]
     return min(history, key=lambda row: row["g_loss"])["epoch"]
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-@contextmanager
-def _graceful_interrupt(notice: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) within the block into a flag; the second one acts as usual."""
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield came.is_set
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.set()
-        restore()
-        notice(
-            "stopping after this batch or validation; "
-            "press Ctrl-C again to stop at once and lose the work since the last save"
-        )
-
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield came.is_set
-    finally:
-        restore()

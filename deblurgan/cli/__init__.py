@@ -1,0 +1,16 @@
+"""The command line: each command parses, makes one library call, and reports.
+
+`main` is the `deblurgan` program; `organize`, `train` and `deblur` are also the top-level scripts of the tutorial.
+TensorFlow is imported only when a command starts its work.
+"""
+
+from deblurgan.cli.common import main
+from deblurgan.cli.data import organize, synthesize
+from deblurgan.cli.restoring import deblur, evaluate, test
+from deblurgan.cli.training import recipes, train
+from deblurgan.cli.weights import convert, inspect
+
+__all__ = ["convert", "deblur", "evaluate", "inspect", "main", "organize", "recipes", "synthesize", "test", "train"]
+
+for _command in (organize, synthesize, train, recipes, deblur, test, evaluate, inspect, convert):
+    main.add_command(_command)  # listed in the order of their use

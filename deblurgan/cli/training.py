@@ -1,0 +1,340 @@
+"""`deblurgan train` and `recipes`."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from tqdm import tqdm
+
+from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
+from deblurgan.devices import start_quietly
+from deblurgan.errors import InputError
+from deblurgan.sources import guess, parse_source
+from deblurgan.training.progress import Progress, Result
+from deblurgan.training.recipe import (
+    DEVICES,
+    RECIPE_NAME,
+    TUTORIAL,
+    Recipe,
+    make,
+    names,
+    nearest,
+    parse_change,
+    read_fields,
+    read_run,
+)
+from deblurgan.training.settings import Settings, read_settings
+
+_DEFAULTS = Settings()
+
+# Options by what they mean to a recipe that is not the tutorial's; the others are fields of their own name.
+FIELDS = {"epoch_num": "epochs"}
+OPTIONS = {"sources": "source"}
+PLACES = ("sources", "input_dir")
+TUTORIAL_ONLY = ("n_images", "preprocess", "upsampling", "legacy_batchnorm", "save_every")
+_NO_LOSSES = ("epoch", "step", "seconds", "images_per_second", "learning_rate", "val_psnr", "val_ssim")
+RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
+
+
+@command("train", "Train a network on pairs of pictures.")
+@click.option("--n_images", default=_DEFAULTS.n_images, help="Pairs to train on, drawn with --seed; -1 for all.")
+@click.option("--batch_size", default=_DEFAULTS.batch_size, help="Pairs in a batch; lower it when memory runs out.")
+@click.option(
+    "--log_dir", metavar="FOLDER", help="Folder for TensorBoard's events.  [default: logs in the run's folder]"
+)
+@click.option("--epoch_num", default=_DEFAULTS.epoch_num, help="Epochs in all, those before --resume included.")
+@click.option("--critic_updates", default=_DEFAULTS.critic_updates, help="Critic updates per generator update.")
+@click.option(
+    "--input_dir",
+    metavar="FOLDER",
+    default=_DEFAULTS.input_dir,
+    help="Folder with A (blurred) and B (sharp), paired by name.",
+)
+@click.option(
+    "--val_dir",
+    metavar="FOLDER",
+    help="Folder with A and B to validate on.  [default: the folder test beside --input_dir, if any]",
+)
+@click.option("--n_val", default=_DEFAULTS.n_val, help="Validation pairs to use; 0 for none, -1 for all.")
+@click.option(
+    "--output_dir",
+    type=path_type,
+    metavar="FOLDER",
+    default="weights",
+    help="Folder in which each run gets its own.",
+)
+@click.option("--run", metavar="NAME", help="Name of the run's own folder.  [default: date and time]")
+@click.option("--resume", is_flag=True, help="Go on with the run named by --run, or else the latest one.")
+@click.option(
+    "--image_size", default=_DEFAULTS.image_size, help="Side of the training images in pixels, a multiple of 4."
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(["crop", "resize"]),
+    default=_DEFAULTS.preprocess,
+    help="crop: cut random squares out of the pictures; resize: squash them whole, as the tutorial did.",
+)
+@click.option("--learning_rate", default=_DEFAULTS.learning_rate, help="Learning rate of both Adam optimizers.")
+@click.option(
+    "--upsampling",
+    type=click.Choice(["transpose", "resize"]),
+    default=_DEFAULTS.upsampling,
+    help="transpose: the generator of the tutorial's text; resize: that of its repository since June 2018.",
+)
+@precision_option
+@click.option(
+    "--legacy_batchnorm",
+    is_flag=True,
+    help="Let the frozen critic normalise with the batch's statistics, as Keras 2.1.",
+)
+@click.option("--seed", default=_DEFAULTS.seed, help="Seed of initial weights, dropout, order and crops.")
+@click.option("--save_every", default=_DEFAULTS.save_every, help="Epochs between two kept weight files.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    default=TUTORIAL,
+    help="What to train and how: a name that `deblurgan recipes` lists, or a file such as it prints.",
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="Change a field of the recipe, e.g. ema=0.999 or losses.l1=1. May be repeated.",
+)
+@click.option(
+    "--source",
+    "sources",
+    metavar="[KIND=]FOLDER",
+    multiple=True,
+    help="Pictures to train on, in place of --input_dir: pairs, gopro, frames=FOLDER to be averaged, sharp=FOLDER to "
+    "be blurred, with options behind a comma, e.g. frames=FOLDER,weight=2. May be repeated to mix them.",
+)
+@click.option("--steps", type=int, help="Steps in all, in place of --epoch_num.  [default: the recipe's]")
+@click.option("--init_weights", metavar="FILE", help="Start from these weights.  [default: random ones]")
+@click.option(
+    "--vgg_weights", metavar="FILE", help="VGG19's weights, where the recipe has it.  [default: Keras downloads them]"
+)
+@click.option(
+    "--devices",
+    type=click.Choice(DEVICES),
+    default="one",
+    help="Train on one device, or on all GPUs of this machine.",
+)
+@click.pass_context
+def train(
+    ctx: click.Context,
+    output_dir: Path,
+    run: str | None,
+    resume: bool,
+    recipe: str,
+    changes: tuple[str, ...],
+    **values: Any,
+) -> None:
+    """Train a network to restore a sharp picture from a blurred one; the tutorial's, unless --recipe names another.
+
+    Weights, losses, scores and sample pictures go to OUTPUT_DIR/RUN after each epoch. Ctrl-C saves and stops;
+    the same command with --resume goes on from there. The defaults below are the tutorial's; another recipe brings
+    its own, and an option that is given changes it.
+    """
+    if run and (Path(run).name != run or run == ".."):
+        raise InputError(f"--run {run}: expected the name of a folder in {output_dir}, without a path")
+    if resume:
+        folder = output_dir / run if run else _latest_run(output_dir)
+    else:
+        folder = output_dir / (run or datetime.now().strftime("%Y%m%d-%H%M%S"))
+    given = {name: value for name, value in values.items() if _is_given(ctx, name)}
+    plan: Settings | Recipe
+    if _is_tutorial(ctx, recipe, folder, resume):
+        plan = _tutorial_settings(values, given, changes, folder if resume else None)
+    else:
+        stored = folder if resume and not _is_given(ctx, "recipe") else None
+        plan = _recipe(recipe, given, changes, stored)
+
+    start_quietly()
+    with _TrainingBars() as progress:
+        if isinstance(plan, Settings):
+            from deblurgan.training.run import train as train_tutorial
+
+            result = train_tutorial(plan, folder, resume=resume, progress=progress)
+        else:
+            from deblurgan.training.trainer import train as train_recipe
+
+            result = train_recipe(plan, folder, resume=resume, progress=progress)
+    _report(ctx, result, plan.val_dir)
+
+
+def _report(ctx: click.Context, result: Result, val_dir: str | None) -> None:
+    """Say what can be done with the result of a run."""
+    is_script = ctx.info_name == "train.py"
+    program = "python train.py" if is_script else "deblurgan train"
+    if result.interrupted:
+        again = [*shlex.split(program), "--resume", "--output_dir", str(result.run.parent), "--run", result.run.name]
+        click.echo(f"\nStopped. Weights so far: {result.run / 'generator_last.weights.h5'}\nGo on with:")
+        click.echo(f"  {shlex.join(again)}")
+        ctx.exit(INTERRUPTED)
+    pictures = "YOUR_PICTURES"
+    if val_dir and (Path(val_dir) / "A").is_dir():
+        pictures = str(Path(val_dir) / "A")
+    options = ["--weight_path", str(result.weights), "--input_dir", pictures, "--output_dir", "out"]
+    click.echo(f"\nPictures of each epoch: {result.run / 'samples'}\nLosses and scores: {result.run / 'log.csv'}")
+    click.echo(
+        f"Deblur with the result:\n  {'python deblur.py' if is_script else 'deblurgan deblur'} {shlex.join(options)}"
+    )
+    if result.bad:
+        raise click.ClickException(f"{len(result.bad)} pairs were left out: {'; '.join(result.bad.values())}")
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _is_tutorial(ctx: click.Context, recipe: str, folder: Path, resume: bool) -> bool:
+    """Whether the tutorial's loop is wanted: a run that is resumed tells, where --recipe does not."""
+    if resume and not _is_given(ctx, "recipe"):
+        return not (folder / RECIPE_NAME).exists()
+    return recipe == TUTORIAL
+
+
+def _latest_run(output_dir: Path) -> Path:
+    found = [*output_dir.glob("*/checkpoint.h5"), *output_dir.glob("*/checkpoints/step_*.h5")]
+    if not found:
+        raise InputError(f"--resume: no run with a checkpoint in {output_dir}")
+    latest = max(found, key=lambda path: path.stat().st_mtime)
+    return output_dir / latest.relative_to(output_dir).parts[0]
+
+
+def _tutorial_settings(
+    values: Mapping[str, Any], given: Mapping[str, Any], changes: tuple[str, ...], resumed: Path | None
+) -> Settings:
+    """Return the settings that the options and changes make, or those of the run to resume with what may change."""
+    for name in given:
+        if name in RECIPE_ONLY:
+            raise InputError(f"--{OPTIONS.get(name, name)}: the tutorial's recipe has no such choice; see --recipe")
+    known = [field.name for field in dataclasses.fields(Settings)]
+    changed = dict(map(parse_change, changes))
+    for name in changed:
+        if name not in known:
+            raise InputError(f"--set {name}: expected a field of the tutorial's recipe{nearest(name, known)}")
+    values = {name: value for name, value in values.items() if name in known} | changed
+    settings = Settings(**values) if resumed is None else _resumed_settings(resumed, {**given, **changed})
+    if settings.val_dir is None and (Path(settings.input_dir).parent / "test" / "A").is_dir():
+        settings = dataclasses.replace(settings, val_dir=str(Path(settings.input_dir).parent / "test"))
+    return settings
+
+
+def _resumed_settings(folder: Path, given: Mapping[str, Any]) -> Settings:
+    """Return the run's own settings, with those changed that are given on the command line and may change."""
+    settings = read_settings(folder)
+    for name, value in given.items():
+        if value == getattr(settings, name):
+            continue
+        if name not in Settings.FREE:
+            raise InputError(
+                f"--{name} {value}: the run {folder} was started with {getattr(settings, name)} and keeps it"
+            )
+        settings = dataclasses.replace(settings, **{name: value})
+    return settings
+
+
+def _recipe(name: str, given: Mapping[str, Any], changes: tuple[str, ...], stored: Path | None) -> Recipe:
+    """Return the recipe `name`, or that of the run `stored`, with the options and changes of the command line."""
+    for option in given:
+        if option in TUTORIAL_ONLY:
+            raise InputError(f"--{option}: only the tutorial's recipe has this option")
+    fields = read_fields(name) if stored is None else dataclasses.asdict(read_run(stored))
+    altered = [(FIELDS.get(option, option), value) for option, value in given.items() if option not in PLACES]
+    if "sources" in given:
+        altered.append(("sources", list(map(parse_source, given["sources"]))))
+    elif "input_dir" in given or not (fields.get("sources") or stored):
+        folder = given.get("input_dir", _DEFAULTS.input_dir)
+        altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
+    recipe = make(fields, [*altered, *map(parse_change, changes)])
+    if recipe.val_dir is None and stored is None:
+        recipe = dataclasses.replace(recipe, val_dir=_validation_beside(recipe))
+    return recipe
+
+
+def _validation_beside(recipe: Recipe) -> str | None:
+    """Return the folder `test` in or beside a source of pairs, if there is one."""
+    for source in recipe.sources:
+        if source.get("kind") in ("pairs", "gopro"):
+            for folder in (Path(source["folder"]) / "test", Path(source["folder"]).parent / "test"):
+                if folder.is_dir():
+                    return str(folder)
+    return None
+
+
+@command("recipes", "List the recipes of `train`, or print one.")
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes that `train --recipe` knows, or print the one called NAME with all its fields.
+
+    What it prints may be saved, changed, and given to --recipe as a file.
+    """
+    if name is not None:
+        fields = read_fields(name)
+        shown = fields if name == TUTORIAL else dataclasses.asdict(make(fields))
+        click.echo(json.dumps(shown, indent=1))
+        return
+    width = max(map(len, names()))
+    for known in names():
+        click.echo(f"{known:{width}}  {read_fields(known)['description']}")
+
+
+class _TrainingBars(Progress):
+    """Shows a training run on the terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> "_TrainingBars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
+        click.echo(f"Run: {run}\nDevice: {device}\nPairs: {pairs} to train on, {validation} to validate on")
+
+    def notice(self, line: str) -> None:
+        tqdm.write(line)
+
+    def epoch_started(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        self._close()
+        self._bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}/{epochs}", unit="batch", disable=None)
+
+    def step_done(self, losses: Mapping[str, float]) -> None:
+        if self._bar is not None:
+            shown = {name: losses[name] for name in ("d_loss", "g_loss", "loss") if name in losses}
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+
+    def validating(self, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"validating {done}/{total}")
+
+    def epoch_done(self, row: Mapping[str, Any]) -> None:
+        self._close()
+        names = [name for name in row if name not in _NO_LOSSES]
+        losses = "  ".join(f"{name} {row[name]:.4f}" for name in (("d_loss", "g_loss") if "g_loss" in row else names))
+        scores = ""
+        if row.get("val_psnr") is not None:
+            scores = f"  validation PSNR {row['val_psnr']:.2f} dB, SSIM {row['val_ssim']:.4f}"
+        rate = (
+            f"{row['step_share']:.1%} in train steps"
+            if "step_share" in row
+            else f"{row['images_per_second']:.1f} images/s"
+        )
+        click.echo(f"epoch {row['epoch']}: {losses}{scores}  ({row['seconds']:.0f} s, {rate})")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

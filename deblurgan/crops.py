@@ -1,0 +1,274 @@
+"""An endless, reproducible stream of paired crops from several sources, fast enough to feed training.
+
+The stream is a sequence of visits: a visit opens one picture and cuts `crops_per_picture` crops out of it, which are
+then spread over the stream so that neighbours come from different pictures and the work is even: of each round of so
+many crops the first is of a new visit, the second of one begun a few rounds earlier, and so on.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import shown
+from deblurgan.images import read_rgb, to_model
+from deblurgan.sources import Pixels, Source, Window
+
+_BLOCK = 100  # visits that are shared out among the sources by weight
+_MB = 2**20
+_LAG = 4  # rounds between two crops of one visit
+_ORDER, _PICTURES, _VISIT = range(3)  # what a random generator is for
+
+Crops = tuple[tuple[Pixels, Pixels], ...]
+
+
+class CropStream:
+    """Pairs of crops, blurred and sharp, from one or more sources.
+
+    Which crop comes at which place depends on the arguments and on the files alone, so that a training can go on at
+    any place. In each pass over a source all its pictures are visited once, in a random order.
+
+    Args:
+        sources: where the pictures are from. Each gets its share by weight, rounded to percents, but at least one.
+        crop_size: side of the crops, in pixels.
+        batch_size: crops in a batch.
+        seed: of all that is random.
+        downscale: pictures are made smaller by this whole number, by averaging, after blurring; the paper has 2.
+        augment: mirror and turn the crops by quarters: all eight ways are equally likely.
+        candidates: cut the most textured of so many random windows, judged by the sharp picture; 1 takes any.
+        crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
+        cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes.
+            While a file is read, each worker needs that of two or three pictures more.
+        workers: crops that are prepared at the same time.
+
+    Attributes:
+        bad: by name, why a file is not used. The next picture of the source takes its place.
+
+    Raises:
+        InputError: an argument is out of range, or a source has no picture that fits; see `Source.checked`.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        crop_size: int,
+        batch_size: int,
+        seed: int = 0,
+        downscale: int = 1,
+        augment: bool = True,
+        candidates: int = 1,
+        crops_per_picture: int = 8,
+        cache_mb: float = 1024,
+        workers: int = 2,
+    ) -> None:
+        numbers = {
+            "crop_size": crop_size,
+            "batch_size": batch_size,
+            "downscale": downscale,
+            "candidates": candidates,
+            "crops_per_picture": crops_per_picture,
+            "workers": workers,
+        }
+        for name, number in numbers.items():
+            if number < 1:
+                raise InputError(f"{name}: expected at least 1, received {number}")
+        if seed < 0:
+            raise InputError(f"seed: expected at least 0, received {seed}")
+        if not 1 <= len(sources) <= _BLOCK:
+            raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
+        visits = (crops_per_picture - 1) * _LAG + 1 + workers  # that have crops to come, or are under way
+        cache, for_visits = int(cache_mb * _MB), visits * crops_per_picture * 2 * 3 * crop_size**2
+        if cache < for_visits:
+            raise InputError(
+                f"cache_mb: expected at least {-(-for_visits // _MB)} for {crops_per_picture} crops of"
+                f" {crop_size}x{crop_size} a picture, received {cache_mb}"
+            )
+        self._crop_size, self._batch_size, self._seed, self._downscale = crop_size, batch_size, seed, downscale
+        self._augment, self._candidates, self._crops_per_picture = augment, candidates, crops_per_picture
+        self._workers = workers
+        self.bad: dict[str, str] = {}
+        self._sources: list[Source] = []
+        for source in sources:
+            checked, bad = source.checked(crop_size * downscale)
+            self._sources.append(checked)
+            self.bad |= bad
+        self._weights = [len(source) if source.weight is None else source.weight for source in self._sources]
+        self._shares = _shares(self._weights, _BLOCK)
+        self._visits, self._files = _Cache(for_visits), _Cache(cache - for_visits)
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures of all sources."""
+        return sum(map(len, self._sources))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the stream is made of, as JSON-like values."""
+        return {
+            "crop_size": self._crop_size,
+            "batch_size": self._batch_size,
+            "seed": self._seed,
+            "downscale": self._downscale,
+            "augment": self._augment,
+            "candidates": self._candidates,
+            "crops_per_picture": self._crops_per_picture,
+            "sources": [
+                {
+                    "kind": source.kind,
+                    "folder": str(source.folder),
+                    "pictures": len(source),
+                    "weight": weight,
+                    "percent": share,
+                    "options": source.options(),
+                }
+                for source, weight, share in zip(self._sources, self._weights, self._shares, strict=True)
+            ],
+        }
+
+    def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the crop at place `index` of the stream, from 0 on: blurred and sharp.
+
+        Both are float32 (crop_size, crop_size, 3) RGB in [-1, 1]. Safe to call from several threads.
+
+        Raises:
+            FileError: no picture of the source can be read.
+        """
+        turn, place = divmod(index, self._crops_per_picture)
+        visit = turn + _LAG * (self._crops_per_picture - 1 - place)
+        blurred, sharp = self._visits.get(visit, lambda: self._visited(visit))[place]
+        return to_model(blurred), to_model(sharp)
+
+    def batches(self, span: Callable[[], tuple[int, int]]) -> Any:
+        """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
+
+        Step s of a training has the crops s * batch_size to (s + 1) * batch_size - 1.
+
+        Args:
+            span: returns the first step and the number of steps. It is called whenever an iteration over the dataset
+                begins, which may be in another thread, and more often than training does.
+        """
+        import tensorflow as tf
+
+        def places() -> tuple[np.int64, np.int64]:
+            first, steps = span()
+            return np.int64(first * self._batch_size), np.int64((first + steps) * self._batch_size)
+
+        def indices(_: Any) -> Any:
+            return tf.data.Dataset.range(*tf.numpy_function(places, (), (tf.int64, tf.int64)))
+
+        def crop(index: Any) -> tuple[Any, Any]:
+            images = tf.numpy_function(self.crop, (index,), (tf.float32, tf.float32))
+            shape = (self._crop_size, self._crop_size, 3)
+            return tf.ensure_shape(images[0], shape), tf.ensure_shape(images[1], shape)
+
+        stream = tf.data.Dataset.range(1).flat_map(indices)
+        stream = stream.map(crop, num_parallel_calls=self._workers, deterministic=True)
+        return stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
+
+    def _visited(self, visit: int) -> Crops:
+        """Open the picture of a visit, or the next that can be read, and cut its crops."""
+        block, place = divmod(visit, _BLOCK)
+        order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
+        number = int(order[place])
+        ordinal = block * self._shares[number] + int(np.count_nonzero(order[:place] == number))
+        source = self._sources[number]
+        one_pass, place = divmod(ordinal, len(source))
+        picture = int(self._rng(_PICTURES, number, one_pass).permutation(len(source))[place])
+        for attempt in range(len(source)):
+            rng = self._rng(_VISIT, number, ordinal, attempt)
+            try:
+                return self._cut(source, (picture + attempt) % len(source), rng)
+            except FileError as error:
+                last = error
+        raise FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
+
+    def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Crops:
+        def choose(sharp: Pixels) -> list[Window]:
+            return [self._window(sharp, rng) for _ in range(self._crops_per_picture)]
+
+        pairs = source.crops(picture, choose, rng, self._read)
+        ways = rng.integers(8, size=len(pairs)) if self._augment else np.zeros(len(pairs), int)
+        return tuple(
+            (self._finished(blurred, way), self._finished(sharp, way))
+            for (blurred, sharp), way in zip(pairs, ways.tolist(), strict=True)
+        )
+
+    def _window(self, sharp: Pixels, rng: np.random.Generator) -> Window:
+        """Draw windows of a picture and return the most textured."""
+        side = self._crop_size * self._downscale
+        corners = rng.integers(0, np.subtract(sharp.shape[:2], side - 1), (self._candidates, 2)).tolist()
+        if len(corners) > 1:
+            corners.sort(key=lambda corner: texture(sharp[corner[0] :, corner[1] :][:side, :side]))
+        top, left = corners[-1]
+        return top, left, side, side
+
+    def _finished(self, image: Pixels, way: int) -> Pixels:
+        """Make a crop smaller, then mirror and turn it in one of eight ways."""
+        if self._downscale > 1:
+            image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).reduce(self._downscale))
+        image = np.rot90(image, way % 4)
+        return np.array(image[:, ::-1] if way >= 4 else image, order="C")
+
+    def _read(self, path: Path) -> Pixels:
+        if str(path) in self.bad:
+            raise FileError(self.bad[str(path)])
+        try:
+            return self._files.get(path, lambda: read_rgb(path))
+        except FileError as error:
+            self.bad[str(path)] = str(error)
+            raise
+
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *purpose])
+
+
+def texture(image: Pixels) -> float:
+    """Return the mean absolute difference between neighbours' green, in grey levels of 255, down plus right."""
+    green = image[:, :, 1].astype(np.int16)
+    return float(sum(np.abs(np.diff(green, axis=axis)).mean() for axis in (0, 1)))
+
+
+def _shares(weights: Sequence[float], whole: int) -> list[int]:
+    """Share out `whole` by weight, by largest remainders, with at least one for each."""
+    exact = np.array(weights) / sum(weights) * whole
+    shares = np.maximum(np.floor(exact), 1).astype(int)
+    while (short := whole - shares.sum()) > 0:
+        shares[np.argmax(exact - shares)] += 1
+    for _ in range(-short):
+        shares[np.argmax(np.where(shares > 1, shares - exact, -np.inf))] -= 1
+    return shares.tolist()
+
+
+class _Cache:
+    """What was used last, as far as it fits into `limit` bytes. Safe to use from several threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return the value of `key`, an array or nested tuples of arrays, made anew where it is not there."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = value
+                self._bytes += _bytes(value)
+            while self._bytes > self._limit:
+                self._bytes -= _bytes(self._values.popitem(last=False)[1])
+        return value
+
+
+def _bytes(value: Any) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else sum(map(_bytes, value))

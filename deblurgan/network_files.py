@@ -1,0 +1,155 @@
+"""Weight files that say which network they belong to: Keras' `.weights.h5` with one attribute more.
+
+The attribute `deblurgan` of the HDF5 file is JSON: `{"network": "nafnet", "role": "generator", "options": {...}}`,
+with names and options as in `zoo`. Keras loads such a file as any other.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from deblurgan import zoo
+from deblurgan.errors import InputError, WeightsError
+from deblurgan.files import atomic_path, shown
+from deblurgan.weights import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
+
+ATTRIBUTE = "deblurgan"
+
+
+@dataclass(frozen=True)
+class NamedWeights:
+    """The weights of a network of the zoo, and how it was built.
+
+    Attributes:
+        path: the file.
+        role: "generator" or "critic".
+        name: the network's name in the zoo.
+        options: the options that it was built with, as far as the file tells; checked.
+        layers: the tensors of each layer, by its name.
+    """
+
+    path: Path
+    role: str
+    name: str
+    options: dict[str, Any]
+    layers: dict[str, LayerWeights] = field(repr=False)
+
+    @property
+    def network(self) -> zoo.Network:
+        """The network's entry in the zoo."""
+        return zoo.find(self.role, self.name)
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """The options that may be chosen anew, with the file's values or the defaults; images of any size."""
+        values = {**self.network.defaults, **self.options}
+        values["image_shape"] = (None, None, *values["image_shape"][2:])
+        return {option: values[option] for option in self.network.switches}
+
+    @property
+    def tensors(self) -> list[tuple[str, np.ndarray]]:
+        """Name and array of each tensor."""
+        return [(f"{name}/{i}", x) for name, layer in self.layers.items() for i, x in enumerate(layer.tensors)]
+
+    def build(self, *, dtype: Any = None, **overrides: Any) -> keras.Model:
+        """Return the network with these weights; `overrides` are other values for `switches`.
+
+        Raises:
+            WeightsError: a tensor does not fit, or the file's own options make no network; it is named.
+            InputError: the overrides make no network.
+        """
+        options = {**self.options, **self.switches, **overrides}
+        try:
+            model = zoo.build(self.role, self.name, options, dtype=dtype)
+        except InputError as error:
+            if overrides:
+                raise
+            raise WeightsError(f"{shown(self.path)}: {error}") from error
+        self.assign(model)
+        return model
+
+    def assign(self, model: keras.Model) -> None:
+        """Put the weights into `model`, a network built from these options but for the switches.
+
+        Raises:
+            WeightsError: a layer is missing, left over, or of another shape; nothing has been changed then.
+        """
+        layers = {layer.name: layer for layer in model.layers}
+        for name, layer in layers.items():
+            if layer.weights:
+                shapes = [tuple(variable.shape) for variable in layer.weights]
+                check_shapes(name, shapes, self.layers.get(name, LayerWeights("(none)", ())), shown(self.path))
+        for name in self.layers:
+            if name not in layers:
+                raise WeightsError(
+                    f"{shown(self.path)}: layer {name} is left over: {self.name} has none of that name"
+                )
+        for name, entry in self.layers.items():
+            if layers[name].weights:  # an instance normalisation may do without what was noted for it
+                layers[name].set_weights(list(entry.tensors))
+
+
+def save_network(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    role: str | None = None,
+) -> None:
+    """Write the weights of `model` to `path`, which ends in `.weights.h5`, and what network it is.
+
+    The file appears whole or not at all. A compiled model's optimizer is left out.
+
+    Args:
+        model: as `zoo.build(role, name, options)` makes it.
+        path: the file.
+        name: the network's name in the zoo.
+        options: the options that it was built with. Those that only matter for restoring, such as `local_window`, may
+            have other values: they are the defaults of whoever restores with the file.
+        role: "generator" or "critic"; the one in which the zoo has such a name, a generator first, when None.
+
+    Raises:
+        InputError: `path` ends otherwise, or the zoo has no such network or options.
+        FileError: it cannot be written.
+    """
+    role = role or next((role for role, networks in zoo.ROLES.items() if name in networks), "generator")
+    about = {"network": name, "role": role, "options": zoo.checked_options(role, name, options)}
+    if not str(path).endswith(".weights.h5"):
+        raise InputError(f"{shown(path)}: expected a name that ends in .weights.h5")
+    with atomic_path(path) as temporary:
+        save_weights(model, temporary)
+        with h5py.File(temporary, "a") as file:
+            file.attrs[ATTRIBUTE] = json.dumps(about)
+
+
+def read(path: Path) -> NamedWeights | None:
+    """Read an HDF5 file that says which network it belongs to; None for one that does not.
+
+    Raises:
+        FileError: it is missing, unreadable or damaged.
+        WeightsError: what it says is not of a network that is known here.
+    """
+    with open_hdf5(path) as file:
+        if ATTRIBUTE not in file.attrs:
+            return None
+        text = file.attrs[ATTRIBUTE]
+        layers = {entry.name: entry for entry in read_layers(file)}
+    try:
+        about = json.loads(text)
+        role, name, options = about["role"], about["network"], about["options"]
+        return NamedWeights(path, role, name, zoo.checked_options(role, name, options), layers)
+    except InputError as error:
+        raise WeightsError(f"{shown(path)}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{shown(path)}: expected JSON with network, role and options in the attribute {ATTRIBUTE}, "
+            f"received {str(text)[:60]!r}"
+        ) from error

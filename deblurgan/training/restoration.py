@@ -1,0 +1,217 @@
+"""The Keras model that trains a generator on pairs, with or without a critic: one batch in, one update out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deblurgan.adversarial import AdversarialLoss, gradient_penalty
+from deblurgan.losses import WeightedSum
+
+Values = dict[str, Any]
+Compute = Callable[[], tuple[tf.GradientTape, Any, Values]]  # the tape, the scaled loss, and values by name
+
+
+class Restoration(keras.Model):
+    """Trains `generator` with `fit` on batches of (blurred, sharp).
+
+    One training step, with a critic: restore the batch once; update the critic `critic_updates` times, each time on
+    the sharp and on the restored crops and with a new random point between them for the gradient penalty; then
+    update the generator on content loss + `adversarial_weight` x adversarial loss. The generator's forward pass
+    is made once and serves both. Without a critic there is only the last update.
+
+    Args:
+        generator: float32 (batch, height, width, 3) RGB in [-1, 1] -> the same.
+        content: the loss between sharp and restored pictures.
+        critic: pictures, or (`conditional`) blurred and other pictures in 6 channels -> values of any shape.
+        adversarial: what is made of the critic's values; needed with a critic.
+        adversarial_weight: weight of the adversarial loss beside the content loss.
+        penalty_weight: weight of the gradient penalty in the critic's loss; 0 leaves it out.
+        critic_updates: critic updates per generator update.
+        conditional: whether the critic sees the blurred pictures, too.
+        accumulate: equal parts in which each batch is computed, one after the other, before an update.
+            Statistics of a batch (BatchNormalization, relativistic losses) are those of the part.
+        clip_norm: largest global norm of the gradients of a network; no clipping when None.
+        seed: of the gradient penalty's random points.
+
+    The step's results are the values of this batch: `loss` (the generator's), each content term before its weight,
+    `gradient_norm` (before clipping), and with a critic `adversarial`, `d_loss` and `gradient_penalty`. `fit` reports
+    their means at the end of an epoch.
+
+    Under a `tf.distribute` strategy a batch is that of one replica; losses are divided by the number of replicas and
+    gradients are summed before they are clipped, so that the update is that of the global batch.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        content: WeightedSum,
+        *,
+        critic: keras.Model | None = None,
+        adversarial: AdversarialLoss | None = None,
+        adversarial_weight: float = 1.0,
+        penalty_weight: float = 0.0,
+        critic_updates: int = 1,
+        conditional: bool = False,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(name="restoration")
+        self.generator = generator
+        self.critic = critic
+        self.content = content
+        self.adversarial = adversarial
+        self.adversarial_weight = adversarial_weight
+        self.penalty_weight = penalty_weight
+        self.critic_updates = critic_updates
+        self.conditional = conditional
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.points = keras.random.SeedGenerator(seed)
+        names = ["loss", *content.term_weights, "gradient_norm"]
+        if critic is not None:
+            names += ["adversarial", "d_loss", *(["gradient_penalty"] if penalty_weight else [])]
+        self.means = [keras.metrics.Mean(name) for name in names]
+        self.built = True
+
+    def compile(self, optimizer: Any, critic_optimizer: Any = None, **options: Any) -> None:
+        """Set the networks' optimizers; `options` are those of `keras.Model.compile`, e.g. `jit_compile`."""
+        super().compile(optimizer=optimizer, **options)
+        optimizer.build(self.generator.trainable_variables)
+        self.critic_optimizer = critic_optimizer
+        if self.critic is not None:
+            critic_optimizer.build(self.critic.trainable_variables)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Restore a batch of pictures."""
+        return self.generator(inputs, training=training)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The means over an epoch of what `train_step` returns."""
+        return self.means
+
+    def train_step(self, data: tuple[Any, Any]) -> Values:
+        """Update the networks on a batch and return its losses."""
+        parts = list(zip(*(tf.split(images, self.accumulate) for images in data), strict=True))
+        first = self._restored(parts[0][0]) if len(parts) == 1 else None
+        values: Values = {}
+        if self.critic is not None:
+            restored = [first[1]] if first else [self.generator(blurred, training=True) for blurred, _ in parts]
+            for _ in range(self.critic_updates):
+                values |= self._update(
+                    self.critic,
+                    self.critic_optimizer,
+                    [self._critic_part(*part, image) for part, image in zip(parts, restored, strict=True)],
+                )
+            del values["gradient_norm"]
+        values |= self._update(self.generator, self.optimizer, [self._generator_part(*part, first) for part in parts])
+        for mean in self.means:
+            mean.update_state(values[mean.name])
+        return values
+
+    def test_step(self, data: tuple[Any, Any]) -> Values:
+        """Return the content losses of a batch; those of the critic mean nothing without an update."""
+        blurred, sharp = data
+        terms = self.content.terms(sharp, self.generator(blurred, training=False))
+        for mean in self.means:
+            if mean.name in terms:
+                mean.update_state(terms[mean.name])
+        return {mean.name: mean.result() for mean in self.means if mean.name in terms}
+
+    def _restored(self, blurred: Any) -> tuple[tf.GradientTape, Any]:
+        """Restore a part and return the tape that recorded how."""
+        with tf.GradientTape() as tape:
+            restored = self.generator(blurred, training=True)
+        return tape, restored
+
+    def _judge(self, blurred: Any, images: Any) -> Any:
+        assert self.critic is not None
+        if self.conditional:
+            images = tf.concat([blurred, images], axis=-1)
+        return self.critic(images, training=True)
+
+    def _critic_part(self, blurred: Any, sharp: Any, restored: Any) -> Compute:
+        """Return what computes the critic's loss on a part."""
+
+        def compute() -> tuple[tf.GradientTape, Any, Values]:
+            assert self.adversarial is not None
+            values: Values = {}
+            with tf.GradientTape() as tape:
+                loss = self.adversarial.critic_loss(self._judge(blurred, sharp), self._judge(blurred, restored))
+                values["d_loss"] = loss
+                if self.penalty_weight:
+                    alpha = keras.random.uniform((tf.shape(sharp)[0], 1, 1, 1), seed=self.points)
+                    penalty = gradient_penalty(
+                        lambda images, training: self._judge(blurred, images), sharp, restored, alpha
+                    )
+                    values["gradient_penalty"] = penalty
+                    loss += self.penalty_weight * penalty
+                scaled = self.critic_optimizer.scale_loss(loss / self._divisor)
+            return tape, scaled, values
+
+        return compute
+
+    def _generator_part(self, blurred: Any, sharp: Any, first: tuple[tf.GradientTape, Any] | None) -> Compute:
+        """Return what computes the generator's loss on a part; it goes on from the pass `first` if there is one."""
+
+        def compute() -> tuple[tf.GradientTape, Any, Values]:
+            tape, restored = first or self._restored(blurred)
+            with tape:
+                values = self.content.terms(sharp, restored)
+                loss = self.content.total(values)
+                if self.adversarial is not None:
+                    real = self._judge(blurred, sharp) if self.adversarial.needs_real else None
+                    values["adversarial"] = self.adversarial.generator_loss(real, self._judge(blurred, restored))
+                    loss += self.adversarial_weight * values["adversarial"]
+                values["loss"] = loss
+                scaled = self.optimizer.scale_loss(loss / self._divisor)
+            return tape, scaled, values
+
+        return compute
+
+    @property
+    def _divisor(self) -> int:
+        return self.accumulate * tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _update(
+        self,
+        network: keras.Model,
+        optimizer: Any,
+        parts: Sequence[Compute],
+    ) -> Values:
+        """Update `network` with the gradients of all parts together, and return the means of the parts' values."""
+        variables = network.trainable_variables
+        gradients: list[Any] = []
+        values: Values = {}
+        for compute in parts:
+            with tf.control_dependencies(gradients):  # so that only one part's activations are in memory
+                tape, loss, own = compute()
+                new = tape.gradient(loss, variables)
+            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+            values = {name: values.get(name, 0.0) + value / len(parts) for name, value in own.items()}
+        gradients, values["gradient_norm"] = self._clipped(self._summed(gradients), optimizer)
+        optimizer.apply(gradients, variables)
+        return values
+
+    def _summed(self, gradients: list[Any]) -> list[Any]:
+        """Return the sum of the gradients over all replicas."""
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return gradients
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+    def _clipped(self, gradients: list[Any], optimizer: Any) -> tuple[list[Any], Any]:
+        """Return the gradients, clipped, and their global norm before; both as if the loss had not been scaled.
+
+        Optimizers of Keras would clip each replica's gradients before they are summed. They do sum, so that each
+        replica hands in its share.
+        """
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if self.clip_norm is None:
+            return gradients if replicas == 1 else [gradient / replicas for gradient in gradients], norm
+        factor = self.clip_norm / tf.maximum(norm, self.clip_norm) / replicas
+        return [gradient * factor for gradient in gradients], norm

@@ -1,0 +1,340 @@
+"""A training run from a recipe: `fit` with everything around it that a run should leave behind."""
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan import __version__, devices, metrics, weight_files, zoo
+from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.crops import CropStream
+from deblurgan.data import Pair, check_pairs, choose_pairs
+from deblurgan.errors import DeblurganError, InputError, WeightsError
+from deblurgan.files import ensure_folder
+from deblurgan.images import from_model
+from deblurgan.losses import WeightedSum
+from deblurgan.sources import PairSource, open_source
+from deblurgan.training import recipe as recipes
+from deblurgan.training.callbacks import GRID_ROWS, LossGuard, Recorder, Stopped, Validation, WeightAverage
+from deblurgan.training.checkpoint import Checkpoints
+from deblurgan.training.interrupt import graceful_interrupt
+from deblurgan.training.optimizers import build_optimizer
+from deblurgan.training.progress import Progress, Result
+from deblurgan.training.recipe import Recipe
+from deblurgan.training.restoration import Restoration
+
+CHECKPOINTS = "checkpoints"
+
+
+def train(
+    recipe: Recipe,
+    run: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Result:
+    """Train as `recipe` says and leave everything in the folder `run`.
+
+    It gets `recipe.json` (all fields, a recipe itself) and `run.json` (versions, device, data, timing, all epochs);
+    after each epoch `generator_last` and, when it is the best so far, `generator_best.weights.h5`, `log.csv`,
+    `curves.png` (where matplotlib is installed), `samples/epoch_<n>.png` (blurred, restored, sharp) and TensorBoard's
+    events in `logs`; and `checkpoints`, the latest few.
+
+    Killed at any moment and resumed, a run ends with the weights, bit for bit, of one that was not, on the same CPU.
+    Ctrl-C writes a checkpoint after the step in hand; a second one raises KeyboardInterrupt at once.
+
+    Args:
+        recipe: what to do. Its `sources` name the pictures.
+        run: the run's own folder.
+        resume: whether to go on from its latest whole checkpoint; from the start where there is none.
+        progress: is told what happens.
+        callbacks: more callbacks for `fit`. The logs of an epoch hold the validation's `val_psnr` and `val_ssim`.
+
+    Raises:
+        InputError, FileError, WeightsError: recipe or files that cannot be used.
+        DeblurganError: the losses are no longer finite, or too large (the message names the last good checkpoint),
+            or memory ran out (it names what to lower).
+    """
+    import tensorflow as tf
+
+    progress = progress or Progress()
+    run = Path(run)
+    checkpoints = Checkpoints(run / CHECKPOINTS, recipe.keep_checkpoints)
+    if resume and (run / recipes.RECIPE_NAME).exists():
+        recipes.check_resumable(recipe, recipes.read_run(run), run)
+    elif (run / recipes.RECIPE_NAME).exists() or (run / "settings.json").exists():
+        raise InputError(f"{run}: holds a run already; resume it, or choose another name")
+    saved = checkpoints.latest(progress.notice) if resume else None
+    if resume and saved is None:
+        progress.notice(f"{run}: no checkpoint yet; the run starts from the beginning")
+
+    stream = _stream(recipe)
+    validation, bad_validation = _validation(recipe)
+    for message in (*stream.bad.values(), *bad_validation.values()):
+        progress.notice(f"left out: {message}")
+    steps_per_epoch = recipe.steps_per_epoch or max(1, stream.pictures // recipe.batch_size)
+    steps = _steps(recipe, steps_per_epoch)
+
+    ensure_folder(run)
+    _remove_temporaries(run)
+    recipes.write(recipe, run)
+    strategy = devices.strategy(recipe.devices)
+    _require_divisible(recipe, strategy.num_replicas_in_sync)
+    precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
+    with strategy.scope():
+        model = _build(recipe, steps, precision)
+        average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
+    validating = Validation(
+        validation,
+        [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
+        recipe.network,
+        recipe.network_options,
+        devices.policy(precision),
+        model.generator,
+        average,
+        progress,
+    )
+    validating.bad.update(bad_validation)
+    blurred = validating.blurred_scores() if validation else {}
+    parts = {"model": model, "optimizer": model.optimizer}
+    parts |= {"critic_optimizer": model.critic_optimizer} if model.critic is not None else {}
+    parts |= {"average": average} if average is not None else {}
+    others = [*_plateau_callbacks(recipe), *callbacks]
+    device = f"{devices.describe(precision)}" + (
+        f", {strategy.num_replicas_in_sync} replicas" if strategy.num_replicas_in_sync > 1 else ""
+    )
+    about = {
+        "recipe": dataclasses.asdict(recipe),
+        "versions": _versions(),
+        "device": device,
+        "seed": recipe.seed,
+        "data": stream.summary(),
+        "validation": {"folder": recipe.val_dir, "pairs": len(validation), "blurred": blurred},
+        "steps": steps,
+        "steps_per_epoch": steps_per_epoch,
+        "parameters": {"generator": model.generator.count_params()}
+        | ({"critic": model.critic.count_params()} if model.critic is not None else {}),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    with graceful_interrupt(progress.notice) as interrupted:
+        recorder = Recorder(
+            run,
+            validation=validating,
+            others=others,
+            parts=parts,
+            save_weights=lambda path: zoo.save_network(
+                validating.generator, path, recipe.network, recipe.network_options
+            ),
+            checkpoints=checkpoints,
+            checkpoint_every=recipe.checkpoint_every,
+            about=about,
+            blurred=blurred,
+            log_dir=Path(recipe.log_dir) if recipe.log_dir else run / "logs",
+            steps_per_epoch=steps_per_epoch,
+            steps=steps,
+            interrupted=interrupted,
+            progress=progress,
+        )
+        progress.started(run, device, stream.pictures, len(validation))
+        if saved is None:
+            recorder.start()
+        else:
+            recorder.restore(*saved)
+            _require_steps(recorder.step, steps, run)
+        guard = LossGuard(recipe.loss_limit, lambda: next(reversed(checkpoints.paths()), None))
+        ordered = [*([average] if average is not None else []), guard, validating, *others, recorder]
+        try:
+            finished = _fit(model, stream, recorder, ordered)
+        except Stopped:
+            finished = False
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeblurganError(
+                f"out of memory: raise accumulate ({recipe.accumulate}), or lower batch_size ({recipe.batch_size}) "
+                f"or image_size ({recipe.image_size})"
+            ) from error
+    bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
+    return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
+
+
+def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
+    """Train until the last step, or until a callback stops it."""
+    per_epoch, steps = recorder.steps_per_epoch, recorder.steps
+    batches = stream.batches(lambda: (recorder.step, steps - recorder.step))
+    while recorder.step < steps:
+        epoch, done = divmod(recorder.step, per_epoch)
+        whole_epochs = (steps - recorder.step) // per_epoch
+        if done or not whole_epochs:  # the rest of an interrupted epoch, or a last one that is shorter
+            epochs, length = 1, min(per_epoch - done, steps - recorder.step)
+        else:
+            epochs, length = whole_epochs, per_epoch
+        model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + epochs,
+            steps_per_epoch=length,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        if model.stop_training:
+            break
+    return True
+
+
+def _stream(recipe: Recipe) -> CropStream:
+    if not recipe.sources:
+        raise InputError("sources: expected at least one source of training pictures, received none")
+    return CropStream(
+        [open_source(spec) for spec in recipe.sources],
+        crop_size=recipe.image_size,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        downscale=recipe.downscale,
+        augment=recipe.augment,
+        candidates=recipe.candidates,
+        crops_per_picture=recipe.crops_per_picture,
+        cache_mb=recipe.cache_mb,
+        workers=recipe.workers,
+    )
+
+
+def _validation(recipe: Recipe) -> tuple[list[Pair], dict[str, str]]:
+    if recipe.val_dir is None or recipe.n_val == 0:
+        return [], {}
+    source = open_source({"folder": recipe.val_dir})
+    assert isinstance(source, PairSource)  # no other kind is guessed
+    pairs, bad = check_pairs(choose_pairs(source.pairs, recipe.n_val, recipe.seed), metrics.MIN_SIDE)
+    if not pairs:
+        raise InputError(f"val_dir {recipe.val_dir}: none of its pictures can be read: {next(iter(bad.values()))}")
+    return pairs, bad
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A training crop to look at where there are no validation pairs; read like a `Pair`."""
+
+    name: str
+    stream: CropStream
+    index: int
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        blurred, sharp = self.stream.crop(self.index)
+        return from_model(blurred), from_model(sharp)
+
+
+def _steps(recipe: Recipe, steps_per_epoch: int) -> int:
+    if recipe.steps is None and recipe.epochs is None:
+        raise InputError("steps: expected steps or epochs, received neither")
+    return recipe.steps or (recipe.epochs or 0) * steps_per_epoch
+
+
+def _require_steps(done: int, steps: int, run: Path) -> None:
+    if done >= steps:
+        raise InputError(f"steps: expected more than the {done} that {run} already has, received {steps}")
+
+
+def _require_divisible(recipe: Recipe, replicas: int) -> None:
+    if recipe.batch_size % (replicas * recipe.accumulate):
+        raise InputError(
+            f"batch_size: expected a multiple of devices x accumulate ({replicas} x {recipe.accumulate}), "
+            f"received {recipe.batch_size}"
+        )
+
+
+def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
+    """Build networks, losses and optimizers, with weights drawn from the recipe's seed."""
+    keras.utils.set_random_seed(recipe.seed)
+    policy = devices.policy(precision)
+    generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
+    if recipe.init_weights is not None:
+        _take_weights(generator, recipe.init_weights)
+    critic = None
+    if recipe.critic is not None:
+        if recipe.adversarial not in ADVERSARIAL:
+            near = recipes.nearest(str(recipe.adversarial), ADVERSARIAL)
+            raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
+        shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
+        critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
+    perceptual = {
+        "network": recipe.perceptual_network,
+        "weights": recipe.vgg_weights,
+        "imagenet_preprocessing": recipe.imagenet_preprocessing,
+        "compute_dtype": precision,
+    }
+    model = Restoration(
+        generator,
+        WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        critic=critic,
+        adversarial=ADVERSARIAL[recipe.adversarial] if recipe.adversarial else None,
+        adversarial_weight=recipe.adversarial_weight,
+        penalty_weight=recipe.gradient_penalty,
+        critic_updates=recipe.critic_updates,
+        conditional=recipe.conditional,
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+        seed=recipe.seed,
+    )
+    jit = recipe.jit == "always" or (recipe.jit == "gpu" and bool(devices.gpu_names()))
+    model.compile(
+        build_optimizer(recipe, steps, precision),
+        build_optimizer(recipe, steps, precision, critic=True) if critic is not None else None,
+        jit_compile=jit,
+    )
+    return model
+
+
+def _take_weights(generator: keras.Model, path: str) -> None:
+    """Start `generator` from a weight file of the same network."""
+    content = weight_files.read(path)
+    weights = content.build().get_weights()
+    shapes, found = [tuple(weight.shape) for weight in generator.weights], [weight.shape for weight in weights]
+    if shapes != found:
+        raise WeightsError(
+            f"init_weights {path}: expected weights of {len(shapes)} tensors that fit this recipe's network, found "
+            f"{len(found)} of a {content.network}"
+        )
+    generator.set_weights(weights)
+
+
+def _plateau_callbacks(recipe: Recipe) -> list[keras.callbacks.Callback]:
+    """Return Keras' callbacks for the recipe's fields of their names."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if recipe.reduce_lr:
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                "val_psnr", factor=recipe.reduce_lr_factor, patience=recipe.reduce_lr, mode="max"
+            )
+        )
+    if recipe.early_stopping:
+        callbacks.append(keras.callbacks.EarlyStopping("val_psnr", patience=recipe.early_stopping, mode="max"))
+    if callbacks and (recipe.val_dir is None or recipe.n_val == 0):
+        raise InputError("early_stopping, reduce_lr: expected validation pairs (val_dir), which they look at")
+    return callbacks
+
+
+def _versions() -> dict[str, str]:
+    import tensorflow as tf
+
+    return {
+        "deblurgan": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _remove_temporaries(run: Path) -> None:
+    """Remove what a killed process had not finished writing."""
+    for folder in (run, run / CHECKPOINTS, run / "samples"):
+        for path in folder.glob(".*.tmp*"):
+            path.unlink(missing_ok=True)

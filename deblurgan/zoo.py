@@ -1,0 +1,160 @@
+"""The networks by name: how each is built from options as a settings or weight file holds them."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from deblurgan import model
+from deblurgan.errors import InputError
+from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks.nafnet import size_multiple as nafnet_multiple
+from deblurgan.networks.paper import SIZE_MULTIPLE as PAPER_MULTIPLE
+
+ANY_SIZE = (None, None, 3)
+OPTIONAL_INTS = ("local_window", "output_channels")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that has a name.
+
+    Attributes:
+        kind: what it is, in words.
+        builder: the function that builds it; its keywords are the options.
+        multiple: from options (all of them) to what the sides of the images must be multiples of.
+        switches: options that change what the network computes after training, or during it, but not its weights, so
+            that they may be chosen anew with each use of a weight file.
+    """
+
+    kind: str
+    builder: Callable[..., keras.Model]
+    multiple: Callable[[Mapping[str, Any]], int]
+    switches: tuple[str, ...] = ()
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options and their default values."""
+        parameters = inspect.signature(self.builder).parameters
+        return {key: value.default for key, value in parameters.items() if key not in ("dtype", "name")}
+
+
+GENERATORS = {
+    "tutorial": Network(
+        "tutorial generator",
+        model.generator_model,
+        lambda options: model.SIZE_MULTIPLE,
+        ("image_shape", "dropout"),
+    ),
+    "paper": Network(
+        "DeblurGAN generator",
+        paper_generator,
+        lambda options: PAPER_MULTIPLE,
+        ("image_shape", "dropout"),
+    ),
+    "unet": Network(
+        "pix2pix U-Net generator",
+        unet_generator,
+        lambda options: 2 ** options["num_downs"],
+        ("image_shape", "dropout"),
+    ),
+    "nafnet": Network(
+        "NAFNet generator",
+        nafnet,
+        lambda options: nafnet_multiple(options["encoder_blocks"], options["space_to_depth"]),
+        ("image_shape", "dropout", "local_window"),
+    ),
+}
+CRITICS = {
+    "tutorial": Network(
+        "tutorial discriminator",
+        model.discriminator_model,
+        lambda options: 1,
+        ("legacy_batchnorm",),
+    ),
+    "patchgan": Network(
+        "PatchGAN discriminator",
+        patchgan_discriminator,
+        lambda options: 1,
+        ("image_shape", "padding", "sigmoid"),
+    ),
+}
+ROLES = {"generator": GENERATORS, "critic": CRITICS}
+
+
+def build_generator(name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
+    """Build the generator `name`, for images of any size unless `options` has an `image_shape`.
+
+    Args:
+        name: "tutorial", "paper", "unet" or "nafnet".
+        options: keywords of the builder; lists, as JSON has them, stand for tuples.
+        dtype: dtype policy of the layers; Keras' global one when None.
+
+    Raises:
+        InputError: a name or option that does not exist (the message suggests the nearest), or a value that makes
+            no network.
+    """
+    return build("generator", name, options, dtype=dtype)
+
+
+def build_critic(name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
+    """Build the critic `name`, "tutorial" or "patchgan"; otherwise as `build_generator`.
+
+    The builder's `image_shape` is the default. With 6 channels a critic is conditional.
+    """
+    return build("critic", name, options, dtype=dtype)
+
+
+def build(role: str, name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
+    """Build a network by its role, "generator" or "critic", and name; see `build_generator` and `build_critic`."""
+    keywords = checked_options(role, name, options or {})
+    if role == "generator":
+        keywords = {"image_shape": ANY_SIZE, **keywords}
+    return find(role, name).builder(**keywords, dtype=dtype)
+
+
+def find(role: str, name: str) -> Network:
+    """Return the network `name` of a role, "generator" or "critic", or raise InputError with the nearest name."""
+    if role not in ROLES:
+        raise InputError(f"role: expected one of {', '.join(ROLES)}, received {role!r}")
+    if name not in ROLES[role]:
+        raise InputError(f"network: expected a {role}, one of {_known(name, ROLES[role])}, received {name!r}")
+    return ROLES[role][name]
+
+
+def checked_options(role: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `options` with tuples for lists; raise InputError for one that is unknown or of another type."""
+    defaults = find(role, name).defaults
+    checked = {}
+    for option, value in options.items():
+        if option not in defaults:
+            raise InputError(f"{option}: expected an option of {name}, one of {_known(option, defaults)}")
+        value = tuple(value) if isinstance(value, list) else value
+        check_type(option, value, defaults[option])
+        checked[option] = value
+    return checked
+
+
+def size_multiple(name: str, options: Mapping[str, Any] | None = None) -> int:
+    """Return what the sides of images for a generator must be multiples of; raise InputError as `build_generator`."""
+    network = find("generator", name)
+    return network.multiple({**network.defaults, **checked_options("generator", name, options or {})})
+
+
+def check_type(option: str, value: Any, default: Any) -> None:
+    """Raise InputError unless `value` is of the type of `default`: an int will do for a float, a list for a tuple."""
+    kinds: tuple[type, ...] = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
+    if option in OPTIONAL_INTS:
+        kinds = (int, type(None))
+    if type(value) not in kinds:
+        example = "an int or None" if option in OPTIONAL_INTS else f"a value like {default!r}"
+        raise InputError(f"{option}: expected {example}, received {value!r}")
+
+
+def _known(name: str, names: Collection[str]) -> str:
+    """The names, and which of them was probably meant."""
+    nearest = difflib.get_close_matches(str(name), names, 1)
+    return ", ".join(names) + (f" (did you mean {nearest[0]}?)" if nearest else "")
