@@ -1,6 +1,6 @@
 """The training recipes in plain PyTorch eager: what this package's steps are measured against.
 
-The same networks, losses and optimizers as the package's, written as one would write them in PyTorch, each with a
+The same networks, losses and optimizers as the recipes', written as one would write them in PyTorch, each with a
 `step(blurred, sharp)`. Nothing is compiled; in bfloat16 the forward passes run under `torch.autocast`. VGG19 has
 random weights, which take as long as others.
 
@@ -73,7 +73,7 @@ class PaperGenerator(nn.Module):
 
 
 class UNet(nn.Module):
-    """pix2pix's generator, as `networks.unet_generator`."""
+    """pix2pix's generator with a residual, as `networks.unet_generator`."""
 
     def __init__(self, ngf: int = 64, num_downs: int = 8) -> None:
         super().__init__()
@@ -93,7 +93,8 @@ class UNet(nn.Module):
             self.up.append(nn.Sequential(*layers))
         self.out = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * ngf, 3, 4, stride=2, padding=1), nn.Tanh())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
         skips = []
         for down in self.down:
             x = down(x)
@@ -101,7 +102,7 @@ class UNet(nn.Module):
         skips.pop()
         for up in self.up:
             x = torch.cat([skips.pop(), up(x)], 1)
-        return self.out(x)
+        return torch.clamp(image + self.out(x), -1, 1)
 
 
 class PatchGAN(nn.Sequential):
@@ -294,9 +295,11 @@ class TorchStep:
         raise NotImplementedError
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None = None) -> None:
     optimizer.zero_grad()
     loss.backward()
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip_norm)
     optimizer.step()
 
 
@@ -339,7 +342,7 @@ class PaperStep(TorchStep):
         }
 
 
-class Pix2PixStep(TorchStep):
+class UNetStep(TorchStep):
     """pix2pix: a conditional critic, cross-entropy + 100 x L1."""
 
     def __init__(
@@ -391,23 +394,21 @@ class NAFNetStep(TorchStep):
             restored = self.generator(blurred)
         with self.part("backward and update"):
             loss = psnr_loss(sharp, restored.float())
-            update(self.optimizer, loss)
+            update(self.optimizer, loss, clip_norm=0.01)
         return {"psnr": loss.item()}
 
 
 class NAFNetGANStep(NAFNetStep):
-    """NAFNet against a PatchGAN with DeblurGAN-v2's losses: 0.5 x MSE + 0.006 x VGG19 + 0.01 x RaGAN-LS.
+    """NAFNet against a PatchGAN: L1 + 0.01 x VGG19 + 0.01 x RaGAN-LS, AdamW for both."""
 
-    Args:
-        perceptual_weight: 0 leaves VGG19 out.
-    """
-
-    def __init__(self, *, ndf: int = 64, perceptual_weight: float = 0.006, **options) -> None:
+    def __init__(self, *, ndf: int = 64, **options) -> None:
         super().__init__(**options)
         self.critic = PatchGAN(ndf=ndf)
         self.vgg = VGG19Features()
-        self.perceptual_weight = perceptual_weight
-        self.d_optimizer = torch.optim.Adam(self.critic.parameters(), 1e-4, betas=(0.5, 0.999))
+        self.optimizer, self.d_optimizer = (
+            torch.optim.AdamW(network.parameters(), 1e-4, betas=(0.9, 0.99), weight_decay=0)
+            for network in (self.generator, self.critic)
+        )
 
     def step(self, blurred: Tensor, sharp: Tensor) -> dict[str, float]:
         with self.part("generate"), self.autocast():
@@ -416,30 +417,26 @@ class NAFNetGANStep(NAFNetStep):
             with self.autocast():
                 real, fake = self.critic(sharp).float(), self.critic(restored.detach()).float()
             d_loss = ragan_ls(real, fake)
-            update(self.d_optimizer, d_loss)
+            update(self.d_optimizer, d_loss, clip_norm=1.0)
         with self.part("generator"):
             self.critic.requires_grad_(False)
             with self.autocast():
                 with torch.no_grad():
-                    real = self.critic(sharp).float()
-                fake = self.critic(restored).float()
-            adversarial = ragan_ls(fake, real)
-            mse = functional.mse_loss(restored.float(), sharp)
-            loss = 0.5 * mse + 0.01 * adversarial
-            losses = {"d_loss": d_loss, "adversarial": adversarial, "mse": mse}
-            if self.perceptual_weight:
-                with self.autocast():
-                    with torch.no_grad():
-                        target = self.vgg(sharp)
-                    features = self.vgg(restored)
-                losses["perceptual"] = functional.mse_loss(features.float(), target.float())
-                loss = loss + self.perceptual_weight * losses["perceptual"]
-            update(self.optimizer, loss)
+                    real, target = self.critic(sharp).float(), self.vgg(sharp).float()
+                fake, features = self.critic(restored).float(), self.vgg(restored).float()
+            adversarial, perceptual = ragan_ls(fake, real), functional.mse_loss(features, target)
+            l1 = functional.l1_loss(restored.float(), sharp)
+            update(self.optimizer, l1 + 0.01 * perceptual + 0.01 * adversarial, clip_norm=1.0)
             self.critic.requires_grad_(True)
-        return {name: value.item() for name, value in losses.items()}
+        return {
+            "d_loss": d_loss.item(),
+            "adversarial": adversarial.item(),
+            "perceptual": perceptual.item(),
+            "l1": l1.item(),
+        }
 
 
-STEPS = {"paper": PaperStep, "pix2pix": Pix2PixStep, "nafnet": NAFNetStep, "nafnet-gan": NAFNetGANStep}
+STEPS = {"paper": PaperStep, "unet": UNetStep, "nafnet": NAFNetStep, "nafnet-gan": NAFNetGANStep}
 
 
 def torch_step(name: str, *, precision: str = "float32", seed: int = 0, **sizes) -> TorchStep:

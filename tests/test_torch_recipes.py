@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deblurgan import adversarial, losses
-from deblurgan.networks import paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
 from deblurgan.vgg import VGG16_LAYERS, vgg19_block3_conv3
 
 torch = pytest.importorskip("torch")
@@ -44,7 +44,7 @@ def with_weights_of(model, module):
 
 NETWORKS = {
     "paper": (paper_generator, {"ngf": 4, "n_blocks": 2}, "PaperGenerator", {"ngf": 4, "n_blocks": 2}),
-    "unet": (unet_generator, {"ngf": 4, "num_downs": 6}, "UNet", {"ngf": 4, "num_downs": 6}),
+    "unet": (unet_generator, {"ngf": 4, "num_downs": 6, "residual": True}, "UNet", {"ngf": 4, "num_downs": 6}),
     "critic": (patchgan_discriminator, {"ndf": 4, "padding": 2}, "PatchGAN", {"ndf": 4, "padding": 2}),
     "conditional critic": (
         patchgan_discriminator,
@@ -84,7 +84,6 @@ def nafblock_tensors(block):
 
 
 def test_nafnet_computes_the_same(recipes, randomised):
-    nafnet = pytest.importorskip("deblurgan.networks.nafnet").nafnet
     sizes = {"width": 8, "encoder_blocks": (1, 2), "middle_blocks": 1, "decoder_blocks": (1, 2)}
     model, module = randomised(nafnet(**sizes)), recipes.NAFNet(**sizes)
     tensors = [*module.intro.parameters()]
@@ -99,9 +98,10 @@ def test_nafnet_computes_the_same(recipes, randomised):
             value = np.asarray(weight)
             if value.ndim == 2:  # a 1x1 convolution
                 value = value[None, None]
-            if value.ndim == 4 and value.shape[-1] == 1:  # a depthwise one: (rows, columns, channels, 1)
-                value = value.swapaxes(2, 3)
-            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+            if value.shape[:2] == (1, 1) and "up" in weight.path:  # PyTorch's squares of pixels lie inside a channel
+                value = value.reshape(1, 1, value.shape[2], 4, -1).swapaxes(3, 4).reshape(value.shape)
+            if value.ndim == 4:
+                value = value.transpose(3, 2, 0, 1)
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(tensor.shape))
         found = module(nchw(images(side=32))).numpy().transpose(0, 2, 3, 1)
     assert np.abs(found - images(side=32)).max() > 0.1
@@ -146,7 +146,7 @@ def test_losses_are_the_same(recipes, monkeypatch, randomised):
 
 SIZES = {
     "paper": {"ngf": 4, "n_blocks": 1, "ndf": 4, "critic_updates": 2},
-    "pix2pix": {"ngf": 4, "num_downs": 5, "ndf": 4},
+    "unet": {"ngf": 4, "num_downs": 5, "ndf": 4},
     "nafnet": {"width": 4, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)},
     "nafnet-gan": {"width": 4, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "ndf": 4},
 }
