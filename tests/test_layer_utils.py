@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import BatchNormalization, InputGradient, ReflectionPadding2D, res_block
+from deblurgan.layer_utils import BatchNormalization, InputGradient, ReflectionPadding2D, input_gradient, res_block
 from deblurgan.losses import gradient_penalty_loss, wasserstein_loss
 
 
@@ -456,6 +456,14 @@ def test_input_gradient_is_float32_of_the_images_shape(randomised):
     gradient = InputGradient(critic)(normal((3, 6, 6, 2)))
     assert gradient.shape == (3, 6, 6, 2)
     assert gradient.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_input_gradient_of_a_map_is_that_of_its_mean_even_where_float16_cannot_hold_it(dtype):
+    patches = layers.Conv2D(1, 1, kernel_initializer=keras.initializers.Constant(1e-4), dtype=dtype)
+    gradient = input_gradient(lambda images, training: patches(images), tf.zeros((3, 64, 64, 2)))
+    assert gradient.dtype == tf.float32
+    np.testing.assert_allclose(gradient, np.full((3, 64, 64, 2), 1e-4 / 64**2), rtol=2**-8)
 
 
 def penalised_critic(critic):

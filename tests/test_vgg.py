@@ -119,13 +119,11 @@ def write_keras3(path, weights):
 
 
 def write_whole_model(path, weights):
-    """With the slots of an optimizer, which are named after the layers as well."""
-    model = keras_model(weights)
-    model.compile("adam", "mse")
-    model.train_on_batch(np.zeros((1, 8, 8, 3)), np.zeros((1, 6, 6, 4)))
-    for name in vgg.VGG16_LAYERS:
-        model.get_layer(name).set_weights([weights[f"{name}/kernel"], weights[f"{name}/bias"]])
-    model.save(path)
+    """With the slots of Keras 2's optimizer, which are named after the layers as well."""
+    keras_model(weights).save(path)
+    with h5py.File(path, "a") as file:
+        for tensor, value in weights.items():
+            file[f"optimizer_weights/training/Adam/{tensor}/m:0"] = np.zeros_like(value)
 
 
 WRITERS = {
