@@ -5,6 +5,7 @@ then spread over the stream so that neighbours come from different pictures and 
 many crops the first is of a new visit, the second of one begun a few rounds earlier, and so on.
 """
 
+import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -22,10 +23,9 @@ from deblurgan.sources import Pixels, Source, Window
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20
+_LARGE = _MB // 4  # fewer bytes are not worth pages of their own
 _LAG = 4  # rounds between two crops of one visit
 _ORDER, _PICTURES, _VISIT = range(3)  # what a random generator is for
-
-Crops = tuple[tuple[Pixels, Pixels], ...]
 
 
 class CropStream:
@@ -83,7 +83,7 @@ class CropStream:
             raise InputError(f"seed: expected at least 0, received {seed}")
         if not 1 <= len(sources) <= _BLOCK:
             raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
-        visits = (crops_per_picture - 1) * _LAG + 1 + workers  # that have crops to come, or are under way
+        visits = crops_per_picture * _LAG + workers  # that are used in turn, or under way
         cache, for_visits = int(cache_mb * _MB), visits * crops_per_picture * 2 * 3 * crop_size**2
         if cache < for_visits:
             raise InputError(
@@ -141,7 +141,7 @@ class CropStream:
         """
         turn, place = divmod(index, self._crops_per_picture)
         visit = turn + _LAG * (self._crops_per_picture - 1 - place)
-        blurred, sharp = self._visits.get(visit, lambda: self._visited(visit))[place]
+        blurred, sharp = self._visits.get(visit, lambda: self._crops_of(visit))[place]
         return to_model(blurred), to_model(sharp)
 
     def batches(self, span: Callable[[], tuple[int, int]]) -> Any:
@@ -171,8 +171,8 @@ class CropStream:
         stream = stream.map(crop, num_parallel_calls=self._workers, deterministic=True)
         return stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
 
-    def _visited(self, visit: int) -> Crops:
-        """Open the picture of a visit, or the next that can be read, and cut its crops."""
+    def _crops_of(self, visit: int) -> Pixels:
+        """Open the picture of a visit, or the next that can be read; return (crops, 2, crop_size, crop_size, 3)."""
         block, place = divmod(visit, _BLOCK)
         order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
         number = int(order[place])
@@ -188,16 +188,16 @@ class CropStream:
                 last = error
         raise FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
 
-    def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Crops:
+    def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
         def choose(sharp: Pixels) -> list[Window]:
             return [self._window(sharp, rng) for _ in range(self._crops_per_picture)]
 
         pairs = source.crops(picture, choose, rng, self._read)
         ways = rng.integers(8, size=len(pairs)) if self._augment else np.zeros(len(pairs), int)
-        return tuple(
-            (self._finished(blurred, way), self._finished(sharp, way))
-            for (blurred, sharp), way in zip(pairs, ways.tolist(), strict=True)
-        )
+        finished = [
+            [self._finished(side, way) for side in pair] for pair, way in zip(pairs, ways.tolist(), strict=True)
+        ]
+        return np.array(finished)
 
     def _window(self, sharp: Pixels, rng: np.random.Generator) -> Window:
         """Draw windows of a picture and return the most textured."""
@@ -213,7 +213,7 @@ class CropStream:
         if self._downscale > 1:
             image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).reduce(self._downscale))
         image = np.rot90(image, way % 4)
-        return np.array(image[:, ::-1] if way >= 4 else image, order="C")
+        return image[:, ::-1] if way >= 4 else image
 
     def _read(self, path: Path) -> Pixels:
         if str(path) in self.bad:
@@ -246,29 +246,38 @@ def _shares(weights: Sequence[float], whole: int) -> list[int]:
 
 
 class _Cache:
-    """What was used last, as far as it fits into `limit` bytes. Safe to use from several threads."""
+    """The arrays used last, as far as they fit into `limit` bytes. Safe to use from several threads."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._arrays: OrderedDict[Hashable, Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the value of `key`, an array or nested tuples of arrays, made anew where it is not there."""
+    def get(self, key: Hashable, make: Callable[[], Pixels]) -> Pixels:
+        """Return the array of `key`, not to be written to, made anew where it is not there."""
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        array = _in_pages(make())
         with self._lock:
-            if key not in self._values:
-                self._values[key] = value
-                self._bytes += _bytes(value)
+            if key not in self._arrays:
+                self._arrays[key] = array
+                self._bytes += array.nbytes
             while self._bytes > self._limit:
-                self._bytes -= _bytes(self._values.popitem(last=False)[1])
-        return value
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return array
 
 
-def _bytes(value: Any) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else sum(map(_bytes, value))
+def _in_pages(array: Pixels) -> Pixels:
+    """Move a large array to memory that goes back to the system at once when the array is gone.
+
+    That of the C library is held on to: after a while of pictures that come and go, half as much again as they need.
+    """
+    if array.nbytes >= _LARGE:
+        pages = np.frombuffer(mmap.mmap(-1, array.nbytes), np.uint8).reshape(array.shape)
+        pages[...] = array
+        array = pages
+    array.flags.writeable = False
+    return array
