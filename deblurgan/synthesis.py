@@ -1,4 +1,4 @@
-"""Pairs from sharp pictures alone: those of a folder, and what synthetic blur makes of them, as training reads them."""
+"""Pairs from sharp pictures alone: those of a folder beside what synthetic blur makes of them."""
 
 import hashlib
 import os
@@ -42,9 +42,9 @@ def synthesize(
     recursive: bool = False,
     extension: str = ".png",
     overwrite: bool = False,
-    progress: Callable[[Path], None] = lambda picture: None,
+    progress: Callable[[int, int, Path], None] = lambda done, total, picture: None,
 ) -> SynthesisReport:
-    """Write `output_dir`/A (blurred) and `output_dir`/B (sharp), and the picture `kernels.png` of the first 64 kernels.
+    """Write `output_dir`/A (blurred) and `output_dir`/B (sharp), and `kernels.png` with the first 64 kernels.
 
     NAME.jpg becomes NAME.png in both folders, or NAME_0.png, NAME_1.png, ... with a larger `count`; one in a folder
     below becomes FOLDER_NAME.png. A picture that cannot be read is reported and the others are still done.
@@ -58,7 +58,7 @@ def synthesize(
         recursive: take the pictures in folders below, too.
         extension: of the files to write, one of `EXTENSIONS`. PNG keeps the pixels as they are.
         overwrite: replace files that are there; otherwise a pair that is there is left as it is.
-        progress: called with each picture when it is done.
+        progress: called after each picture with: pictures done, pictures in all, the picture.
 
     Raises:
         InputError: an argument is out of range, there are no pictures, two would be written under one name, or the
@@ -77,7 +77,7 @@ def synthesize(
     blurred_dir, sharp_dir = (ensure_folder(output_dir / side) for side in ("A", "B"))
 
     report = SynthesisReport()
-    for path, pair_names in names.items():
+    for done, (path, pair_names) in enumerate(names.items(), 1):
         pairs = [(name, blurred_dir / (name + extension), sharp_dir / (name + extension)) for name in pair_names]
         missing = [pair for pair in pairs if overwrite or not all(map(os.path.exists, pair[1:]))]
         report.present += [file for pair in pairs if pair not in missing for file in pair[1:]]
@@ -90,7 +90,7 @@ def synthesize(
                     report.written += [blurred_file, sharp_file]
             except FileError as error:
                 report.failed.append(str(error))
-        progress(path)
+        progress(done, len(names), path)
     if report.written:
         first = islice((name for pair_names in names.values() for name in pair_names), _SHEET_KERNELS)
         sheet = output_dir / KERNEL_SHEET
