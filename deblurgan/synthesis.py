@@ -121,12 +121,10 @@ def _names(input_dir: Path, pictures: Sequence[Path], count: int) -> dict[Path, 
 
 def _refuse_output_in_input(input_dir: Path, output_dir: Path, recursive: bool) -> None:
     """Raise InputError where the output would replace the input, or be taken for it the next time."""
-    source = os.path.realpath(input_dir)
-    targets = [os.path.realpath(output_dir / part) for part in ("", "A", "B")]
-    if source in targets or (recursive and os.path.commonpath([source, targets[0]]) == source):
-        raise InputError(
-            f"{shown(output_dir)}: would mix with the pictures of {shown(input_dir)}; choose another folder"
-        )
+    source = Path(os.path.realpath(input_dir))
+    targets = [Path(os.path.realpath(output_dir / part)) for part in ("", "A", "B")]
+    if source in targets or (recursive and targets[0].is_relative_to(source)):
+        raise InputError(f"{shown(output_dir)}: would mix with the input, {shown(input_dir)}; choose another folder")
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
