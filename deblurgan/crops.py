@@ -43,8 +43,8 @@ class CropStream:
         augment: mirror and turn the crops by quarters: all eight ways are equally likely.
         candidates: cut the most textured of so many random windows, judged by the sharp picture; 1 takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
-        cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes.
-            While a file is read, each worker needs that of two or three pictures more.
+        cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
+            pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
         workers: crops that are prepared at the same time.
 
     Attributes:
@@ -144,7 +144,7 @@ class CropStream:
         blurred, sharp = self._visits.get(visit, lambda: self._crops_of(visit))[place]
         return to_model(blurred), to_model(sharp)
 
-    def batches(self, span: Callable[[], tuple[int, int]]) -> Any:
+    def batches(self, span: Callable[[], tuple[int, int]], steps: int | None = None) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
 
         Step s of a training has the crops s * batch_size to (s + 1) * batch_size - 1.
@@ -152,12 +152,14 @@ class CropStream:
         Args:
             span: returns the first step and the number of steps. It is called whenever an iteration over the dataset
                 begins, which may be in another thread, and more often than training does.
+            steps: the number of steps where `span` always returns the same. Keras asks for it: without, `fit` warns
+                that it ran out of data.
         """
         import tensorflow as tf
 
         def places() -> tuple[np.int64, np.int64]:
-            first, steps = span()
-            return np.int64(first * self._batch_size), np.int64((first + steps) * self._batch_size)
+            first, count = span()
+            return np.int64(first * self._batch_size), np.int64((first + count) * self._batch_size)
 
         def indices(_: Any) -> Any:
             return tf.data.Dataset.range(*tf.numpy_function(places, (), (tf.int64, tf.int64)))
@@ -169,7 +171,8 @@ class CropStream:
 
         stream = tf.data.Dataset.range(1).flat_map(indices)
         stream = stream.map(crop, num_parallel_calls=self._workers, deterministic=True)
-        return stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
+        stream = stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
+        return stream if steps is None else stream.apply(tf.data.experimental.assert_cardinality(steps))
 
     def _crops_of(self, visit: int) -> Pixels:
         """Open the picture of a visit, or the next that can be read; return (crops, 2, crop_size, crop_size, 3)."""

@@ -213,6 +213,29 @@ def test_batches_have_a_static_shape(tmp_path):
     assert [(tuple(side.shape), side.dtype.name) for side in spec] == [((3, 8, 8, 3), "float32")] * 2
 
 
+def test_keras_fits_on_them_epoch_by_epoch(tmp_path):
+    import keras
+
+    crops = stream(write_maps(tmp_path, 5))
+    epoch = [4]  # a training that goes on
+    dataset = crops.batches(lambda: (3 * epoch[0], 3), steps=3)
+    assert int(dataset.cardinality()) == 3
+    seen = []
+
+    class Recorder(keras.Model):
+        def train_step(self, data):
+            seen.append([side.numpy() for side in data])
+            return {"loss": 0.0}
+
+    model = Recorder()
+    model.compile(run_eagerly=True)
+    on_epoch_begin = keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, logs: epoch.__setitem__(0, number))
+    model.fit(dataset, initial_epoch=4, epochs=7, callbacks=[on_epoch_begin], verbose=0, shuffle=False)
+    expected = list(crops.batches(lambda: (12, 9)).as_numpy_iterator())
+    assert len(seen) == 9
+    assert all(same(batch, other) for batch, other in zip(seen, expected, strict=True))
+
+
 # Files
 
 
