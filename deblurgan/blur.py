@@ -27,7 +27,7 @@ _SAMPLES_PER_PIXEL = 16
 
 
 def random_trajectory(
-    rng: np.random.Generator, steps: int = _STEPS, length: float = LENGTH
+    rng: np.random.Generator, steps: int = _STEPS, length: float = LENGTH, part: float = 1
 ) -> NDArray[np.complex128]:
     """Draw the way that a shaking camera takes: positions, complex (right + i down), in pixels from the first one.
 
@@ -35,12 +35,14 @@ def random_trajectory(
         rng: source of all that is random.
         steps: positions, at equal times.
         length: of the whole way.
+        part: return so large a part of the positions only, from the first on; they do not depend on this.
 
     Raises:
-        InputError: fewer than two steps, or a length that is not positive.
+        InputError: fewer than two steps, a length that is not positive, or a part not above 0 and at most 1.
     """
     if steps < 2 or not 0 < length < math.inf:
         raise InputError(f"trajectory: expected 2 or more steps and a positive length, received {steps} and {length}")
+    _check_exposure(part)
     pace = length / (steps - 1)
     centripetal, p_shake, gauss, angle = rng.random(4) * (0.7, 0.2, 10, 2 * np.pi)
     impulsiveness = float(rng.choice(_IMPULSIVENESS))
@@ -51,7 +53,8 @@ def random_trajectory(
 
     position, velocity = 0j, complex(np.exp(1j * angle)) * pace
     positions = [position]
-    for reversal, push in zip(reversals.tolist(), pushes.tolist(), strict=True):  # Python numbers are fast one by one
+    moves = math.ceil(part * steps) - 1
+    for reversal, push in zip(reversals[:moves].tolist(), pushes[:moves].tolist(), strict=True):  # lists are faster
         velocity += velocity * reversal + push - pull * position
         velocity *= pace / abs(velocity)
         position += velocity
@@ -73,8 +76,7 @@ def trajectory_kernels(
     """
     kernels = []
     for exposure in exposures:
-        if not 0 < exposure <= 1:
-            raise InputError(f"exposure: expected a number above 0 and at most 1, received {exposure}")
+        _check_exposure(exposure)
         share = np.clip(exposure * len(trajectory) - np.arange(len(trajectory)), 0, 1)
         seen = share > 0
         kernels.append(_splat(trajectory[seen], share[seen]))
@@ -116,8 +118,8 @@ def random_kernel(rng: np.random.Generator, kind: str = "paper", length: float =
         kind = str(rng.choice(KERNELS[:2]))
     if kind == "linear":
         return linear_motion_kernel(rng.random() * length, rng.random() * 180)
-    trajectory = random_trajectory(rng, length=length)
-    return trajectory_kernels(trajectory, [float(rng.choice(EXPOSURES))])[0]
+    exposure = float(rng.choice(EXPOSURES))
+    return trajectory_kernels(random_trajectory(rng, length=length, part=exposure), [1])[0]
 
 
 def apply_kernel(
@@ -268,6 +270,11 @@ def kernel_sheet(kernels: Sequence[NDArray[np.float64]], columns: int = 8, scale
         brightness = np.sqrt(kernel / kernel.max())  # the square root lets thin parts be seen
         sheet[top : top + height, left : left + width] = np.rint(255 * brightness)
     return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _check_exposure(exposure: float) -> None:
+    if not 0 < exposure <= 1:
+        raise InputError(f"exposure: expected a number above 0 and at most 1, received {exposure}")
 
 
 def _splat(points: NDArray[np.complex128], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ then spread over the stream so that neighbours come from different pictures and 
 many crops the first is of a new visit, the second of one begun a few rounds earlier, and so on.
 """
 
+import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -22,10 +23,9 @@ from deblurgan.sources import Pixels, Source, Window
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20
+_LARGE = _MB // 4  # fewer bytes are not worth pages of their own
 _LAG = 4  # rounds between two crops of one visit
 _ORDER, _PICTURES, _VISIT = range(3)  # what a random generator is for
-
-Crops = tuple[tuple[Pixels, Pixels], ...]
 
 
 class CropStream:
@@ -43,8 +43,8 @@ class CropStream:
         augment: mirror and turn the crops by quarters: all eight ways are equally likely.
         candidates: cut the most textured of so many random windows, judged by the sharp picture; 1 takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
-        cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes.
-            While a file is read, each worker needs that of two or three pictures more.
+        cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
+            pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
         workers: crops that are prepared at the same time.
 
     Attributes:
@@ -83,7 +83,7 @@ class CropStream:
             raise InputError(f"seed: expected at least 0, received {seed}")
         if not 1 <= len(sources) <= _BLOCK:
             raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
-        visits = (crops_per_picture - 1) * _LAG + 1 + workers  # that have crops to come, or are under way
+        visits = crops_per_picture * _LAG + workers  # that are used in turn, or under way
         cache, for_visits = int(cache_mb * _MB), visits * crops_per_picture * 2 * 3 * crop_size**2
         if cache < for_visits:
             raise InputError(
@@ -141,10 +141,10 @@ class CropStream:
         """
         turn, place = divmod(index, self._crops_per_picture)
         visit = turn + _LAG * (self._crops_per_picture - 1 - place)
-        blurred, sharp = self._visits.get(visit, lambda: self._visited(visit))[place]
+        blurred, sharp = self._visits.get(visit, lambda: self._crops_of(visit))[place]
         return to_model(blurred), to_model(sharp)
 
-    def batches(self, span: Callable[[], tuple[int, int]]) -> Any:
+    def batches(self, span: Callable[[], tuple[int, int]], steps: int | None = None) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
 
         Step s of a training has the crops s * batch_size to (s + 1) * batch_size - 1.
@@ -152,12 +152,14 @@ class CropStream:
         Args:
             span: returns the first step and the number of steps. It is called whenever an iteration over the dataset
                 begins, which may be in another thread, and more often than training does.
+            steps: the number of steps where `span` always returns the same. Keras asks for it: without, `fit` warns
+                that it ran out of data.
         """
         import tensorflow as tf
 
         def places() -> tuple[np.int64, np.int64]:
-            first, steps = span()
-            return np.int64(first * self._batch_size), np.int64((first + steps) * self._batch_size)
+            first, count = span()
+            return np.int64(first * self._batch_size), np.int64((first + count) * self._batch_size)
 
         def indices(_: Any) -> Any:
             return tf.data.Dataset.range(*tf.numpy_function(places, (), (tf.int64, tf.int64)))
@@ -169,10 +171,11 @@ class CropStream:
 
         stream = tf.data.Dataset.range(1).flat_map(indices)
         stream = stream.map(crop, num_parallel_calls=self._workers, deterministic=True)
-        return stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
+        stream = stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
+        return stream if steps is None else stream.apply(tf.data.experimental.assert_cardinality(steps))
 
-    def _visited(self, visit: int) -> Crops:
-        """Open the picture of a visit, or the next that can be read, and cut its crops."""
+    def _crops_of(self, visit: int) -> Pixels:
+        """Open the picture of a visit, or the next that can be read; return (crops, 2, crop_size, crop_size, 3)."""
         block, place = divmod(visit, _BLOCK)
         order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
         number = int(order[place])
@@ -188,16 +191,16 @@ class CropStream:
                 last = error
         raise FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
 
-    def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Crops:
+    def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
         def choose(sharp: Pixels) -> list[Window]:
             return [self._window(sharp, rng) for _ in range(self._crops_per_picture)]
 
         pairs = source.crops(picture, choose, rng, self._read)
         ways = rng.integers(8, size=len(pairs)) if self._augment else np.zeros(len(pairs), int)
-        return tuple(
-            (self._finished(blurred, way), self._finished(sharp, way))
-            for (blurred, sharp), way in zip(pairs, ways.tolist(), strict=True)
-        )
+        finished = [
+            [self._finished(side, way) for side in pair] for pair, way in zip(pairs, ways.tolist(), strict=True)
+        ]
+        return np.array(finished)
 
     def _window(self, sharp: Pixels, rng: np.random.Generator) -> Window:
         """Draw windows of a picture and return the most textured."""
@@ -213,7 +216,7 @@ class CropStream:
         if self._downscale > 1:
             image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).reduce(self._downscale))
         image = np.rot90(image, way % 4)
-        return np.array(image[:, ::-1] if way >= 4 else image, order="C")
+        return image[:, ::-1] if way >= 4 else image
 
     def _read(self, path: Path) -> Pixels:
         if str(path) in self.bad:
@@ -246,29 +249,38 @@ def _shares(weights: Sequence[float], whole: int) -> list[int]:
 
 
 class _Cache:
-    """What was used last, as far as it fits into `limit` bytes. Safe to use from several threads."""
+    """The arrays used last, as far as they fit into `limit` bytes. Safe to use from several threads."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._arrays: OrderedDict[Hashable, Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the value of `key`, an array or nested tuples of arrays, made anew where it is not there."""
+    def get(self, key: Hashable, make: Callable[[], Pixels]) -> Pixels:
+        """Return the array of `key`, not to be written to, made anew where it is not there."""
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        array = _in_pages(make())
         with self._lock:
-            if key not in self._values:
-                self._values[key] = value
-                self._bytes += _bytes(value)
+            if key not in self._arrays:
+                self._arrays[key] = array
+                self._bytes += array.nbytes
             while self._bytes > self._limit:
-                self._bytes -= _bytes(self._values.popitem(last=False)[1])
-        return value
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return array
 
 
-def _bytes(value: Any) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else sum(map(_bytes, value))
+def _in_pages(array: Pixels) -> Pixels:
+    """Move a large array to memory that goes back to the system at once when the array is gone.
+
+    That of the C library is held on to: after a while of pictures that come and go, half as much again as they need.
+    """
+    if array.nbytes >= _LARGE:
+        pages = np.frombuffer(mmap.mmap(-1, array.nbytes), np.uint8).reshape(array.shape)
+        pages[...] = array
+        array = pages
+    array.flags.writeable = False
+    return array

@@ -23,6 +23,7 @@ from deblurgan.images import (
     from_model,
     is_an_image_file,
     list_images,
+    list_images_below,
     read_picture,
     read_rgb,
     read_size,
@@ -177,6 +178,17 @@ def test_listing_is_sorted_and_skips_hidden_files_other_files_and_folders(tmp_pa
     (tmp_path / "folder.png" / "inside.png").touch()
     assert [path.name for path in list_images(tmp_path)] == sorted(names)
     assert all(path.parent == tmp_path for path in list_images(str(tmp_path)))
+
+
+def test_listing_below_takes_each_folder_after_the_pictures_in_its_own_and_each_once(tmp_path):
+    for name in ("z.png", "b/y.png", "b/c/x.png", "a/w.png", ".hidden/v.png", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images_below(tmp_path)]
+    assert names == ["z.png", "a/w.png", "b/y.png", "b/c/x.png"]
+    with pytest.raises(FileError, match="absent: no such folder"):
+        list_images_below(tmp_path / "absent")
 
 
 def test_listing_an_empty_folder_is_an_empty_list(tmp_path):
