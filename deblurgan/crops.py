@@ -49,6 +49,8 @@ class CropStream:
 
     Attributes:
         bad: by name, why a file is not used. The next picture of the source takes its place.
+        failure: what ended the stream: no picture of a source can be read any more. tf.data raises an error of its
+            own then.
 
     Raises:
         InputError: an argument is out of range, or a source has no picture that fits; see `Source.checked`.
@@ -94,6 +96,7 @@ class CropStream:
         self._augment, self._candidates, self._crops_per_picture = augment, candidates, crops_per_picture
         self._workers = workers
         self.bad: dict[str, str] = {}
+        self.failure: FileError | None = None
         self._sources: list[Source] = []
         for source in sources:
             checked, bad = source.checked(crop_size * downscale)
@@ -189,7 +192,8 @@ class CropStream:
                 return self._cut(source, (picture + attempt) % len(source), rng)
             except FileError as error:
                 last = error
-        raise FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
+        self.failure = FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
+        raise self.failure
 
     def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
         def choose(sharp: Pixels) -> list[Window]:

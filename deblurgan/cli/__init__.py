@@ -5,12 +5,12 @@ TensorFlow is imported only when a command starts its work.
 """
 
 from deblurgan.cli.common import main
-from deblurgan.cli.data import organize
+from deblurgan.cli.data import organize, synthesize
 from deblurgan.cli.restoring import deblur, evaluate, test
 from deblurgan.cli.training import recipes, train
 from deblurgan.cli.weights import convert, inspect
 
-__all__ = ["convert", "deblur", "evaluate", "inspect", "main", "organize", "recipes", "test", "train"]
+__all__ = ["convert", "deblur", "evaluate", "inspect", "main", "organize", "recipes", "synthesize", "test", "train"]
 
-for _command in (organize, train, recipes, deblur, test, evaluate, inspect, convert):
+for _command in (organize, synthesize, train, recipes, deblur, test, evaluate, inspect, convert):
     main.add_command(_command)  # listed in the order of their use

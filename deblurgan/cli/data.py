@@ -6,7 +6,10 @@ import click
 from tqdm import tqdm
 
 from deblurgan import gopro
-from deblurgan.cli.common import command, one_line, path_type
+from deblurgan.blur import KERNELS, LENGTH, SyntheticBlur
+from deblurgan.cli.common import command, finish, one_line, path_type
+from deblurgan.synthesis import EXTENSIONS
+from deblurgan.synthesis import synthesize as synthesize_pairs
 
 
 @command("organize", "Sort the GOPRO dataset into pairs to train on.")
@@ -56,3 +59,98 @@ def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
         failed += len(split.failed)
     if failed:
         raise click.ClickException(f"{failed} of {total} files could not be read")
+
+
+def _span(text: str) -> tuple[float, float]:
+    """Read LOW-HIGH, or one number for both."""
+    low, dash, high = text.partition("-")
+    try:
+        return float(low), float(high) if dash else float(low)
+    except ValueError:
+        raise click.BadParameter(f"expected LOW-HIGH, two numbers, received {text}") from None
+
+
+@command("synthesize", "Make pairs to train on from sharp pictures.")
+@click.option("--input_dir", type=path_type, metavar="FOLDER", required=True, help="Folder of sharp pictures.")
+@click.option(
+    "--output_dir",
+    type=path_type,
+    metavar="FOLDER",
+    required=True,
+    help="Folder for A (blurred) and B (sharp), and for kernels.png, which shows the kernels.",
+)
+@click.option(
+    "--kernel",
+    type=click.Choice(KERNELS),
+    default="paper",
+    help="Motion of the camera: the random trajectories of the DeblurGAN paper, straight lines, or both.",
+)
+@click.option("--length", default=float(LENGTH), help="Length of a trajectory, or the longest line, in pixels.")
+@click.option(
+    "--gamma",
+    type=float,
+    metavar="GAMMA",
+    help="Blur in linear light, e.g. 2.2.  [default: pixel values as they are]",
+)
+@click.option(
+    "--noise",
+    metavar="LOW-HIGH",
+    callback=lambda ctx, param, text: text and _span(text),
+    help="Add gaussian noise of a deviation drawn from this range, in grey levels of 255.  [default: none]",
+)
+@click.option(
+    "--jpeg",
+    metavar="LOW-HIGH",
+    callback=lambda ctx, param, text: text and _span(text),
+    help="Compress the blurred picture with a JPEG quality drawn from this range, e.g. 60-95.  [default: none]",
+)
+@click.option("--count", default=1, help="Pairs to make of each picture, each with its own kernel.")
+@click.option("--seed", default=0, help="Seed of all that is random; each pair's depends on its name, too.")
+@click.option("--recursive", is_flag=True, help="Take the pictures in folders below, too.")
+@click.option(
+    "--extension",
+    type=click.Choice(EXTENSIONS),
+    default=".png",
+    help="Kind of the files to write; .png loses nothing.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace pairs that are there already.")
+def synthesize(
+    input_dir: Path,
+    output_dir: Path,
+    kernel: str,
+    length: float,
+    gamma: float | None,
+    noise: tuple[float, float] | None,
+    jpeg: tuple[float, float] | None,
+    count: int,
+    seed: int,
+    recursive: bool,
+    extension: str,
+    overwrite: bool,
+) -> None:
+    """Blur the sharp pictures in INPUT_DIR synthetically: OUTPUT_DIR/A blurred, OUTPUT_DIR/B as they were.
+
+    Pictures may have any size. The same seed gives the same pairs; what is there already is left as it is.
+    """
+    qualities = None if jpeg is None else (int(jpeg[0]), int(jpeg[1]))
+    blur = SyntheticBlur(kernel=kernel, length=length, gamma=gamma, noise=noise, jpeg=qualities)
+    with tqdm(unit="picture", disable=None) as bar:
+
+        def progress(done: int, total: int, picture: Path) -> None:
+            bar.total = total
+            bar.update()
+
+        report = synthesize_pairs(
+            input_dir,
+            output_dir,
+            blur=blur,
+            count=count,
+            seed=seed,
+            recursive=recursive,
+            extension=extension,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    pairs = sum(path.parent.name == "A" for path in report.written)
+    click.echo(one_line(f"{pairs} pairs written into {output_dir}, {len(report.present) // 2} already there"))
+    finish(report.failed, "the pictures")

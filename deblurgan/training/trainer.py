@@ -162,6 +162,10 @@ def train(
                 f"out of memory: raise accumulate ({recipe.accumulate}), or lower batch_size ({recipe.batch_size}) "
                 f"or image_size ({recipe.image_size})"
             ) from error
+        except tf.errors.OpError:
+            if stream.failure is not None:
+                raise stream.failure from None
+            raise
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
     return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
 
