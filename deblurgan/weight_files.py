@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class WeightFile:
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
         generator: the tutorial generator's weights, where it is one.
+        named: name and options of the network in `zoo`, where the file tells them.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class WeightFile:
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
     generator: weights.GeneratorWeights | None = field(default=None, repr=False)
+    named: network_files.NamedWeights | None = field(default=None, repr=False)
 
     @property
     def is_generator(self) -> bool:
@@ -226,9 +228,11 @@ def _read_hdf5(path: Path) -> WeightFile:
         switches = named.switches
         options = {option: value for option, value in named.options.items() if option not in switches}
         kind = named.network.kind
-        return WeightFile(path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches)
+        return WeightFile(
+            path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches, named=named
+        )
     content = weights.read_tutorial(path)  # which reports what cannot be opened
-    return _tutorial_file(path, _hdf5_format(path), content)
+    return replace(_tutorial_file(path, _hdf5_format(path), content), named=named)
 
 
 def _tutorial_file(

@@ -31,6 +31,7 @@ from deblurgan.training.optimizers import build_optimizer
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import Recipe
 from deblurgan.training.restoration import Restoration
+from deblurgan.training.settings import SETTINGS_NAME
 
 CHECKPOINTS = "checkpoints"
 
@@ -70,10 +71,13 @@ def train(
     progress = progress or Progress()
     run = Path(run)
     checkpoints = Checkpoints(run / CHECKPOINTS, recipe.keep_checkpoints)
-    if resume and (run / recipes.RECIPE_NAME).exists():
-        recipes.check_resumable(recipe, recipes.read_run(run), run)
-    elif (run / recipes.RECIPE_NAME).exists() or (run / "settings.json").exists():
+    is_there = (run / recipes.RECIPE_NAME).exists()
+    if (is_there and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
+    started = recipes.read_run(run) if is_there else None
+    recipe = _with_network_of_weights(recipe, started, progress)
+    if started is not None:
+        recipes.check_resumable(recipe, started, run)
     saved = checkpoints.latest(progress.notice) if resume else None
     if resume and saved is None:
         progress.notice(f"{run}: no checkpoint yet; the run starts from the beginning")
@@ -93,6 +97,8 @@ def train(
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
     with strategy.scope():
         model = _build(recipe, steps, precision)
+        if recipe.init_weights is not None and saved is None:
+            _take_weights(model.generator, recipe.init_weights)
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
     validating = Validation(
         validation,
@@ -260,8 +266,6 @@ def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
     keras.utils.set_random_seed(recipe.seed)
     policy = devices.policy(precision)
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
-    if recipe.init_weights is not None:
-        _take_weights(generator, recipe.init_weights)
     critic = None
     if recipe.critic is not None:
         if recipe.adversarial not in ADVERSARIAL:
@@ -295,6 +299,21 @@ def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
         jit_compile=jit,
     )
     return model
+
+
+def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:
+    """Return the recipe with the network and options of its `init_weights`, where that file says what it is."""
+    if recipe.init_weights is None:
+        return recipe
+    if started is not None:
+        network, options = started.network, started.network_options
+    else:
+        content = weight_files.read(recipe.init_weights)
+        if content.named is None:
+            return recipe
+        network, options = content.named.name, content.named.options
+        progress.notice(f"network: {network}, as in {recipe.init_weights}, with its options")
+    return dataclasses.replace(recipe, network=network, network_options=options)
 
 
 def _take_weights(generator: keras.Model, path: str) -> None:

@@ -1,0 +1,233 @@
+"""The training step of recipes, against float64 arithmetic by hand and against itself in other forms."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.losses import WeightedSum
+from deblurgan.training.restoration import Restoration
+
+RATE = 0.05
+SIDE = 6
+
+
+def linear(filters, channels=3, seed=0, name=None):
+    """A network that multiplies each pixel's channels by a matrix and adds a vector."""
+    random = np.random.default_rng(seed)
+    inputs = keras.Input((None, None, channels))
+    layer = keras.layers.Conv2D(filters, 1, name=f"{name or 'linear'}_conv")
+    model = keras.Model(inputs, layer(inputs), name=name)
+    layer.set_weights([random.normal(0, 0.5, (1, 1, channels, filters)), random.normal(0, 0.5, filters)])
+    return model
+
+
+def batch(count=4, seed=1):
+    random = np.random.default_rng(seed)
+    return tuple(random.uniform(-1, 1, (count, SIDE, SIDE, 3)).astype(np.float32) for _ in range(2))
+
+
+def compiled(optimizer=None, critic_optimizer=None, jit=False, **options):
+    model = Restoration(linear(3, name="generator"), WeightedSum({"mse": 2.0}), **options)
+    model.compile(
+        optimizer or keras.optimizers.SGD(RATE), critic_optimizer or keras.optimizers.SGD(RATE), jit_compile=jit
+    )
+    return model
+
+
+def with_critic(conditional=False, **options):
+    critic = linear(1, 6 if conditional else 3, seed=5, name="critic")
+    return {"critic": critic, "adversarial": ADVERSARIAL["wgan-gp"], "conditional": conditional, **options}
+
+
+def values(model):
+    return [np.float64(weight) for weight in model.get_weights()]
+
+
+def by_hand(model, blurred, sharp, critic_updates, penalty_weight, adversarial_weight):
+    """One step of WGAN-GP with linear networks and gradient descent, in float64; returns new weights and losses."""
+    (kernel, bias), (critic_kernel, critic_bias) = values(model.generator), values(model.critic)
+    blurred, sharp = np.float64(blurred), np.float64(sharp)
+    pixels = SIDE * SIDE
+    restored = blurred @ kernel[0, 0] + bias
+    for _ in range(critic_updates):
+        w = critic_kernel[0, 0, :, 0]
+        d_loss = (restored @ w).mean() - (sharp @ w).mean()
+        norm = np.sqrt(pixels * np.sum((w / pixels) ** 2))  # the gradient of a sample is w / pixels at each pixel
+        penalty = (norm - 1) ** 2
+        slope = restored.mean((0, 1, 2)) - sharp.mean((0, 1, 2))
+        slope += penalty_weight * 2 * (norm - 1) * w / (norm * pixels)
+        critic_kernel = critic_kernel - RATE * slope[None, None, :, None]
+    w = critic_kernel[0, 0, :, 0]
+    content = np.mean((restored - sharp) ** 2)
+    adversarial = -(restored @ w).mean() - critic_bias[0]
+    slope = 2 * 2 * (restored - sharp) / restored.size - adversarial_weight * w / (len(blurred) * pixels)
+    kernel_slope = np.einsum("bhwi,bhwo->io", blurred, slope)
+    bias_slope = slope.sum((0, 1, 2))
+    losses = {
+        "mse": content,
+        "adversarial": adversarial,
+        "loss": 2 * content + adversarial_weight * adversarial,
+        "d_loss": d_loss,
+        "gradient_penalty": penalty,
+        "gradient_norm": np.sqrt(np.sum(kernel_slope**2) + np.sum(bias_slope**2)),
+    }
+    new = [kernel - RATE * kernel_slope[None, None], bias - RATE * bias_slope], [critic_kernel, critic_bias]
+    return *new, losses
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_step_is_that_of_the_formulas(jit):
+    blurred, sharp = batch()
+    model = compiled(jit=jit, **with_critic(critic_updates=3, penalty_weight=10.0, adversarial_weight=0.7))
+    generator, critic, losses = by_hand(model, blurred, sharp, 3, 10.0, 0.7)
+    got = model.train_on_batch(blurred, sharp, return_dict=True)
+    assert got == pytest.approx(losses, rel=1e-5)
+    for new, expected in zip(values(model.generator), generator, strict=True):
+        np.testing.assert_allclose(new, expected, atol=1e-6)
+    for new, expected in zip(values(model.critic), critic, strict=True):
+        np.testing.assert_allclose(new, expected, atol=1e-6)
+
+
+def test_without_a_critic_only_the_content_counts():
+    blurred, sharp = batch()
+    model = compiled()
+    kernel, bias = values(model.generator)
+    got = model.train_on_batch(blurred, sharp, return_dict=True)
+    error = np.float64(blurred) @ kernel[0, 0] + bias - sharp
+    assert set(got) == {"loss", "mse", "gradient_norm"}
+    assert got["loss"] == pytest.approx(2 * np.mean(error**2), rel=1e-6)
+    np.testing.assert_allclose(
+        values(model.generator)[1], bias - RATE * 4 * error.sum((0, 1, 2)) / error.size, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("critic", [False, True])
+def test_a_batch_in_parts_gives_the_update_of_the_whole(critic):
+    blurred, sharp = batch()
+    results = []
+    for accumulate in (1, 2, 4):
+        options = with_critic(critic_updates=2, penalty_weight=10.0) if critic else {}
+        model = compiled(accumulate=accumulate, **options)
+        results.append((model.train_on_batch(blurred, sharp, return_dict=True), model.get_weights()))
+    for losses, weights in results[1:]:
+        assert losses == pytest.approx(results[0][0], rel=1e-5)
+        for one, other in zip(weights, results[0][1], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    blurred, sharp = batch()
+    free, clipped = compiled(), compiled(clip_norm=0.25)
+    before = values(free.generator)
+    norm = free.train_on_batch(blurred, sharp, return_dict=True)["gradient_norm"]
+    assert clipped.train_on_batch(blurred, sharp, return_dict=True)["gradient_norm"] == pytest.approx(norm)
+    assert norm > 0.25
+    moved = [np.concatenate([(new - old).ravel() for new, old in zip(values(model.generator), before, strict=True)])
+             for model in (free, clipped)]  # fmt: skip
+    assert np.linalg.norm(moved[1]) == pytest.approx(RATE * 0.25, rel=1e-5)
+    np.testing.assert_allclose(moved[1], moved[0] * 0.25 / norm, atol=1e-7)
+
+
+def test_scaled_losses_give_the_same_update():
+    blurred, sharp = batch()
+    plain = compiled(clip_norm=0.25, **with_critic(penalty_weight=10.0))
+    scaled = compiled(
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE)),
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE)),
+        clip_norm=0.25,
+        **with_critic(penalty_weight=10.0),
+    )
+    expected, got = (model.train_on_batch(blurred, sharp, return_dict=True) for model in (plain, scaled))
+    assert got == pytest.approx(expected, rel=1e-5)
+    for one, other in zip(scaled.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_conditional_critic_sees_the_blurred_picture_first():
+    blurred, sharp = batch()
+    model = compiled(**with_critic(conditional=True))
+    w = values(model.critic)[0][0, 0, :, 0]
+    kernel, bias = values(model.generator)
+    restored = np.float64(blurred) @ kernel[0, 0] + bias
+    pairs = [np.concatenate([np.float64(blurred), other], -1) for other in (sharp, restored)]
+    real, fake = (float((pair @ w).mean()) for pair in pairs)
+    assert model.train_on_batch(blurred, sharp, return_dict=True)["d_loss"] == pytest.approx(fake - real, abs=1e-6)
+
+
+def test_fit_reports_the_means_of_an_epoch_and_works_with_callbacks(tmp_path):
+    images = [batch(seed=seed) for seed in range(3)]
+    single = []
+    model = compiled()
+    for blurred, sharp in images:
+        single.append(model.train_on_batch(blurred, sharp, return_dict=True))
+    again = compiled()
+    data = tf.data.Dataset.from_tensor_slices(tuple(map(np.concatenate, zip(*images, strict=True)))).batch(4)
+    seen = []
+    history = again.fit(
+        data,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            keras.callbacks.LambdaCallback(on_train_batch_end=lambda number, logs: seen.append(logs)),
+        ],
+    ).history
+    for name in ("loss", "mse", "gradient_norm"):
+        assert [logs[name] for logs in seen] == pytest.approx([values[name] for values in single], rel=1e-6)
+        assert history[name][0] == pytest.approx(np.mean([values[name] for values in single]), rel=1e-6)
+    assert (tmp_path / "log.csv").read_text().startswith("epoch,")
+    blurred, sharp = images[0]
+    kernel, bias = values(again.generator)
+    error = np.mean((np.float64(blurred) @ kernel[0, 0] + bias - sharp) ** 2)
+    assert again.evaluate(blurred, sharp, verbose=0, return_dict=True)["mse"] == pytest.approx(error, rel=1e-5)
+
+
+PROGRAM = """
+import sys
+import keras, numpy as np, tensorflow as tf
+sys.path.insert(0, {tests!r})
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_restoration import ADVERSARIAL, RATE, Restoration, WeightedSum, batch, linear
+from deblurgan import devices
+
+results = []
+for kind in ("one", "all"):
+    strategy = devices.strategy(kind)
+    print(kind, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model = Restoration(
+            linear(3, name="generator"), WeightedSum({{"mse": 2.0}}), critic=linear(1, seed=5, name="critic"),
+            adversarial=ADVERSARIAL["wgan-gp"], penalty_weight=10.0, critic_updates=2, clip_norm=0.25,
+        )
+        model.compile(keras.optimizers.AdamW(RATE, epsilon=1e-3), keras.optimizers.SGD(RATE), jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices(batch(12)).batch(4, drop_remainder=True)
+    history = model.fit(data, shuffle=False, verbose=0).history
+    results.append((history, model.get_weights()))
+(one, weights), (other, others) = results
+for name in one:
+    np.testing.assert_allclose(one[name], other[name], rtol=2e-5, err_msg=name)
+for a, b in zip(weights, others):
+    np.testing.assert_allclose(a, b, atol=2e-6)
+print("SAME")
+"""
+
+
+def test_two_devices_give_the_update_of_one():
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(tests=str(Path(__file__).parent))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.split() == ["one", "1", "all", "2", "SAME"]
