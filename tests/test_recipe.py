@@ -1,0 +1,158 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from deblurgan import zoo
+from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.errors import FileError, InputError
+from deblurgan.losses import LOSSES
+from deblurgan.training import recipe as recipes
+from deblurgan.training.optimizers import build_optimizer, learning_rate
+from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
+from deblurgan.training.settings import Settings
+
+NAMES = ["nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
+TRAINED = [name for name in NAMES if name != "tutorial"]
+
+
+def test_these_recipes_come_with_the_package():
+    assert recipes.names() == NAMES
+    assert all(read_fields(name)["description"].endswith(".") for name in NAMES)
+
+
+def test_the_tutorials_recipe_says_what_the_tutorials_settings_are():
+    fields = read_fields("tutorial")
+    del fields["description"]
+    assert fields == {name: value for name, value in dataclasses.asdict(Settings()).items() if name in fields}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_recipe_names_what_there_is(name):
+    recipe = make(read_fields(name))
+    zoo.checked_options("generator", recipe.network, recipe.network_options)
+    if recipe.critic:
+        zoo.checked_options("critic", recipe.critic, recipe.critic_options)
+        assert recipe.adversarial in ADVERSARIAL
+    assert set(recipe.losses) <= set(LOSSES)
+    assert (recipe.steps is None) != (recipe.epochs is None)
+
+
+def test_the_papers_recipe_is_the_papers():
+    recipe = make(read_fields("paper"))
+    assert (recipe.learning_rate, recipe.beta_1, recipe.beta_2) == (1e-4, 0.5, 0.999)
+    assert (recipe.critic_updates, recipe.gradient_penalty, recipe.losses) == (5, 10.0, {"perceptual": 100.0})
+    assert (recipe.epochs, recipe.schedule, recipe.constant_part, recipe.final_learning_rate) == (300, "linear", 0.5, 0)
+    assert (recipe.batch_size, recipe.image_size, recipe.downscale) == (1, 256, 2)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_is_written_into_a_run_is_the_recipe_again(name, tmp_path):
+    recipe = make(read_fields(name), [("sources", [{"kind": "pairs", "folder": "größe"}])])
+    recipes.write(recipe, tmp_path)
+    assert recipes.read_run(tmp_path) == recipe
+    assert make(read_fields(str(tmp_path / "recipe.json"))) == recipe
+    assert set(json.loads((tmp_path / "recipe.json").read_text())) == {f.name for f in dataclasses.fields(Recipe)}
+
+
+def test_changes_are_made_in_turn():
+    fields = read_fields("nafnet")
+    recipe = make(
+        fields,
+        map(parse_change, ["ema=0.5", "ema=0.25", "losses.l1=2", "losses.psnr=null", "network_options.width=16"]),
+    )
+    assert (recipe.ema, recipe.losses) == (0.25, {"l1": 2.0})
+    assert recipe.network_options == {**fields["network_options"], "width": 16}
+    assert make(fields, [("epochs", 3)]).steps is None
+    assert make({"epochs": 3}, [("steps", 7)]).epochs is None
+    assert make({}, [parse_change("network=unet")]).network == "unet"
+    assert type(make({"learning_rate": 1}).learning_rate) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("learing_rate=1", "learing_rate: expected a field of the recipe; did you mean learning_rate?"),
+        ("qqq=1", "qqq: expected a field of the recipe"),
+        ("batch_size.x=1", "batch_size.x: expected a field of the recipe; batch_size has no entries"),
+        ("batch_size=many", "batch_size: expected int, received 'many'"),
+        ("batch_size=0", "batch_size: expected at least 1, received 0"),
+        ("learning_rate=-1", "learning_rate: expected a positive number, received -1.0"),
+        ("ema=2", "ema: expected 0 to 1, received 2.0"),
+        ("schedule=cubic", "schedule: expected one of constant, linear, cosine, received 'cubic'"),
+        ("critic=patchgan", "critic, adversarial: expected both or neither, received patchgan and no adversarial loss"),
+        ("accumulate=3", "accumulate: expected a divisor of batch_size (8), received 3"),
+        ("reduce_lr=2", "reduce_lr: expected a constant schedule without warmup, which could be reduced"),
+        ("losses.l1=many", "losses: expected a number for each name, received"),
+        ("loss_limit=true", "loss_limit: expected float, received True"),
+        ("noequals", "set: expected FIELD=VALUE, received 'noequals'"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(change, message):
+    with pytest.raises(InputError, match=f"^{message.translate({ord(c): chr(92) + c for c in '.?()'})}"):
+        make(read_fields("nafnet"), [parse_change(change)])
+
+
+def test_recipes_that_are_none_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"recipe: expected .* received nafnt; did you mean nafnet\?"):
+        read_fields("nafnt")
+    with pytest.raises(FileError, match="expected a recipe: No such file"):
+        read_fields(str(tmp_path / "missing.json"))
+    for text in ("{", "[]"):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(FileError, match=r"bad.json: expected a recipe"):
+            read_fields(str(tmp_path / "bad.json"))
+    with pytest.raises(FileError, match=r"expected the folder of a training run, found no recipe\.json"):
+        recipes.read_run(tmp_path)
+
+
+def test_a_run_keeps_what_it_was_started_with():
+    started = make({"steps": 10, "schedule": "cosine"})
+    recipes.check_resumable(dataclasses.replace(started, val_dir="x", keep_checkpoints=9), started, "run")
+    with pytest.raises(InputError, match="batch_size: expected 8, which the run run was started with, received 4"):
+        recipes.check_resumable(dataclasses.replace(started, batch_size=4), started, "run")
+    with pytest.raises(InputError, match="steps: expected 10, .* received 20; its cosine schedule depends on it"):
+        recipes.check_resumable(dataclasses.replace(started, steps=20), started, "run")
+    constant = dataclasses.replace(started, schedule="constant")
+    recipes.check_resumable(dataclasses.replace(constant, steps=20), constant, "run")
+
+
+# Learning rates
+
+
+def rates(recipe, steps):
+    schedule = learning_rate(recipe, recipe.learning_rate, steps)
+    return [float(schedule(step)) for step in range(steps + 1)]
+
+
+def test_a_constant_rate_is_a_number():
+    assert learning_rate(Recipe(learning_rate=0.3), 0.3, 10) == 0.3
+
+
+def test_the_linear_schedule_is_constant_and_then_falls():
+    got = rates(make({"schedule": "linear", "learning_rate": 1.0, "constant_part": 0.5}), 10)
+    assert got == pytest.approx([1] * 6 + [0.8, 0.6, 0.4, 0.2, 0.0], abs=1e-6)
+
+
+def test_the_cosine_schedule_with_a_warmup():
+    recipe = make({"schedule": "cosine", "learning_rate": 1.0, "final_learning_rate": 0.1, "warmup_steps": 4})
+    cosine = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - 4) / 6)) for step in range(4, 11)]
+    assert rates(recipe, 10) == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine], abs=1e-6)
+
+
+def test_the_critics_schedule_covers_its_own_updates():
+    recipe = make({"schedule": "linear", "learning_rate": 1.0, "critic_updates": 5, "critic_learning_rate": 2.0})
+    critic = build_optimizer(recipe, 10, "float32", critic=True)
+    critic.build([])
+    critic.iterations.assign(50 * 3 // 4)
+    assert float(np.asarray(critic.learning_rate)) == pytest.approx(2.0 * 0.52, rel=1e-2)
+    assert float(np.asarray(build_optimizer(recipe, 10, "float32").learning_rate)) == 1.0
+
+
+def test_optimizers_by_name():
+    assert build_optimizer(Recipe(optimizer="adamw", weight_decay=0.1), 1, "float32").weight_decay == 0.1
+    assert build_optimizer(Recipe(optimizer="adam"), 1, "float16").inner_optimizer.beta_1 == 0.9
+    with pytest.raises(InputError, match="weight_decay: expected 0 with adam"):
+        build_optimizer(Recipe(weight_decay=0.1), 1, "float32")
