@@ -1,7 +1,7 @@
 """Weights of the PyTorch peers: tell from a state dict which network it belongs to, build that, and load it.
 
-Known are the generators and discriminators of DeblurGAN, CycleGAN and pix2pix. A state dict maps names such as
-`model.10.conv_block.1.weight` to arrays. It does not tell everything about a network: see `identify`.
+Known are the generators and discriminators of DeblurGAN, CycleGAN and pix2pix, and NAFNet. A state dict maps names
+such as `model.10.conv_block.1.weight` to arrays. It does not tell everything about a network: see `identify`.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,32 @@ import numpy as np
 
 from deblurgan import networks
 from deblurgan.errors import InputError, WeightsError
+from deblurgan.networks.nafnet import PAPER_WINDOW
+from deblurgan.networks.nafnet_layers import NAFBlock
 from deblurgan.networks.unet import LEAST_DOWNS
 
 Tensors = Mapping[str, np.ndarray]
 
-KINDS = ("DeblurGAN generator", "CycleGAN ResNet generator", "pix2pix U-Net generator", "PatchGAN discriminator")
+KINDS = (
+    "DeblurGAN generator",
+    "CycleGAN ResNet generator",
+    "pix2pix U-Net generator",
+    "PatchGAN discriminator",
+    "NAFNet generator",
+)
 
 _CONV = {"kernel": "weight", "bias": "bias"}
+_SCALE = {"scale": "weight", "bias": "bias"}
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+_NAF_BLOCK = {
+    **{f"norm{n}_{ours}": f"norm{n}.{theirs}" for n in (1, 2) for ours, theirs in _SCALE.items()},
+    **{f"conv{n}_{ours}": f"conv{n}.{theirs}" for n in range(1, 6) for ours, theirs in _CONV.items()},
+    **{f"sca_{ours}": f"sca.1.{theirs}" for ours, theirs in _CONV.items()},
+    "beta": "beta",
+    "gamma": "gamma",
+}
+_DEPTHWISE = ".conv2.weight"
+_FACTORS = (".beta", ".gamma")
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -34,6 +52,7 @@ class Architecture:
         options: the builder's keywords that the tensors tell.
         assumed: the builder's keywords that they leave open, with the values that `identify` chooses.
         layers: for each Keras layer that may have weights, what the names of its tensors begin with.
+        shuffled: the layers whose outputs a pixel shuffle takes.
     """
 
     kind: str
@@ -41,6 +60,7 @@ class Architecture:
     options: dict[str, Any]
     assumed: dict[str, Any]
     layers: dict[str, str]
+    shuffled: tuple[str, ...] = ()
 
 
 def identify(tensors: Tensors) -> Architecture:
@@ -58,6 +78,7 @@ def identify(tensors: Tensors) -> Architecture:
     - `skip_first`, U-Net: True. DeblurGAN's and, before September 2017, pix2pix's are False.
     - `padding`, discriminator: 2 (DeblurGAN's) for an instance normalisation with statistics noted, else 1.
     - `sigmoid`, discriminator: False.
+    - `local_window`, NAFNet: 384, with which its authors restore full-size pictures of GOPRO.
 
     Raises:
         WeightsError: the tensors belong to none of the networks in `KINDS`.
@@ -69,6 +90,8 @@ def identify(tensors: Tensors) -> Architecture:
         return _unet(tensors)
     if "model.0.weight" in tensors and tensors["model.0.weight"].shape[2:] == (4, 4):
         return _patchgan(tensors)
+    if "intro.weight" in tensors and "ending.weight" in tensors:
+        return _nafnet(tensors)
     found = [f"{name} {_dimensions(tensor.shape)}" for name, tensor in tensors.items()]
     raise WeightsError(
         f"expected the tensors of a {', a '.join(KINDS)}, found {', '.join(found[:5]) or 'none'}"
@@ -105,13 +128,18 @@ def build(tensors: Tensors, **overrides: Any) -> keras.Model:
 
     unused = set(tensors)
     for layer in model.layers:
-        names = _NORM if isinstance(layer, keras.layers.BatchNormalization) else _CONV
+        names = _CONV
+        if isinstance(layer, keras.layers.BatchNormalization):
+            names = _NORM
+        elif isinstance(layer, NAFBlock):
+            names = _NAF_BLOCK
         for variable in layer.weights:
             name = f"{architecture.layers[layer.name]}.{names[variable.name]}"
-            variable.assign(_fitting(name, tensors, tuple(variable.shape), kind))
+            value = _fitting(name, tensors, tuple(variable.shape), kind)
+            variable.assign(_shuffled(value) if layer.name in architecture.shuffled else value)
             unused.remove(name)
     for name in tensors:
-        noted = architecture.options["norm"] == "instance" and name.endswith(_STATISTICS)
+        noted = architecture.options.get("norm") == "instance" and name.endswith(_STATISTICS)
         if name in unused and not noted:
             raise WeightsError(f"{name}: left over; a {kind} with the other tensors' layout has none of that name")
     return model
@@ -131,16 +159,33 @@ def _fitting(name: str, tensors: Tensors, shape: tuple[int, ...], kind: str) -> 
     """Return the tensor `name` with its axes in Keras' order, or raise WeightsError unless that gives `shape`.
 
     (out, in, rows, columns) becomes (rows, columns, in, out); with in and out swapped, as a transposed convolution
-    has them in both, the order of axes is the same.
+    has them in both, the order of axes is the same. Of NAFNet's, a 1x1 convolution becomes (in, out), a depthwise one
+    (rows, columns, channels, 1), and a factor for each channel (channels,).
     """
-    axes = (2, 3, 1, 0) if len(shape) == 4 else (0,)
-    expected = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+    axes: tuple[int, ...] = tuple(range(len(shape)))
+    expected = shape
+    if len(shape) == 4:
+        axes = (2, 3, 0, 1) if name.endswith(_DEPTHWISE) else (2, 3, 1, 0)
+        expected = tuple(shape[axes.index(axis)] for axis in range(4))
+    elif len(shape) == 2:
+        axes, expected = (1, 0), (*shape[::-1], 1, 1)
+    elif name.endswith(_FACTORS):
+        expected = (1, *shape, 1, 1)
     if name not in tensors:
         raise WeightsError(f"{name}: expected {_dimensions(expected)} for a {kind}, found no such tensor")
     if tensors[name].shape != expected:
         found = _dimensions(tensors[name].shape)
         raise WeightsError(f"{name}: expected {_dimensions(expected)} for a {kind}, found {found}")
-    return tensors[name].transpose(axes)
+    return tensors[name].reshape(expected[: len(shape)] if len(shape) > 1 else shape).transpose(axes)
+
+
+def _shuffled(kernel: np.ndarray) -> np.ndarray:
+    """Put the outputs of a 1x1 convolution before a pixel shuffle in the order of `DepthToSpace`.
+
+    PyTorch's is (channel, row, column), of squares of 2x2; TensorFlow's and ours (row, column, channel).
+    """
+    channels = kernel.shape[-1] // 4
+    return kernel.reshape(*kernel.shape[:-1], channels, 4).swapaxes(-2, -1).reshape(kernel.shape)
 
 
 def _resnet(tensors: Tensors) -> Architecture:
@@ -225,6 +270,42 @@ def _patchgan(tensors: Tensors) -> Architecture:
         {"ndf": ndf, "n_layers": n_layers, "norm": norm},
         {"image_shape": (None, None, channels), "padding": 2 if noted else 1, "sigmoid": False},
         layers,
+    )
+
+
+def _nafnet(tensors: Tensors) -> Architecture:
+    """Tell the layout of a NAFNet, whose stages and blocks are numbered."""
+
+    def count(prefix: str) -> int:
+        """How many numbered modules there are in `prefix`."""
+        n = 0
+        while any(name.startswith(f"{prefix}.{n}.") for name in tensors):
+            n += 1
+        return n
+
+    levels = count("downs")
+    width, channels, _, _ = _kernel_shape(tensors, "intro.weight", 3)
+    encoders = tuple(count(f"encoders.{level}") for level in range(levels))
+    decoders = tuple(count(f"decoders.{level}") for level in range(levels))
+    middle = count("middle_blks")
+    layers = {"in_conv": "intro", "out_conv": "ending"}
+    shuffled = []
+    for i in range(levels):
+        level = levels - i  # of the decoder's stage i, which comes from below
+        layers |= {f"down{i + 1}_conv": f"downs.{i}", f"up{level}_conv": f"ups.{i}.0"}
+        layers |= {f"encoder{i + 1}_block{n + 1}": f"encoders.{i}.{n}" for n in range(encoders[i])}
+        layers |= {f"decoder{level}_block{n + 1}": f"decoders.{i}.{n}" for n in range(decoders[i])}
+        shuffled.append(f"up{level}_conv")
+    layers |= {f"middle_block{n + 1}": f"middle_blks.{n}" for n in range(middle)}
+    if not levels:
+        raise WeightsError(f"expected a {KINDS[4]} of at least one level, found no downs.0")
+    return Architecture(
+        KINDS[4],
+        "nafnet",
+        {"width": width, "encoder_blocks": encoders, "middle_blocks": middle, "decoder_blocks": decoders},
+        {"image_shape": (None, None, channels), "dropout": 0.0, "local_window": PAPER_WINDOW},
+        layers,
+        tuple(shuffled),
     )
 
 

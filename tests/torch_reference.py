@@ -12,12 +12,19 @@ import numpy as np
 COLUMNS_BYTES = 2**26  # how much of the im2col matrix stands in memory at once
 
 
+class Parameter(np.ndarray):
+    """A tensor that is no part of a module with a name of its own."""
+
+    def __new__(cls, values):
+        return np.asarray(values).view(cls)
+
+
 class Module:
     """Something with tensors and children; names are joined with dots, as in a PyTorch state dict."""
 
     def tensors(self):
         """The names of this module's own tensors and their shapes."""
-        return {}
+        return {name: value.shape for name, value in vars(self).items() if isinstance(value, Parameter)}
 
     def children(self):
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
@@ -30,7 +37,7 @@ class Module:
 
     def load(self, state, prefix=""):
         for name in self.tensors():
-            setattr(self, name, np.asarray(state[prefix + name], np.float64))
+            setattr(self, name, Parameter(np.asarray(state[prefix + name], np.float64)))
         for name, child in self.children().items():
             child.load(state, f"{prefix}{name}.")
         return self
@@ -52,11 +59,21 @@ class Sequential(Module):
         return x
 
 
+class ModuleList(Sequential):
+    def __init__(self, modules):
+        super().__init__(*modules)
+
+    def __iter__(self):
+        return iter(self.modules)
+
+
 class _Convolution(Module):
     transposed = False
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, bias=True):
-        channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, bias=True, groups=1
+    ):
+        channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels // groups)
         self.shape = (*channels, kernel_size, kernel_size)
         self.out_channels = out_channels
         self.stride, self.padding, self.output_padding, self.has_bias = stride, padding, output_padding, bias
@@ -70,6 +87,8 @@ class _Convolution(Module):
 
 class Conv2d(_Convolution):
     def forward(self, x):
+        if self.shape[1] == 1 and x.shape[1] == self.out_channels:  # depthwise, of stride 1
+            return self.add_bias(self.each_channel(x))
         padding, side = (self.padding, self.padding), self.shape[-1]
         x = np.pad(x, [(0, 0), (0, 0), padding, padding])
         windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
@@ -82,6 +101,15 @@ class Conv2d(_Convolution):
                 block = windows_of_image[row : row + step]
                 image[row : row + step] = (block.reshape(-1, len(kernel)) @ kernel).reshape(*block.shape[:2], -1)
         return self.add_bias(output.transpose(0, 3, 1, 2))
+
+    def each_channel(self, x):
+        (_, _, height, width), pad = x.shape, self.padding
+        x = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+        return sum(
+            x[:, :, i : i + height, j : j + width] * self.weight[:, 0, i, j][:, None, None]
+            for i in range(self.shape[-1])
+            for j in range(self.shape[-1])
+        )
 
 
 class ConvTranspose2d(_Convolution):
@@ -160,6 +188,29 @@ class ReflectionPad2d(Module):
 class ReLU(Module):
     def forward(self, x):
         return np.maximum(x, 0)
+
+
+class AdaptiveAvgPool2d(Module):
+    """To one pixel."""
+
+    def __init__(self, size):
+        assert size == 1
+
+    def forward(self, x):
+        return x.mean((2, 3), keepdims=True)
+
+
+class PixelShuffle(Module):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def forward(self, x):
+        (batch, channels, height, width), f = x.shape, self.factor
+        output = np.empty((batch, channels // f**2, height * f, width * f))
+        for i in range(f):
+            for j in range(f):
+                output[:, :, i::f, j::f] = x[:, i * f + j :: f**2]
+        return output
 
 
 class LeakyReLU(Module):
@@ -302,6 +353,76 @@ def patchgan_discriminator(nn=None, *, channels=3, ndf=64, n_layers=3, norm="ins
     modules += [nn.Conv2d(before, 1, kernel_size=4, stride=1, padding=padding)]
     modules += [nn.Sigmoid()] if sigmoid else []
     return _holder(nn, lambda model, x: model(x), model=nn.Sequential(*modules))
+
+
+def nafnet(
+    nn=None, zeros=np.zeros, *, channels=3, width=32, enc=(1, 1, 1, 28), middle=1, dec=(1, 1, 1, 1), pool=None
+):
+    """NAFNet in [0, 1]; `zeros` makes a tensor; `pool` makes the attention's pooling for a level, from 0 on."""
+    nn = nn or _namespace()
+    pool = pool or (lambda level: nn.AdaptiveAvgPool2d(1))
+
+    def layer_norm(c):
+        def forward(weight, bias, x):
+            x = x - x.mean(1, keepdims=True)
+            x = x / ((x * x).mean(1, keepdims=True) + 1e-6) ** 0.5
+            return x * weight.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
+
+        return _holder(nn, forward, weight=nn.Parameter(zeros(c)), bias=nn.Parameter(zeros(c)))
+
+    def gate(x):
+        half = x.shape[1] // 2
+        return x[:, :half] * x[:, half:]
+
+    def block(c, level):
+        def forward(norm1, conv1, conv2, sca, conv3, beta, norm2, conv4, conv5, gamma, x):
+            y = gate(conv2(conv1(norm1(x))))
+            x = x + conv3(y * sca(y)) * beta
+            return x + conv5(gate(conv4(norm2(x)))) * gamma
+
+        return _holder(
+            nn,
+            forward,
+            norm1=layer_norm(c),
+            conv1=nn.Conv2d(c, 2 * c, 1),
+            conv2=nn.Conv2d(2 * c, 2 * c, 3, padding=1, groups=2 * c),
+            sca=nn.Sequential(pool(level), nn.Conv2d(c, c, 1)),
+            conv3=nn.Conv2d(c, c, 1),
+            beta=nn.Parameter(zeros((1, c, 1, 1))),
+            norm2=layer_norm(c),
+            conv4=nn.Conv2d(c, 2 * c, 1),
+            conv5=nn.Conv2d(c, c, 1),
+            gamma=nn.Parameter(zeros((1, c, 1, 1))),
+        )
+
+    def stage(count, level):
+        return nn.Sequential(*(block(width * 2**level, level) for _ in range(count)))
+
+    def forward(intro, encoders, downs, middle_blks, ups, decoders, ending, inputs):
+        x, skips = intro(inputs), []
+        for encoder, down in zip(encoders, downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = middle_blks(x)
+        for up, decoder, skip in zip(ups, decoders, reversed(skips), strict=True):
+            x = decoder(up(x) + skip)
+        return ending(x) + inputs
+
+    levels = range(len(enc))
+    widths = [width * 2**n for n in levels]
+    ups = [nn.Sequential(nn.Conv2d(2 * c, 4 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths]
+    return _holder(
+        nn,
+        forward,
+        intro=nn.Conv2d(channels, width, 3, padding=1),
+        encoders=nn.ModuleList([stage(enc[n], n) for n in levels]),
+        downs=nn.ModuleList([nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths]),
+        middle_blks=stage(middle, len(enc)),
+        ups=nn.ModuleList(ups[::-1]),
+        decoders=nn.ModuleList([stage(dec[i], n) for i, n in enumerate(reversed(levels))]),
+        ending=nn.Conv2d(width, channels, 3, padding=1),
+    )
 
 
 def random_state(shapes, seed=0):
