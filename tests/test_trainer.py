@@ -48,7 +48,7 @@ def recipe(base=None, **changes):
     run = {
         "sources": [{"kind": "gopro", "folder": str(CROPS)}],
         "val_dir": str(CROPS / "test"),
-        "n_val": 2,
+        "n_val": -1,
         "batch_size": 2,
         "image_size": 32,
         "steps_per_epoch": 3,
@@ -125,7 +125,7 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     assert about["epochs"] == result.history
     assert about["steps"] == 6
     assert about["parameters"]["generator"] == weight_files.read(result.weights).parameters
-    rows = list(csv.DictReader((run / "log.csv").open()))
+    rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
     assert float(rows[2]["val_psnr"]) == result.history[2]["val_psnr"]
     assert rows[0]["loss"] == ""
@@ -142,7 +142,7 @@ def test_the_scores_are_those_of_the_saved_weights_by_an_independent_measure(fin
         blurred_psnrs.append(peak_signal_noise_ratio(sharp, blurred))
         options = {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5, "channel_axis": 2}
         ssims.append(structural_similarity(sharp, restored, **options))
-    assert len(psnrs) == 2
+    assert len(psnrs) == 3
     assert result.history[-1]["val_psnr"] == pytest.approx(np.mean(psnrs), abs=1e-6)
     assert result.history[-1]["val_ssim"] == pytest.approx(np.mean(ssims), abs=1e-6)
     blurred = json.loads((run / "run.json").read_text())["validation"]["blurred"]
@@ -418,7 +418,7 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
         ({"steps": None}, "steps: expected steps or epochs, received neither"),
         ({"sources": []}, "sources: expected at least one source of training pictures"),
         ({"early_stopping": 2, "val_dir": None}, "early_stopping, reduce_lr: expected validation pairs"),
-        ({"image_size": 512}, "smaller than the 512x512 pixels needed"),
+        ({"image_size": 512, "cache_mb": 512}, "smaller than the 512x512 pixels needed"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, changes, message):
@@ -438,7 +438,8 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path):
     result = train(plan, tmp_path / "run")
     assert list(result.bad) == [str(broken)]
     assert result.history[-1]["step"] == 3
-    assert Image.open(tmp_path / "run" / "samples" / "epoch_0001.png").size[0] > 90  # crops, as nothing is validated
+    sample = read_rgb(tmp_path / "run" / "samples" / "epoch_0001.png")
+    assert sample.shape == (4 * 32 + 3 * 4, 3 * 32 + 2 * 4, 3)  # crops, as nothing is validated
     for path in (folder / "A").iterdir():
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(FileError, match="no picture can be read any more"):
@@ -478,7 +479,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
-    result = train(recipe(learning_rate=0.5, early_stopping=1, steps=30), tmp_path)
+    result = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path)
     assert not result.interrupted
     assert result.history[-1]["step"] < 30
 

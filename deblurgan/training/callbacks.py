@@ -184,7 +184,7 @@ class Recorder(keras.callbacks.Callback):
         run: the run's folder.
         validation: comes before it in the list of callbacks.
         others: callbacks whose state belongs into a checkpoint.
-        parts: everything with variables that training changes, by name.
+        parts: everything with variables that training changes, by name; the means of an epoch are `means`.
         save_weights: writes the validated generator's weights to a file.
         checkpoints: where checkpoints go.
         checkpoint_every: steps between two.
@@ -259,7 +259,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Go on with the means of the epoch's steps before the interruption; `fit` has just reset them."""
         if self.pending is not None:
-            checkpoint.assign(self.run, self.pending, {"model": self.parts["model"]})
+            checkpoint.assign(self.run, self.pending, {"means": self.parts["means"]})
             self.pending = None
         done = self.step % self.steps_per_epoch
         epochs = -(-self.steps // self.steps_per_epoch)

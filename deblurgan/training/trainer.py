@@ -112,7 +112,8 @@ def train(
     )
     validating.bad.update(bad_validation)
     blurred = validating.blurred_scores() if validation else {}
-    parts = {"model": model, "optimizer": model.optimizer}
+    means = _Variables([variable for mean in model.means for variable in mean.variables])
+    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer, "means": means}
     parts |= {"critic_optimizer": model.critic_optimizer} if model.critic is not None else {}
     parts |= {"average": average} if average is not None else {}
     others = [*_plateau_callbacks(recipe), *callbacks]
@@ -174,6 +175,13 @@ def train(
             raise
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
     return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
+
+
+@dataclass(frozen=True)
+class _Variables:
+    """Variables that belong to nothing else in a checkpoint."""
+
+    variables: list[Any]
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
