@@ -26,8 +26,8 @@ from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights import load_generator, save_weights
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("organize", "train", "deblur", "test", "evaluate")
-ALL_COMMANDS = (*COMMANDS, "inspect", "convert")
+COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
+ALL_COMMANDS = ("organize", "synthesize", "train", "recipes", "deblur", "test", "evaluate", "inspect", "convert")
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
 
@@ -84,7 +84,11 @@ def parsed(command, arguments):
     return cli.main.commands[command].make_context(command, list(arguments)).params
 
 
-REQUIRED = {"organize": ["--dir_out", "out"], "deblur": ["--input_dir", "in", "--output_dir", "out"]}
+REQUIRED = {
+    "organize": ["--dir_out", "out"],
+    "synthesize": ["--input_dir", "in", "--output_dir", "out"],
+    "deblur": ["--input_dir", "in", "--output_dir", "out"],
+}
 
 
 @pytest.fixture(scope="session")

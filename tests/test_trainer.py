@@ -110,8 +110,8 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_what_the_readme_lists(finished):
     run, result, plan = finished
     assert sorted(path.name for path in run.iterdir()) == sorted(
-        ["checkpoints", "curves.png", "generator_best.weights.h5", "generator_last.weights.h5", "log.csv", "logs"]
-        + ["recipe.json", "run.json", "samples"]
+        "checkpoints curves.png generator_best.weights.h5 generator_last.weights.h5 log.csv logs recipe.json run.json "
+        "samples".split()
     )
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "step_000000004.h5",
@@ -246,6 +246,7 @@ def kill_recipe():
         steps=20,
         steps_per_epoch=6,
         checkpoint_every=2,
+        learning_rate=0.03,
         reduce_lr=1,
         early_stopping=9,
         sources=[
@@ -338,7 +339,7 @@ def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished
     run, _, plan = finished
     with pytest.raises(InputError, match="holds a run already; resume it, or choose another name"):
         train(plan, run)
-    with pytest.raises(InputError, match="batch_size: expected 2, which the run .* was started with, received 4"):
+    with pytest.raises(InputError, match=r"batch_size: expected 2, which the run .* was started with, received 4"):
         train(dataclasses.replace(plan, batch_size=4), run, resume=True)
     with pytest.raises(InputError, match=r"steps: expected more than the 6 that .* already has, received 6"):
         train(plan, run, resume=True)
@@ -370,7 +371,7 @@ def test_the_latest_checkpoints_are_kept(tmp_path):
     for step in (1, 10, 2):
         kept.save(step, {"layer": layer}, {"step": step})
     assert [path.name for path in kept.paths()] == ["step_000000002.h5", "step_000000010.h5"]
-    path, values, state = kept.latest(print)
+    _, values, state = kept.latest(print)
     assert state == {"step": 10}
     np.testing.assert_array_equal(values["layer"][0], layer.kernel)
 
@@ -388,14 +389,18 @@ def test_losses_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoi
                 weight = self.model.generator.trainable_variables[0]
                 weight.assign(weight * np.nan)
 
-    with pytest.raises(DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"):
+    with pytest.raises(
+        DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"
+    ):
         train(recipe(checkpoint_every=2), tmp_path, callbacks=[Breaking()])
     last = weight_files.load(tmp_path / "generator_last.weights.h5").get_weights()
     assert all(np.isfinite(weight).all() for weight in last)
 
 
 def test_a_loss_beyond_its_limit_stops_the_run(tmp_path):
-    with pytest.raises(DeblurganError, match=r"l1 is 0\.\d+, larger than 1e-05 \(loss_limit\); the last good .*000000000"):
+    with pytest.raises(
+        DeblurganError, match=r"l1 is 0\.\d+, larger than 1e-05 \(loss_limit\); the last good .*000000000"
+    ):
         train(recipe(loss_limit=1e-5), tmp_path)
 
 
@@ -404,7 +409,9 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
     monkeypatch.setattr(trainer.Restoration, "fit", fit)
-    with pytest.raises(DeblurganError, match=r"raise accumulate \(1\), or lower batch_size \(2\) or image_size \(32\)"):
+    with pytest.raises(
+        DeblurganError, match=r"raise accumulate \(1\), or lower batch_size \(2\) or image_size \(32\)"
+    ):
         train(recipe(), tmp_path)
 
 

@@ -89,9 +89,6 @@ def train(
     steps_per_epoch = recipe.steps_per_epoch or max(1, stream.pictures // recipe.batch_size)
     steps = _steps(recipe, steps_per_epoch)
 
-    ensure_folder(run)
-    _remove_temporaries(run)
-    recipes.write(recipe, run)
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
@@ -133,6 +130,9 @@ def train(
         | ({"critic": model.critic.count_params()} if model.critic is not None else {}),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    ensure_folder(run)
+    _remove_temporaries(run)
+    recipes.write(recipe, run)
     with graceful_interrupt(progress.notice) as interrupted:
         recorder = Recorder(
             run,
