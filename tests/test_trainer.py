@@ -109,10 +109,9 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_the_readme_lists(finished):
     run, result, plan = finished
-    assert sorted(path.name for path in run.iterdir()) == sorted(
-        "checkpoints curves.png generator_best.weights.h5 generator_last.weights.h5 log.csv logs recipe.json run.json "
-        "samples".split()
-    )
+    folders, weights = ["checkpoints", "logs", "samples"], ["generator_best.weights.h5", "generator_last.weights.h5"]
+    files = ["curves.png", "log.csv", "recipe.json", "run.json"]
+    assert sorted(path.name for path in run.iterdir()) == sorted([*folders, *weights, *files])
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "step_000000004.h5",
         "step_000000006.h5",

@@ -93,7 +93,7 @@ def train(
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
     with strategy.scope():
-        model = _build(recipe, steps, precision)
+        model = build_model(recipe, steps, precision)
         if recipe.init_weights is not None and saved is None:
             _take_weights(model.generator, recipe.init_weights)
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
@@ -269,8 +269,17 @@ def _require_divisible(recipe: Recipe, replicas: int) -> None:
         )
 
 
-def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
-    """Build networks, losses and optimizers, with weights drawn from the recipe's seed."""
+def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
+    """Build networks, losses and optimizers for a run of `steps` steps, with weights drawn from the recipe's seed.
+
+    Args:
+        recipe: what to build.
+        steps: the length that schedules are made for.
+        precision: "float32", "bfloat16" or "float16".
+
+    Raises:
+        InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
+    """
     keras.utils.set_random_seed(recipe.seed)
     policy = devices.policy(precision)
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
