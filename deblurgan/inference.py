@@ -1,170 +1,347 @@
-"""Restoring pictures: uint8 image in, uint8 image of the same size out."""
+"""Restoring pictures: an image in, an image of the same size and kind out, in bounded memory."""
 
-import itertools
-import math
+import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan import memory as memories
+from deblurgan import tiles
 from deblurgan.devices import policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
-from deblurgan.model import SIZE_MULTIPLE
-from deblurgan.networks.nafnet_layers import SpaceToDepth
+from deblurgan.footprint import footprint, run
+from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.weight_files import read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
-TILE = 1280  # interior of a tile, pixels
-OVERLAP = 96  # at least the generator's receptive field to each side, a multiple of 4
+LEAST_INPUT = 8  # a side; the innermost reflection of the ResNet generators needs two pixels after two halvings
+
+DEFAULT_ROOM = 1_600_000_000  # bytes for the network's activations, unless half of what is free is less
+WARM_UP = 150_000_000  # bytes that TensorFlow takes for itself when a network first runs
+OVERHEAD = 1.25  # what a network takes over its activations: the convolutions' own buffers (benchmarks/tiles.py)
+MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
+BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
+SAMPLE_SIDE = 512  # pixels; of the squares that statistics are measured on
+
+Image = NDArray[Any]
+TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
 
 
-class Restorer:
-    """Restores uint8 RGB images of any size with a generator.
+class WholePictureRestorer:
+    """Restores RGB images of any size with any generator.
 
-    The normalisations are folded into the convolutions, and scaling, padding and rounding are part of one compiled
-    graph, so that a picture costs little more than the network's multiplications. Pictures larger than a tile are
-    restored tile by tile in bounded memory; each tile sees as much of its surroundings as the network can, so that
-    the result is the same.
+    Scaling, the network and rounding are one compiled graph. A picture that does not fit into the memory is restored
+    in tiles, as large as fit. What that changes depends on the network:
+
+    - Each pixel depends on others up to some distance only (BatchNorm or none): tiles see as far, and the result is
+      that of the whole picture.
+    - Each pixel depends on others far away (a U-Net; the windows of NAFNet): tiles see 128 pixels of their
+      surroundings, or as many as the network's halvings need, and are blended into each other over 64.
+    - Instance normalisation: all tiles are normalised with the same statistics, those of squares spread evenly over
+      the picture, as many as fit into the memory. They differ a little from those of the whole picture, but not from
+      tile to tile, so that there are no seams.
+    - The mean of the whole picture (NAFNet without `local_window`): each tile takes its own, and tiles are blended.
 
     Args:
-        weights: from `weights.read_generator`, or a model built by `model.generator_model`.
-        precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
-        tile: side of a tile's interior in pixels, a multiple of 4.
+        model: from float32 (1, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights that
+            it is given later are used as well.
+        memory: how much this process may hold in all while it restores, Python and TensorFlow included: bytes, or a
+            text like "2GB". None: 1.6 GB for the network, or half of what is free where that is less.
+        tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
+        strength: from 0 (the input) to 1 (the restored image); values between blend the two.
+        tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
+
+    Raises:
+        InputError: a network of other channels, or an argument that is not as above.
     """
 
-    def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", tile: int = TILE) -> None:
-        if tile < SIZE_MULTIPLE or tile % SIZE_MULTIPLE:
-            raise InputError(f"tile: expected a positive multiple of {SIZE_MULTIPLE}, received {tile}")
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        memory: int | str | None = None,
+        tta: bool = False,
+        strength: float = 1.0,
+        tile_pixels: int | None = None,
+    ) -> None:
+        if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
+            shapes = f"{model.input_shape} to {model.output_shape}"
+            raise InputError(f"{model.name}: expected a network from 3 channels to 3, found {shapes}")
+        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+            raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
+        if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
+            raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
+        self._needs = footprint(model)
+        self._memory = memory
+        self._room = _room(memory)
+        self._tile_pixels = tile_pixels
+        self._turns = TURNS if tta else TURNS[:1]
+        self._strength = strength
+        self._norms = [layer for layer in model.operations if isinstance(layer, InstanceNormalization)]
+        multiple = self._needs.multiple
+        self._overlap = -(-min(self._needs.reach, MOST_OVERLAP) // multiple) * multiple
+        agree = self._norms or self._needs.local
+        self._blend = 0 if agree and self._needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
+        self._run = _Compiled(model)
+
+    def __call__(self, image: Image) -> Image:
+        """Return `image` restored, with the same shape and dtype.
+
+        Args:
+            image: RGB (height, width, 3); uint8, uint16, or float32 in [0, 1]. Integers are rounded once, at the end.
+
+        Raises:
+            InputError: another shape or dtype, or too little memory for the smallest tiles.
+        """
+        self._check(image)
+        height, width = image.shape[:2]
+        padded = self._padded(image)
+        parts = self._plan(padded.shape[0], padded.shape[1], 3 * image.nbytes)
+        if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self._strength == 1:
+            return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
+        statistics = self._statistics(padded, parts)
+
+        def restored(rows: slice, columns: slice) -> NDArray[np.float32]:
+            tile = padded[rows, columns]
+            outputs = (
+                _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
+                for turn, known in zip(self._turns, statistics, strict=True)
+            )
+            return functools.reduce(np.add, outputs) / np.float32(len(self._turns))
+
+        output = np.empty_like(image)
+        for rows, values in tiles.stitched(*parts, self._blend, restored):
+            given = image[rows]
+            output[rows] = _blended(given, values[: len(given), :width], self._strength)
+        return output
+
+    def batch(self, images: Sequence[Image]) -> list[Image]:
+        """Return `images` restored, all of the same shape and dtype, as many in one run of the network as fit.
+
+        Raises:
+            InputError: as for a single image, or images that differ in shape or dtype.
+        """
+        for image in images:
+            self._check(image)
+            if image.shape != images[0].shape or image.dtype != images[0].dtype:
+                found = f"{image.dtype} {image.shape}"
+                raise InputError(
+                    f"images: expected all as the first, {images[0].dtype} {images[0].shape}, found {found}"
+                )
+        if not images:
+            return []
+        height, width = images[0].shape[:2]
+        padded = [self._padded(image) for image in images]
+        count = self._pixels(3 * sum(image.nbytes for image in images)) // padded[0][..., 0].size
+        if count < 2 or len(self._turns) > 1 or self._strength != 1:
+            return [self(image) for image in images]
+        outputs: list[Image] = []
+        for start in range(0, len(images), count):
+            outputs += list(self._run(np.stack(padded[start : start + count]), images[0].dtype)[:, :height, :width])
+        return outputs
+
+    def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
+        """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
+        held = 3 * height * width * 3 * np.dtype(dtype).itemsize
+        return self._plan(self._padded_side(height), self._padded_side(width), held)
+
+    def _check(self, image: Image) -> None:
+        kinds = (np.uint8, np.uint16, np.float32)
+        if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            expected = "uint8, uint16 or float32 (height, width, 3)"
+            raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
+
+    def _padded_side(self, side: int) -> int:
+        return max(LEAST_INPUT, -(-side // self._needs.multiple) * self._needs.multiple)
+
+    def _padded(self, image: Image) -> Image:
+        more = [(0, self._padded_side(side) - side) for side in image.shape[:2]]
+        return np.pad(image, [*more, (0, 0)], mode="reflect") if any(after for _, after in more) else image
+
+    def _pixels(self, held: int) -> int:
+        """How many pixels the network can be given at once beside pictures of `held` bytes."""
+        if self._tile_pixels is not None:
+            return self._tile_pixels
+        return max(0, int((self._room - held) / (self._needs.bytes_per_pixel * OVERHEAD)))
+
+    def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
+        limits = {"overlap": self._overlap, "multiple": self._needs.multiple, "least": max(1, 2 * self._blend)}
+        pixels, needed = self._pixels(held), tiles.least_pixels(height, width, **limits)
+        if pixels < needed:
+            more = (needed * self._needs.bytes_per_pixel * OVERHEAD + held - self._room) / 1e6
+            raise InputError(
+                f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
+            )
+        return tiles.plan(height, width, pixels=pixels, **limits)
+
+    def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
+        """The statistics that all tiles are normalised with, for each turn; None where there are none."""
+        if not self._norms or len(parts[0]) == len(parts[1]) == 1:
+            return [None] * len(self._turns)
+        largest = max(row.see_to - row.see_from for row in parts[0]) * max(c.see_to - c.see_from for c in parts[1])
+        multiple = self._needs.multiple
+        side = min(SAMPLE_SIDE, int(largest**0.5)) // multiple * multiple
+        places = tiles.samples(*padded.shape[:2], pixels=largest, side=side, multiple=multiple)
+        squares = np.stack([padded[place] for place in places])
+        return [self._run.measured(_turned(squares, turn, axes=(1, 2))) for turn in self._turns]
+
+
+class Restorer(WholePictureRestorer):
+    """Restores RGB images of any size with the tutorial's generator.
+
+    The normalisations are folded into the convolutions, so that a picture costs little more than the network's
+    multiplications. Tiles give the result of the whole picture.
+
+    Args:
+        weights: from `weights.read_generator`, or a model built by `model.generator_model`, whose present weights are
+            taken.
+        precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
+        options: see `WholePictureRestorer`.
+    """
+
+    def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
         if isinstance(weights, keras.Model):
             weights = generator_weights(weights)
         channels = weights.convs[0].kernel_shape[2]
         if channels != 3:
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
-        self._tile = tile
-        self._run = _compiled(self._network)
+        super().__init__(self._network, **options)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
         generator_weights(model).assign_folded(self._network)
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
-
-        Raises:
-            InputError: another shape or dtype, or a side shorter than 5 pixels.
-        """
-        _check_image(image)
+    def _check(self, image: Image) -> None:
+        super()._check(image)
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
-        rows, columns = (spans(side, self._tile, OVERLAP) for side in (height, width))
-        if len(rows) == len(columns) == 1:
-            return self._run(image)
-        output = np.empty_like(image)
-        for top, bottom, y0, y1 in rows:
-            for left, right, x0, x1 in columns:
-                tile = self._run(image[y0:y1, x0:x1])
-                output[top:bottom, left:right] = tile[top - y0 : bottom - y0, left - x0 : right - x0]
-        return output
-
-
-class WholePictureRestorer:
-    """Restores uint8 RGB images of any size with any generator, each picture in one piece.
-
-    For networks that look at the whole picture, as those with instance normalisation do; memory grows with its size.
-
-    Args:
-        model: from float32 (1, height, width, 3) RGB in [-1, 1] to the same, for any height and width.
-    """
-
-    def __init__(self, model: keras.Model) -> None:
-        if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
-            shapes = f"{model.input_shape} to {model.output_shape}"
-            raise InputError(f"{model.name}: expected a network from 3 channels to 3, found {shapes}")
-        self._multiple = size_multiple(model)
-        self._run = _compiled(model)
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
-
-        Raises:
-            InputError: another shape or dtype.
-        """
-        _check_image(image)
-        height, width = image.shape[:2]
-        bottom, right = (-side % self._multiple for side in (height, width))
-        padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-        return self._run(padded)[:height, :width]
-
-
-def size_multiple(model: keras.Model) -> int:
-    """Return what the sides of a network's input must be multiples of: the product of what its layers divide by."""
-    strides = math.prod(layer.strides[0] for layer in model.layers if type(layer) is keras.layers.Conv2D)
-    factors = math.prod(layer.factor for layer in model.layers if isinstance(layer, SpaceToDepth))
-    return max(strides * factors, 2 * SIZE_MULTIPLE)
 
 
 def open_restorer(
-    path: str | os.PathLike[str], *, precision: str = "auto", **assumed: Any
-) -> Restorer | WholePictureRestorer:
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "auto",
+    memory: int | str | None = None,
+    tta: bool = False,
+    strength: float = 1.0,
+    **assumed: Any,
+) -> WholePictureRestorer:
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
         path: see `weight_files.read`.
         precision: see `devices.resolve_precision`.
+        memory: see `WholePictureRestorer`, as for the next two.
+        tta: whether to average over turned and mirrored images.
+        strength: how much of the restored image to take.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
         FileError, WeightsError: as `weight_files.read`, or the file holds no generator.
-        InputError: an assumption that this network does not know.
+        InputError: an argument that is not as above, or an assumption that this network does not know.
     """
     content = read(path)
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
+    options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
     if content.generator is not None and not assumed:
-        return Restorer(content.generator, precision=precision)
-    return WholePictureRestorer(content.build(dtype=policy(precision), **assumed))
+        return Restorer(content.generator, precision=precision, **options)
+    return WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
 
 
-def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
-    """Cut a side of `size` pixels into tiles: (start, stop) of each interior, (start, stop) of what it must see.
+def _room(memory: int | str | None) -> int:
+    """Return how many bytes pictures and activations may take."""
+    if memory is not None:
+        return memories.parse_size(memory) - memories.resident() - WARM_UP
+    free = memories.available()
+    return DEFAULT_ROOM if free is None else min(DEFAULT_ROOM, free // 2)
 
-    Interiors cover the side without gap or overlap, each at most `tile` long; all starts are multiples of 4, so that
-    a tile samples the image where the whole picture's network would. A side that one tile with its surroundings
-    covers is not cut.
+
+def _turned(images: Image, turn: tuple[int, bool], axes: tuple[int, int] = (0, 1)) -> Image:
+    turns, mirrored = turn
+    images = np.rot90(images, turns, axes)
+    return np.flip(images, axes[1]) if mirrored else images
+
+
+def _turned_back(image: Image, turn: tuple[int, bool]) -> Image:
+    turns, mirrored = turn
+    return np.rot90(np.flip(image, 1) if mirrored else image, -turns)
+
+
+def _blended(image: Image, restored: NDArray[np.float32], strength: float) -> Image:
+    """Mix `image` with what was restored of it, float32 in [0, 1], and round to the dtype of `image`."""
+    top = _top(image.dtype)
+    mixed = restored * np.float32(top)
+    if strength != 1:
+        mixed = image + np.float32(strength) * (mixed - image)
+    return (mixed if image.dtype == np.float32 else np.rint(mixed)).astype(image.dtype)
+
+
+def _top(dtype: Any) -> float:
+    """The value of white."""
+    return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
+
+
+class _Compiled:
+    """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
+
+    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed.
     """
-    if size <= tile + 2 * overlap:
-        return [(0, size, 0, size)]
-    count = -(-size // tile)
-    units = -(-size // SIZE_MULTIPLE)
-    edges = [i * units // count * SIZE_MULTIPLE for i in range(count)] + [size]
-    return [
-        (start, stop, max(0, start - overlap), min(size, stop + overlap)) for start, stop in itertools.pairwise(edges)
-    ]
 
+    def __init__(self, network: keras.Model) -> None:
+        self._network = network
+        self._graph = functools.cache(self._traced)
 
-def _check_image(image: NDArray[np.uint8]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(f"image: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
+    def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
+        """Return the restored images as `dtype`; float32 is in [0, 1].
 
+        With `statistics`, from `measured`, these take the place of the images' own in each instance normalisation.
+        """
+        known = () if statistics is None else (statistics,)
+        return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
 
-def _compiled(network: keras.Model) -> Any:
-    """Return a function from a uint8 image to a uint8 image that runs scaling, padding and `network` as one graph."""
-    import tensorflow as tf
+    def measured(self, images: Image) -> Any:
+        """Return mean and deviation's inverse for each instance normalisation, all images taken as one."""
+        return self._graph(images.dtype.name, None, False)(images)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)], autograph=False)
-    def restore(image: Any) -> Any:
-        height, width = tf.unstack(tf.shape(image)[:2])
-        multiple, least = SIZE_MULTIPLE, 2 * SIZE_MULTIPLE
-        bottom, right = (tf.maximum(-(-side // multiple) * multiple, least) - side for side in (height, width))
-        x = tf.pad(image, [[0, bottom], [0, right], [0, 0]], "REFLECT")
-        x = tf.cast(x[tf.newaxis], tf.float32) / 127.5 - 1.0
-        x = network(x, training=False)[0, :height, :width]
-        return tf.cast(tf.round(tf.clip_by_value(x * 127.5 + 127.5, 0.0, 255.0)), tf.uint8)
+    def _traced(self, source: str, target: str | None, with_statistics: bool) -> Any:
+        import tensorflow as tf
 
-    return lambda image: restore(image).numpy()
+        def scaled(images: Any) -> Any:
+            half = _top(np.dtype(source)) / 2
+            return tf.cast(images, tf.float32) / half - 1.0
+
+        def restore(images: Any, *statistics: Any) -> Any:
+            x = scaled(images)
+            if with_statistics:
+                known = iter(statistics[0])
+                x = run(self._network, x, lambda layer, given: layer.normalised(given, *next(known)))
+            else:
+                x = self._network(x, training=False)
+            half = _top(np.dtype(target)) / 2
+            x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
+            return x if target == "float32" else tf.cast(tf.round(x), target)
+
+        def measure(images: Any) -> Any:
+            found = []
+
+            def normalised(layer: InstanceNormalization, given: Any) -> Any:
+                found.append(layer.statistics(given, of_all=True))
+                return layer.normalised(given, *found[-1])
+
+            run(self._network, scaled(images), normalised)
+            return found
+
+        signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
+        if with_statistics:
+            norms = [layer for layer in self._network.operations if isinstance(layer, InstanceNormalization)]
+            signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in norms])
+        return tf.function(measure if target is None else restore, input_signature=signature, autograph=False)

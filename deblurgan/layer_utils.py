@@ -175,18 +175,34 @@ class InstanceNormalization(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs` normalised."""
+        return self.normalised(inputs, *self.statistics(inputs))
+
+    def statistics(self, inputs: Any, *, of_all: bool = False) -> tuple[Any, Any]:
+        """Return mean and inverse deviation of each channel, float32.
+
+        Those of each image, (batch, 1, 1, channels), or `of_all` as if they were one, (1, 1, 1, channels).
+        """
 
         def mean(images: Any) -> Any:
             # Of rows, then of their means: one sum over a million pixels is 70 times less exact in float32.
-            return ops.mean(ops.mean(images, axis=2, keepdims=True), axis=1, keepdims=True)
+            means = ops.mean(ops.mean(images, axis=2, keepdims=True), axis=1, keepdims=True)
+            return ops.mean(means, axis=0, keepdims=True) if of_all else means
 
-        dtype = keras.backend.result_type(self.compute_dtype, "float32")
-        x = ops.cast(inputs, dtype)
-        x = x - mean(x)
-        x = x * ops.rsqrt(mean(ops.square(x)) + self.epsilon)
+        x = ops.cast(inputs, self._statistics_dtype)
+        center = mean(x)
+        return center, ops.rsqrt(mean(ops.square(x - center)) + self.epsilon)
+
+    def normalised(self, inputs: Any, mean: Any, scale: Any) -> Any:
+        """Return `inputs` less `mean`, times `scale`, then with `gamma` and `beta` applied where there are."""
+        dtype = self._statistics_dtype
+        x = (ops.cast(inputs, dtype) - mean) * scale
         if self.affine:
             x = x * ops.cast(self.gamma, dtype) + ops.cast(self.beta, dtype)
         return ops.cast(x, self.compute_dtype)
+
+    @property
+    def _statistics_dtype(self) -> str:
+        return keras.backend.result_type(self.compute_dtype, "float32")
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """Return `input_shape`."""

@@ -689,7 +689,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     asked = []
 
     class Negative:
-        def __init__(self, weights, *, precision):
+        def __init__(self, weights, *, precision, **options):
             asked.append(precision)
 
         def __call__(self, image):

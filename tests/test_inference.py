@@ -5,7 +5,8 @@ import pytest
 from deblurgan import inference
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.images import from_model, to_model
-from deblurgan.inference import OVERLAP, Restorer, spans
+from deblurgan.footprint import footprint
+from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.metrics import psnr
 from deblurgan.model import generator_model
 from deblurgan.weights import generator_weights, load_generator, read_generator
@@ -128,7 +129,7 @@ SIZES = [(299, 262), (120, 413), (517, 9)]  # cut in both directions, or in one
 def test_tiles_make_the_same_picture_as_the_whole(size):
     model, image = far_sighted(), noise(*size)
     whole = Restorer(model, precision="float32")(image)
-    tiled = Restorer(model, precision="float32", tile=64)(image)
+    tiled = Restorer(model, precision="float32", tile_pixels=256 * 256)(image)
     assert whole.std() > 20
     assert largest_difference(tiled, whole) <= 1
     assert np.mean(tiled != whole) < 0.01
@@ -139,7 +140,7 @@ def test_tiles_of_a_random_network_make_the_same_picture_as_the_whole(randomised
     model = randomised(generator_model((None, None, 3), ngf=4, upsampling=upsampling))
     image = noise(270, 283)
     whole = Restorer(model, precision="float32")(image)
-    tiled = Restorer(model, precision="float32", tile=60)(image)
+    tiled = Restorer(model, precision="float32", tile_pixels=252 * 256)(image)
     assert largest_difference(tiled, whole) <= 1
     assert np.mean(tiled != whole) < 0.01
 
@@ -147,8 +148,9 @@ def test_tiles_of_a_random_network_make_the_same_picture_as_the_whole(randomised
 def test_a_smaller_overlap_would_show(monkeypatch):
     model, image = far_sighted(), noise(299, 262)
     whole = Restorer(model, precision="float32")(image)
-    monkeypatch.setattr(inference, "OVERLAP", 48)
-    tiled = Restorer(model, precision="float32", tile=64)(image)
+    monkeypatch.setattr(inference, "MOST_OVERLAP", 48)
+    monkeypatch.setattr(inference, "BLEND", 0)
+    tiled = Restorer(model, precision="float32", tile_pixels=256 * 256)(image)
     assert largest_difference(tiled, whole) > 10
 
 
@@ -175,37 +177,7 @@ def test_the_overlap_covers_the_receptive_field(upsampling):
         assert rows[0] > 0  # not cut off by the image
         assert rows[-1] < 255
         radii += [y - rows[0], rows[-1] - y, x - columns[0], columns[-1] - x]
-    assert 72 + 6 < max(radii) <= OVERLAP
-
-
-@pytest.mark.parametrize("tile", [4, 8, 12, 64, 1280])
-@pytest.mark.parametrize("overlap", [0, 4, 96])
-def test_spans_cover_a_side_and_see_enough(tile, overlap):
-    for size in [*range(1, 700), 1279, 1280, 1281, 1472, 1473, 2559, 2561, 4000, 6003]:
-        parts = spans(size, tile, overlap)
-        starts, stops = [part[0] for part in parts], [part[1] for part in parts]
-        assert starts == [0, *stops[:-1]]
-        assert stops[-1] == size
-        lengths = [stop - start for start, stop, _, _ in parts]
-        assert min(lengths) > 0
-        assert max(lengths) <= tile or len(parts) == 1
-        for start, stop, see_from, see_to in parts:
-            assert start % 4 == see_from % 4 == 0
-            assert stop % 4 == 0 or stop == size
-            assert see_to % 4 == 0 or see_to == size
-            assert see_from == max(0, start - overlap)
-            assert see_to == min(size, stop + overlap)
-
-
-def test_spans_differ_in_length_by_at_most_4():
-    for size in range(5, 4000):
-        lengths = [stop - start for start, stop, _, _ in spans(size, 64, 8)]
-        assert max(lengths) - min(lengths) <= 4, size
-
-
-def test_a_side_that_one_tile_with_its_surroundings_covers_is_not_cut():
-    assert spans(64 + 2 * 96, 64, 96) == [(0, 256, 0, 256)]
-    assert len(spans(64 + 2 * 96 + 1, 64, 96)) == 5
+    assert 72 + 6 < max(radii) <= footprint(model).reach <= 88
 
 
 # New weights
@@ -259,14 +231,20 @@ def test_every_precision_restores(generator, restorer, precision):
 # Errors
 
 IMAGES = {
-    "grey": (np.zeros((16, 16), np.uint8), r"expected uint8 \(height, width, 3\), received uint8 \(16, 16\)"),
+    "grey": (
+        np.zeros((16, 16), np.uint8),
+        r"expected uint8, uint16 or float32 \(height, width, 3\), received uint8 \(16, 16\)",
+    ),
     "alpha": (np.zeros((16, 16, 4), np.uint8), r"received uint8 \(16, 16, 4\)"),
     "a batch": (np.zeros((1, 16, 16, 3), np.uint8), r"received uint8 \(1, 16, 16, 3\)"),
-    "floats": (np.zeros((16, 16, 3), np.float32), r"received float32 \(16, 16, 3\)"),
-    "16 bits": (np.zeros((16, 16, 3), np.uint16), r"received uint16 \(16, 16, 3\)"),
+    "floats": (np.zeros((16, 16, 3), np.float64), r"received float64 \(16, 16, 3\)"),
+    "32 bits": (np.zeros((16, 16, 3), np.uint32), r"received uint32 \(16, 16, 3\)"),
     "low": (np.zeros((4, 16, 3), np.uint8), "expected at least 5x5 pixels, received 16x4"),
     "narrow": (np.zeros((16, 4, 3), np.uint8), "expected at least 5x5 pixels, received 4x16"),
-    "empty": (np.zeros((0, 16, 3), np.uint8), r"expected uint8 \(height, width, 3\), received uint8 \(0, 16, 3\)"),
+    "empty": (
+        np.zeros((0, 16, 3), np.uint8),
+        r"expected uint8, uint16 or float32 \(height, width, 3\), received uint8 \(0, 16, 3\)",
+    ),
 }
 
 
@@ -276,10 +254,18 @@ def test_an_image_that_cannot_be_restored_is_refused(restorer, image, message):
         restorer(image)
 
 
-@pytest.mark.parametrize("tile", [0, -4, 2, 65])
-def test_a_tile_that_is_no_positive_multiple_of_4_is_refused(generator, tile):
-    with pytest.raises(InputError, match=f"tile: expected a positive multiple of 4, received {tile}"):
-        Restorer(generator, tile=tile)
+OPTIONS = {
+    "tile_pixels=0": "tile_pixels: expected a positive int, received 0",
+    "strength=1.5": "strength: expected a number from 0 to 1, received 1.5",
+    "memory='much'": "memory: expected a size like 2GB or 800MB, received 'much'",
+    "memory=0": "memory: expected a size like 2GB or 800MB, received 0",
+}
+
+
+@pytest.mark.parametrize(("option", "message"), OPTIONS.items(), ids=OPTIONS.keys())
+def test_an_option_that_makes_no_sense_is_refused(generator, option, message):
+    with pytest.raises(InputError, match=f"^{message}$"):
+        Restorer(generator, **eval(f"dict({option})"))
 
 
 def test_an_unknown_precision_is_refused(generator):

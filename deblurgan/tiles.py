@@ -1,0 +1,198 @@
+"""Cutting a picture into tiles and putting the restored tiles together: geometry, without a network.
+
+A side of a picture is cut into parts. Each part has an interior, and sees some of its surroundings besides; the
+interiors cover the side without gap or overlap. A tile is a part of the height and a part of the width.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.errors import InputError
+
+
+class Span(NamedTuple):
+    """A part of a side, in pixels: [start, stop) is its interior, [see_from, see_to) what the network is given."""
+
+    start: int
+    stop: int
+    see_from: int
+    see_to: int
+
+
+def spans(size: int, count: int, overlap: int, multiple: int) -> list[Span]:
+    """Cut a side of `size` pixels into `count` parts that see `overlap` pixels of their surroundings to each side.
+
+    Args:
+        size: a multiple of `multiple`, at least `count` of them.
+        count: number of parts; their interiors differ by at most `multiple`.
+        overlap: a multiple of `multiple`.
+        multiple: all starts and stops are multiples of it, so that a tile samples the picture where the whole
+            picture's network would.
+
+    Raises:
+        InputError: arguments that are not as above.
+    """
+    if multiple < 1 or size < 1 or overlap < 0 or size % multiple or overlap % multiple:
+        raise InputError(f"size and overlap: expected multiples of {multiple}, received {size} and {overlap}")
+    units = size // multiple
+    if not 1 <= count <= units:
+        raise InputError(f"count: expected 1 to {units} parts for {size} pixels, received {count}")
+    edges = [i * units // count * multiple for i in range(count + 1)]
+    return [
+        Span(start, stop, max(0, start - overlap), min(size, stop + overlap))
+        for start, stop in itertools.pairwise(edges)
+    ]
+
+
+def plan(
+    height: int, width: int, *, pixels: int, overlap: int, multiple: int, least: int = 1
+) -> tuple[list[Span], list[Span]]:
+    """Cut a picture so that no tile has too many pixels, and as little as can be is computed twice.
+
+    Args:
+        height: of the picture, a multiple of `multiple`.
+        width: the same.
+        pixels: of the largest tile, its surroundings included; a picture that is not larger is one tile.
+        overlap: see `spans`.
+        multiple: see `spans`.
+        least: the shortest interior; what is blended with a neighbour must not reach across it.
+
+    Returns:
+        The parts of the height and those of the width.
+
+    Raises:
+        InputError: not even the smallest tiles are small enough; the message says what is needed.
+    """
+    needed = least_pixels(height, width, overlap=overlap, multiple=multiple, least=least)
+    if needed > pixels:
+        raise InputError(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
+    best: tuple[int, int, int] | None = None
+    most_rows, most_columns = (_most(side, multiple, least) for side in (height, width))
+    for rows in range(1, most_rows + 1):
+        tallest, seen_rows = _seen(height, rows, overlap, multiple)
+        if best and seen_rows * width > best[0]:
+            break
+        fewest = max(1, -(-width // max(1, pixels // tallest)))
+        # The fewest columns that fit are the cheapest with so many rows.
+        for columns in range(fewest, most_columns + 1):
+            widest, seen_columns = _seen(width, columns, overlap, multiple)
+            if tallest * widest <= pixels:
+                cost = (seen_rows * seen_columns, rows, columns)
+                best = min(best or cost, cost)
+                break
+    _, rows, columns = best  # type: ignore[misc]  # the smallest tiles, at least, fit
+    return spans(height, rows, overlap, multiple), spans(width, columns, overlap, multiple)
+
+
+def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1) -> int:
+    """Return how many pixels the smallest tiles have at which `plan` can cut a picture."""
+    return math.prod(_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))
+
+
+def samples(height: int, width: int, *, pixels: int, side: int, multiple: int) -> list[tuple[slice, slice]]:
+    """Choose squares, evenly spread over a picture, that together have at most `pixels`, but at least one.
+
+    Args:
+        height: of the picture, a multiple of `multiple`.
+        width: the same.
+        pixels: in all.
+        side: of a square; a multiple of `multiple`. The squares are cut to the picture.
+        multiple: all starts are multiples of it.
+
+    Returns:
+        Rows and columns of each; all of the same size.
+    """
+    tall, wide = min(side, height), min(side, width)
+    count = max(1, pixels // (tall * wide))
+    rows = min(max(1, height // tall), max(1, round((count * height / width) ** 0.5)), count)
+    columns = min(max(1, width // wide), count // rows)
+
+    def places(size: int, length: int, number: int) -> list[slice]:
+        free = (size - length) // multiple
+        starts = [
+            (2 * i + 1) * free // (2 * number) * multiple if number == 1 else i * free // (number - 1) * multiple
+            for i in range(number)
+        ]
+        return [slice(start, start + length) for start in starts]
+
+    return list(itertools.product(places(height, tall, rows), places(width, wide, columns)))
+
+
+def computed(parts: tuple[Sequence[Span], Sequence[Span]]) -> int:
+    """Return how many pixels the network is given in all, for the parts of the height and of the width."""
+    rows, columns = (sum(span.see_to - span.see_from for span in side) for side in parts)
+    return rows * columns
+
+
+def ramp(span: Span, blend: int) -> tuple[slice, NDArray[np.float32]]:
+    """Return which of the pixels that a part sees count in the result, and with which weights.
+
+    Args:
+        span: the part.
+        blend: how far the result reaches over an edge that the part shares with a neighbour, at most the overlap. On
+            these `2 * blend` pixels weights rise linearly; those of the two parts sum to 1. 0: no blending.
+
+    Returns:
+        The slice, relative to the picture, and as many weights in (0, 1], float32.
+    """
+    left = blend if span.see_from < span.start else 0
+    right = blend if span.stop < span.see_to else 0
+    weights = np.ones(span.stop - span.start + left + right, np.float32)
+    rising = (np.arange(2 * blend, dtype=np.float32) + 0.5) / max(1, 2 * blend)
+    if left:
+        weights[: 2 * left] *= rising
+    if right:
+        weights[-2 * right :] *= 1 - rising
+    return slice(span.start - left, span.stop + right), weights
+
+
+def stitched(
+    rows: Sequence[Span],
+    columns: Sequence[Span],
+    blend: int,
+    restore: Callable[[slice, slice], NDArray[np.float32]],
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Put tiles together, row of tiles by row, holding only the rows of pixels that are not yet complete.
+
+    Args:
+        rows: the parts of the height, as from `plan`, with interiors of at least `2 * blend`.
+        columns: those of the width.
+        blend: see `ramp`.
+        restore: returns the restored tile, float32 (height, width, 3), for what it sees: rows and columns.
+
+    Yields:
+        The next complete rows of the picture: which, and their values, float32 (rows, width, 3).
+    """
+    waiting = np.zeros((0, columns[-1].stop, 3), np.float32)
+    for row in rows:
+        lines, down = ramp(row, blend)
+        band: NDArray[np.float32] = np.zeros((len(down), columns[-1].stop, 3), np.float32)
+        for column in columns:
+            place, across = ramp(column, blend)
+            tile = restore(slice(row.see_from, row.see_to), slice(column.see_from, column.see_to))
+            part = tile[lines.start - row.see_from : lines.stop - row.see_from]
+            part = part[:, place.start - column.see_from : place.stop - column.see_from]
+            band[:, place] += part * across[:, np.newaxis]
+        band *= down[:, np.newaxis, np.newaxis]
+        band[: len(waiting)] += waiting
+        complete = len(band) - 2 * (lines.stop - row.stop)
+        yield slice(lines.start, lines.start + complete), band[:complete]
+        waiting = band[complete:]
+
+
+def _most(size: int, multiple: int, least: int) -> int:
+    """Return into how many parts of at least `least` pixels a side can be cut."""
+    return max(1, size // (-(-least // multiple) * multiple))
+
+
+@functools.lru_cache(maxsize=4096)
+def _seen(size: int, count: int, overlap: int, multiple: int) -> tuple[int, int]:
+    """Return the longest part of a side with its surroundings, and the sum of all."""
+    lengths = [span.see_to - span.see_from for span in spans(size, count, overlap, multiple)]
+    return max(lengths), sum(lengths)
