@@ -4,9 +4,9 @@ import pytest
 
 from deblurgan import inference
 from deblurgan.errors import InputError, WeightsError
-from deblurgan.images import from_model, to_model
 from deblurgan.footprint import footprint
-from deblurgan.inference import Restorer, WholePictureRestorer
+from deblurgan.images import from_model, to_model
+from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
 from deblurgan.model import generator_model
 from deblurgan.weights import generator_weights, load_generator, read_generator
