@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import start_quietly
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, nearest
 from deblurgan.sources import guess, parse_source
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
@@ -24,7 +24,6 @@ from deblurgan.training.recipe import (
     Recipe,
     make,
     names,
-    nearest,
     parse_change,
     read_fields,
     read_run,

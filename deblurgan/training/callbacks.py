@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import metrics, zoo
+from deblurgan import devices, metrics, zoo
 from deblurgan.data import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
@@ -102,7 +102,7 @@ class Validation(keras.callbacks.Callback):
         pairs: what to validate on; without any, no scores are added.
         samples: what to restore and show instead where there are none; read like pairs.
         network, options: of the generator, by its name in `zoo`.
-        policy: Keras dtype policy to restore in.
+        precision: "float32", "bfloat16" or "float16", to restore in.
         source: the generator in training.
         average: the averaged weights, which then are the ones validated, or None.
         progress: is told how far it is.
@@ -116,7 +116,7 @@ class Validation(keras.callbacks.Callback):
         samples: Sequence[Any],
         network: str,
         options: Mapping[str, Any],
-        policy: str,
+        precision: str,
         source: keras.Model,
         average: WeightAverage | None,
         progress: Progress,
@@ -124,8 +124,12 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.pairs = pairs
         self.samples = samples
-        self.generator = zoo.build_generator(network, options, dtype=policy)
-        self.restorer: Any = (Restorer if network == "tutorial" else WholePictureRestorer)(self.generator)
+        self.generator = zoo.build_generator(network, options, dtype=devices.policy(precision))
+        self.restorer: Restorer | WholePictureRestorer
+        if network == "tutorial":
+            self.restorer = Restorer(self.generator, precision=precision)
+        else:
+            self.restorer = WholePictureRestorer(self.generator)
         self.source = source
         self.average = average
         self.progress = progress
@@ -145,7 +149,7 @@ class Validation(keras.callbacks.Callback):
 
     def score(self) -> dict[str, float]:
         """Restore the pictures with the present weights and return the mean scores, if there are pairs."""
-        self._take_weights()
+        self.take_weights()
         scores: list[tuple[float, float]] = []
         rows: list[list[NDArray[np.uint8]]] = []
         for number, (blurred, sharp) in enumerate(self._pictures(), 1):
@@ -159,7 +163,8 @@ class Validation(keras.callbacks.Callback):
             self.grid = picture_grid(rows)
         return _means(scores)
 
-    def _take_weights(self) -> None:
+    def take_weights(self) -> None:
+        """Take over the present weights of the generator in training, or their average."""
         weights = [np.asarray(variable.numpy()) for variable in self.source.weights]
         if self.average is not None:
             places = {id(variable): place for place, variable in enumerate(self.source.weights)}
@@ -273,7 +278,7 @@ class Recorder(keras.callbacks.Callback):
         self.progress.step_done(logs or {})
         ends_epoch = self.step % self.steps_per_epoch == 0 or self.step == self.steps
         if self.interrupted() and not ends_epoch:
-            self.validation._take_weights()
+            self.validation.take_weights()
             self.save_weights(self._weights("last"))
             self.save()
             raise Stopped

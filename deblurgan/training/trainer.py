@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import __version__, devices, metrics, weight_files, zoo
-from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
-from deblurgan.errors import DeblurganError, InputError, WeightsError
+from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
@@ -102,7 +102,7 @@ def train(
         [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
         recipe.network,
         recipe.network_options,
-        devices.policy(precision),
+        precision,
         model.generator,
         average,
         progress,
@@ -117,6 +117,7 @@ def train(
     device = f"{devices.describe(precision)}" + (
         f", {strategy.num_replicas_in_sync} replicas" if strategy.num_replicas_in_sync > 1 else ""
     )
+    networks = {"generator": model.generator} | ({"critic": model.critic} if model.critic is not None else {})
     about = {
         "recipe": dataclasses.asdict(recipe),
         "versions": _versions(),
@@ -126,8 +127,7 @@ def train(
         "validation": {"folder": recipe.val_dir, "pairs": len(validation), "blurred": blurred},
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
-        "parameters": {"generator": model.generator.count_params()}
-        | ({"critic": model.critic.count_params()} if model.critic is not None else {}),
+        "parameters": {name: network.count_params() for name, network in networks.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     ensure_folder(run)
@@ -285,9 +285,6 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
     critic = None
     if recipe.critic is not None:
-        if recipe.adversarial not in ADVERSARIAL:
-            near = recipes.nearest(str(recipe.adversarial), ADVERSARIAL)
-            raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
         shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
         critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
     perceptual: dict[str, Any] = {
@@ -300,7 +297,7 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
         critic=critic,
-        adversarial=ADVERSARIAL[recipe.adversarial] if recipe.adversarial else None,
+        adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
         penalty_weight=recipe.gradient_penalty,
         critic_updates=recipe.critic_updates,
@@ -316,6 +313,19 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
         jit_compile=jit,
     )
     return model
+
+
+def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
+    """Return the recipe's adversarial loss, if it has one."""
+    if recipe.adversarial is None:
+        return None
+    if recipe.adversarial not in ADVERSARIAL:
+        near = nearest(recipe.adversarial, ADVERSARIAL)
+        raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
+    loss = ADVERSARIAL[recipe.adversarial]
+    if loss.penalty and not recipe.gradient_penalty:
+        raise InputError(f"gradient_penalty: expected a weight such as 10 with {recipe.adversarial}, received 0")
+    return loss
 
 
 def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:
