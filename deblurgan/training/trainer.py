@@ -24,7 +24,15 @@ from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
 from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
-from deblurgan.training.callbacks import GRID_ROWS, LossGuard, Recorder, Stopped, Validation, WeightAverage
+from deblurgan.training.callbacks import (
+    GRID_ROWS,
+    EpochMeans,
+    LossGuard,
+    Recorder,
+    Stopped,
+    Validation,
+    WeightAverage,
+)
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.optimizers import build_optimizer
@@ -109,10 +117,10 @@ def train(
     )
     validating.bad.update(bad_validation)
     blurred = validating.blurred_scores() if validation else {}
-    means = _Variables([variable for mean in model.means for variable in mean.variables])
-    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer, "means": means}
+    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer}
     parts |= {"critic_optimizer": model.critic_optimizer} if model.critic is not None else {}
     parts |= {"average": average} if average is not None else {}
+    means = EpochMeans()
     others = [*_plateau_callbacks(recipe), *callbacks]
     device = f"{devices.describe(precision)}" + (
         f", {strategy.num_replicas_in_sync} replicas" if strategy.num_replicas_in_sync > 1 else ""
@@ -139,6 +147,7 @@ def train(
             validation=validating,
             others=others,
             parts=parts,
+            means=means,
             save_weights=lambda path: save_network(
                 validating.generator, path, recipe.network, recipe.network_options
             ),
@@ -159,7 +168,7 @@ def train(
             recorder.restore(*saved)
             _require_steps(recorder.step, steps, run)
         guard = LossGuard(recipe.loss_limit, lambda: next(reversed(checkpoints.paths()), None))
-        ordered = [*([average] if average is not None else []), guard, validating, *others, recorder]
+        ordered = [*([average] if average is not None else []), means, guard, validating, *others, recorder]
         try:
             finished = _fit(model, stream, recorder, ordered)
         except Stopped:
@@ -175,13 +184,6 @@ def train(
             raise
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
     return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
-
-
-@dataclass(frozen=True)
-class _Variables:
-    """Variables that belong to nothing else in a checkpoint."""
-
-    variables: list[Any]
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
