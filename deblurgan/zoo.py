@@ -53,7 +53,7 @@ GENERATORS = {
         "DeblurGAN generator",
         paper_generator,
         lambda options: PAPER_MULTIPLE,
-        ("image_shape", "dropout"),
+        ("image_shape", "dropout", "test_dropout", "statistics"),
     ),
     "unet": Network(
         "pix2pix U-Net generator",
