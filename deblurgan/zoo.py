@@ -73,7 +73,7 @@ CRITICS = {
         "tutorial discriminator",
         model.discriminator_model,
         lambda options: 1,
-        ("legacy_batchnorm",),
+        ("legacy_batchnorm", "sigmoid"),
     ),
     "patchgan": Network(
         "PatchGAN discriminator",
