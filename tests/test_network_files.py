@@ -1,4 +1,4 @@
-"""Weight files that say which network they belong to, through `network_files` and the door that every command uses."""
+"""Weight files that say which network they belong to, read alone and as every command reads them."""
 
 import json
 
