@@ -77,10 +77,13 @@ def has_bias(norm: str) -> bool:
     return norm == "instance"
 
 
-def normalise(x: Any, norm: str, **options: Any) -> Any:
-    """Apply the normalisation `norm` with PyTorch's constants; `options` are its name and dtype."""
+def normalise(x: Any, norm: str, *, statistics: str = "image", **options: Any) -> Any:
+    """Apply the normalisation `norm` with PyTorch's constants; `options` are its name and dtype.
+
+    `statistics` are those of an instance normalisation.
+    """
     if norm == "instance":
-        return InstanceNormalization(EPSILON, **options)(x)
+        return InstanceNormalization(EPSILON, statistics=statistics, **options)(x)
     if norm == "batch":
         start = keras.initializers.RandomNormal(1, 0.02)
         return BatchNormalization(momentum=0.9, epsilon=EPSILON, gamma_initializer=start, **options)(x)
