@@ -1,4 +1,4 @@
-"""The networks, their layers and losses on Keras' JAX backend, in a process of their own; compared with TensorFlow."""
+"""The networks, layers and losses on Keras' JAX backend, in a process of their own, compared with TensorFlow."""
 
 import importlib.util
 import json
