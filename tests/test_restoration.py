@@ -192,7 +192,8 @@ def test_fit_reports_the_means_of_an_epoch_and_works_with_callbacks(tmp_path):
     blurred, sharp = images[0]
     kernel, bias = values(again.generator)
     error = np.mean((np.float64(blurred) @ kernel[0, 0] + bias - sharp) ** 2)
-    assert again.evaluate(blurred, sharp, verbose=0, return_dict=True)["mse"] == pytest.approx(error, rel=1e-5)
+    scores = again.evaluate(blurred, sharp, verbose=0, return_dict=True)
+    assert float(scores["mse"]) == pytest.approx(error, rel=1e-5)
 
 
 PROGRAM = """
