@@ -191,13 +191,15 @@ class NAFNet(nn.Module):
         encoder_blocks: Sequence[int] = (1, 1, 1, 28),
         middle_blocks: int = 1,
         decoder_blocks: Sequence[int] = (1, 1, 1, 1),
+        space_to_depth: int = 1,
     ) -> None:
         super().__init__()
+        self.factor, channels = space_to_depth, 3 * space_to_depth**2
 
         def blocks(channels: int, count: int) -> nn.Sequential:
             return nn.Sequential(*(NAFBlock(channels) for _ in range(count)))
 
-        self.intro, self.ending = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 3, 3, padding=1)
+        self.intro, self.ending = nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, channels, 3, padding=1)
         widths = [width * 2**level for level in range(len(encoder_blocks) + 1)]
         self.encoder = nn.ModuleList(blocks(*level) for level in zip(widths, encoder_blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
@@ -209,7 +211,7 @@ class NAFNet(nn.Module):
         self.decoder = nn.ModuleList(blocks(*level) for level in zip(widths[-2::-1], decoder_blocks, strict=True))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.intro(0.5 * image + 0.5)
+        x = self.intro(functional.pixel_unshuffle(0.5 * image + 0.5, self.factor))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
@@ -218,7 +220,7 @@ class NAFNet(nn.Module):
         x = self.middle(x)
         for up, blocks in zip(self.up, self.decoder, strict=True):
             x = blocks(up(x) + skips.pop())
-        return 2 * self.ending(x) + image
+        return 2 * functional.pixel_shuffle(self.ending(x), self.factor) + image
 
 
 class VGG19Features(nn.Sequential):
@@ -383,10 +385,11 @@ class NAFNetStep(TorchStep):
         encoder_blocks: Sequence[int] = (1, 1, 1, 28),
         middle_blocks: int = 1,
         decoder_blocks: Sequence[int] = (1, 1, 1, 1),
+        space_to_depth: int = 1,
         precision: str = "float32",
     ) -> None:
         super().__init__(precision)
-        self.generator = NAFNet(width, encoder_blocks, middle_blocks, decoder_blocks)
+        self.generator = NAFNet(width, encoder_blocks, middle_blocks, decoder_blocks, space_to_depth)
         self.optimizer = torch.optim.AdamW(self.generator.parameters(), 1e-3, betas=(0.9, 0.9), weight_decay=1e-3)
 
     def step(self, blurred: Tensor, sharp: Tensor) -> dict[str, float]:
@@ -399,7 +402,7 @@ class NAFNetStep(TorchStep):
 
 
 class NAFNetGANStep(NAFNetStep):
-    """NAFNet against a PatchGAN: L1 + 0.01 x VGG19 + 0.01 x RaGAN-LS, AdamW for both."""
+    """NAFNet against a PatchGAN: L1 + 0.002 x VGG19 + 0.01 x RaGAN-LS, AdamW for both."""
 
     def __init__(self, *, ndf: int = 64, **options) -> None:
         super().__init__(**options)
@@ -426,7 +429,7 @@ class NAFNetGANStep(NAFNetStep):
                 fake, features = self.critic(restored).float(), self.vgg(restored).float()
             adversarial, perceptual = ragan_ls(fake, real), functional.mse_loss(features, target)
             l1 = functional.l1_loss(restored.float(), sharp)
-            update(self.optimizer, l1 + 0.01 * perceptual + 0.01 * adversarial, clip_norm=1.0)
+            update(self.optimizer, l1 + 0.002 * perceptual + 0.01 * adversarial, clip_norm=1.0)
             self.critic.requires_grad_(True)
         return {
             "d_loss": d_loss.item(),
@@ -436,7 +439,21 @@ class NAFNetGANStep(NAFNetStep):
         }
 
 
-STEPS = {"paper": PaperStep, "unet": UNetStep, "nafnet": NAFNetStep, "nafnet-gan": NAFNetGANStep}
+class SmallNAFNetStep(NAFNetStep):
+    """The NAFNet that a CPU can train, with AdamW in place of Muon."""
+
+    def __init__(self, **options) -> None:
+        blocks = {"encoder_blocks": (1, 1, 4), "middle_blocks": 2, "decoder_blocks": (1, 1, 1)}
+        super().__init__(**{**blocks, "space_to_depth": 2, **options})
+
+
+STEPS = {
+    "paper": PaperStep,
+    "unet": UNetStep,
+    "nafnet": NAFNetStep,
+    "nafnet-gan": NAFNetGANStep,
+    "nafnet-small": SmallNAFNetStep,
+}
 
 
 def torch_step(name: str, *, precision: str = "float32", seed: int = 0, **sizes) -> TorchStep:

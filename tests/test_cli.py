@@ -26,8 +26,8 @@ from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights import load_generator, save_weights
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("organize", "train", "deblur", "test", "evaluate")
-ALL_COMMANDS = (*COMMANDS, "inspect", "convert")
+COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
+ALL_COMMANDS = ("organize", "synthesize", "train", "recipes", "deblur", "test", "evaluate", "inspect", "convert")
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
 
@@ -84,7 +84,13 @@ def parsed(command, arguments):
     return cli.main.commands[command].make_context(command, list(arguments)).params
 
 
-REQUIRED = {"organize": ["--dir_out", "out"], "deblur": ["--input_dir", "in", "--output_dir", "out"]}
+FLAGS = ("side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite")
+NO_DEFAULT = (*FLAGS, "csv_path", "json_path", "assume", "changes", "sources")
+REQUIRED = {
+    "organize": ["--dir_out", "out"],
+    "synthesize": ["--input_dir", "in", "--output_dir", "out"],
+    "deblur": ["--input_dir", "in", "--output_dir", "out"],
+}
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +149,9 @@ def test_every_option_names_its_default_or_is_required(command):
         _, described = option.get_help_record(context)
         if option.required:
             assert described.endswith("[required]")
-        elif context.params[option.name] not in (None, {}) and not option.is_flag:
+        elif context.params[option.name] not in (None, {}, ()) and not option.is_flag:
             assert f"[default: {context.params[option.name]}]" in described
-        elif option.name not in ("side_by_side", "resume", "csv_path", "json_path", "legacy_batchnorm", "assume"):
+        elif option.name not in NO_DEFAULT:
             assert "[default: " in described
 
 
@@ -249,7 +255,7 @@ def sample(option):
 def test_every_option_may_be_spelled_with_dashes_or_underscores(command):
     required = REQUIRED.get(command, [])
     for option in options(command):
-        if option.name == "assume":  # takes NAME=VALUE and may be repeated
+        if option.multiple or option.name in ("noise", "jpeg"):  # take NAME=VALUE and the like
             continue
         for spelling in option.opts:
             value = [] if option.is_flag else [sample(option)]
@@ -820,7 +826,7 @@ def test_test_writes_strips_and_names_them(weights, images, tmp_path):
 @pytest.fixture
 def fake_restorer(monkeypatch):
     """Let the commands invert pictures instead of loading a network."""
-    monkeypatch.setattr(cli, "_restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
+    monkeypatch.setattr(cli.restoring, "restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
 
 
 def blurred_of(strip):
@@ -928,7 +934,7 @@ def test_evaluate_fails_when_no_pair_can_be_scored(weights, small_pairs):
 
 @pytest.mark.parametrize("option", ["--csv", "--json"])
 def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(cli.restoring, "restorer", lambda *_: pytest.fail("too late"))
     (tmp_path / "file").touch()
     result = deblurgan("evaluate", "--input_dir", small_pairs, option, tmp_path / "file" / "scores")
     assert error_of(result) == f"{tmp_path / 'file'}: expected a folder, found a file"
@@ -939,7 +945,7 @@ def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, 
 @pytest.mark.parametrize("option", ["--csv", "--json"])
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a file", "link to nothing"])
 def test_evaluate_does_not_replace_what_is_no_file(option, kind, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(cli.restoring, "restorer", lambda *_: pytest.fail("too late"))
     path = tmp_path / "scores"
     if kind == "pipe":
         os.mkfifo(path)

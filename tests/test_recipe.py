@@ -44,7 +44,12 @@ def test_the_papers_recipe_is_the_papers():
     recipe = make(read_fields("paper"))
     assert (recipe.learning_rate, recipe.beta_1, recipe.beta_2) == (1e-4, 0.5, 0.999)
     assert (recipe.critic_updates, recipe.gradient_penalty, recipe.losses) == (5, 10.0, {"perceptual": 100.0})
-    assert (recipe.epochs, recipe.schedule, recipe.constant_part, recipe.final_learning_rate) == (300, "linear", 0.5, 0)
+    assert (recipe.epochs, recipe.schedule, recipe.constant_part, recipe.final_learning_rate) == (
+        300,
+        "linear",
+        0.5,
+        0,
+    )
     assert (recipe.batch_size, recipe.image_size, recipe.downscale) == (1, 256, 2)
 
 
@@ -82,7 +87,10 @@ def test_changes_are_made_in_turn():
         ("learning_rate=-1", "learning_rate: expected a positive number, received -1.0"),
         ("ema=2", "ema: expected 0 to 1, received 2.0"),
         ("schedule=cubic", "schedule: expected one of constant, linear, cosine, received 'cubic'"),
-        ("critic=patchgan", "critic, adversarial: expected both or neither, received patchgan and no adversarial loss"),
+        (
+            "critic=patchgan",
+            "critic, adversarial: expected both or neither, received patchgan and no adversarial loss",
+        ),
         ("accumulate=3", "accumulate: expected a divisor of batch_size (8), received 3"),
         ("reduce_lr=2", "reduce_lr: expected a constant schedule without warmup, which could be reduced"),
         ("losses.l1=many", "losses: expected a number for each name, received"),
@@ -113,7 +121,7 @@ def test_a_run_keeps_what_it_was_started_with():
     recipes.check_resumable(dataclasses.replace(started, val_dir="x", keep_checkpoints=9), started, "run")
     with pytest.raises(InputError, match="batch_size: expected 8, which the run run was started with, received 4"):
         recipes.check_resumable(dataclasses.replace(started, batch_size=4), started, "run")
-    with pytest.raises(InputError, match="steps: expected 10, .* received 20; its cosine schedule depends on it"):
+    with pytest.raises(InputError, match=r"steps: expected 10, .* received 20; its cosine schedule depends on it"):
         recipes.check_resumable(dataclasses.replace(started, steps=20), started, "run")
     constant = dataclasses.replace(started, schedule="constant")
     recipes.check_resumable(dataclasses.replace(constant, steps=20), constant, "run")

@@ -48,7 +48,7 @@ def recipe(base=None, **changes):
     run = {
         "sources": [{"kind": "gopro", "folder": str(CROPS)}],
         "val_dir": str(CROPS / "test"),
-        "n_val": 2,
+        "n_val": -1,
         "batch_size": 2,
         "image_size": 32,
         "steps_per_epoch": 3,
@@ -109,10 +109,9 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_the_readme_lists(finished):
     run, result, plan = finished
-    assert sorted(path.name for path in run.iterdir()) == sorted(
-        ["checkpoints", "curves.png", "generator_best.weights.h5", "generator_last.weights.h5", "log.csv", "logs"]
-        + ["recipe.json", "run.json", "samples"]
-    )
+    folders, weights = ["checkpoints", "logs", "samples"], ["generator_best.weights.h5", "generator_last.weights.h5"]
+    files = ["curves.png", "log.csv", "recipe.json", "run.json"]
+    assert sorted(path.name for path in run.iterdir()) == sorted([*folders, *weights, *files])
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "step_000000004.h5",
         "step_000000006.h5",
@@ -125,7 +124,7 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     assert about["epochs"] == result.history
     assert about["steps"] == 6
     assert about["parameters"]["generator"] == weight_files.read(result.weights).parameters
-    rows = list(csv.DictReader((run / "log.csv").open()))
+    rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
     assert float(rows[2]["val_psnr"]) == result.history[2]["val_psnr"]
     assert rows[0]["loss"] == ""
@@ -142,7 +141,7 @@ def test_the_scores_are_those_of_the_saved_weights_by_an_independent_measure(fin
         blurred_psnrs.append(peak_signal_noise_ratio(sharp, blurred))
         options = {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5, "channel_axis": 2}
         ssims.append(structural_similarity(sharp, restored, **options))
-    assert len(psnrs) == 2
+    assert len(psnrs) == 3
     assert result.history[-1]["val_psnr"] == pytest.approx(np.mean(psnrs), abs=1e-6)
     assert result.history[-1]["val_ssim"] == pytest.approx(np.mean(ssims), abs=1e-6)
     blurred = json.loads((run / "run.json").read_text())["validation"]["blurred"]
@@ -246,6 +245,7 @@ def kill_recipe():
         steps=20,
         steps_per_epoch=6,
         checkpoint_every=2,
+        learning_rate=0.03,
         reduce_lr=1,
         early_stopping=9,
         sources=[
@@ -338,7 +338,7 @@ def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished
     run, _, plan = finished
     with pytest.raises(InputError, match="holds a run already; resume it, or choose another name"):
         train(plan, run)
-    with pytest.raises(InputError, match="batch_size: expected 2, which the run .* was started with, received 4"):
+    with pytest.raises(InputError, match=r"batch_size: expected 2, which the run .* was started with, received 4"):
         train(dataclasses.replace(plan, batch_size=4), run, resume=True)
     with pytest.raises(InputError, match=r"steps: expected more than the 6 that .* already has, received 6"):
         train(plan, run, resume=True)
@@ -370,7 +370,7 @@ def test_the_latest_checkpoints_are_kept(tmp_path):
     for step in (1, 10, 2):
         kept.save(step, {"layer": layer}, {"step": step})
     assert [path.name for path in kept.paths()] == ["step_000000002.h5", "step_000000010.h5"]
-    path, values, state = kept.latest(print)
+    _, values, state = kept.latest(print)
     assert state == {"step": 10}
     np.testing.assert_array_equal(values["layer"][0], layer.kernel)
 
@@ -388,14 +388,18 @@ def test_losses_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoi
                 weight = self.model.generator.trainable_variables[0]
                 weight.assign(weight * np.nan)
 
-    with pytest.raises(DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"):
+    with pytest.raises(
+        DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"
+    ):
         train(recipe(checkpoint_every=2), tmp_path, callbacks=[Breaking()])
     last = weight_files.load(tmp_path / "generator_last.weights.h5").get_weights()
     assert all(np.isfinite(weight).all() for weight in last)
 
 
 def test_a_loss_beyond_its_limit_stops_the_run(tmp_path):
-    with pytest.raises(DeblurganError, match=r"l1 is 0\.\d+, larger than 1e-05 \(loss_limit\); the last good .*000000000"):
+    with pytest.raises(
+        DeblurganError, match=r"l1 is 0\.\d+, larger than 1e-05 \(loss_limit\); the last good .*000000000"
+    ):
         train(recipe(loss_limit=1e-5), tmp_path)
 
 
@@ -404,7 +408,9 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
     monkeypatch.setattr(trainer.Restoration, "fit", fit)
-    with pytest.raises(DeblurganError, match=r"raise accumulate \(1\), or lower batch_size \(2\) or image_size \(32\)"):
+    with pytest.raises(
+        DeblurganError, match=r"raise accumulate \(1\), or lower batch_size \(2\) or image_size \(32\)"
+    ):
         train(recipe(), tmp_path)
 
 
@@ -418,7 +424,7 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
         ({"steps": None}, "steps: expected steps or epochs, received neither"),
         ({"sources": []}, "sources: expected at least one source of training pictures"),
         ({"early_stopping": 2, "val_dir": None}, "early_stopping, reduce_lr: expected validation pairs"),
-        ({"image_size": 512}, "smaller than the 512x512 pixels needed"),
+        ({"image_size": 512, "cache_mb": 512}, "smaller than the 512x512 pixels needed"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, changes, message):
@@ -438,7 +444,8 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path):
     result = train(plan, tmp_path / "run")
     assert list(result.bad) == [str(broken)]
     assert result.history[-1]["step"] == 3
-    assert Image.open(tmp_path / "run" / "samples" / "epoch_0001.png").size[0] > 90  # crops, as nothing is validated
+    sample = read_rgb(tmp_path / "run" / "samples" / "epoch_0001.png")
+    assert sample.shape == (4 * 32 + 3 * 4, 3 * 32 + 2 * 4, 3)  # crops, as nothing is validated
     for path in (folder / "A").iterdir():
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(FileError, match="no picture can be read any more"):
@@ -478,7 +485,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
-    result = train(recipe(learning_rate=0.5, early_stopping=1, steps=30), tmp_path)
+    result = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path)
     assert not result.interrupted
     assert result.history[-1]["step"] < 30
 

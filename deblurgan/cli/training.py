@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import start_quietly
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, nearest
 from deblurgan.sources import guess, parse_source
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
@@ -24,7 +24,6 @@ from deblurgan.training.recipe import (
     Recipe,
     make,
     names,
-    nearest,
     parse_change,
     read_fields,
     read_run,
@@ -249,13 +248,15 @@ def _recipe(name: str, given: Mapping[str, Any], changes: tuple[str, ...], store
         if option in TUTORIAL_ONLY:
             raise InputError(f"--{option}: only the tutorial's recipe has this option")
     fields = read_fields(name) if stored is None else dataclasses.asdict(read_run(stored))
+    changed = list(map(parse_change, changes))
+    make(fields, changed)  # what is written wrongly is told before folders are looked into
     altered = [(FIELDS.get(option, option), value) for option, value in given.items() if option not in PLACES]
     if "sources" in given:
         altered.append(("sources", list(map(parse_source, given["sources"]))))
     elif "input_dir" in given or not (fields.get("sources") or stored):
         folder = given.get("input_dir", _DEFAULTS.input_dir)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
-    recipe = make(fields, [*altered, *map(parse_change, changes)])
+    recipe = make(fields, [*altered, *changed])
     if recipe.val_dir is None and stored is None:
         recipe = dataclasses.replace(recipe, val_dir=_validation_beside(recipe))
     return recipe

@@ -1,7 +1,6 @@
 """Recipes: how a network is trained, as data; see the files of `deblurgan/recipes`, and `recipe.json` of a run."""
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from deblurgan.devices import PRECISIONS
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, reason, shown
 
 RECIPE_NAME = "recipe.json"
@@ -335,12 +334,6 @@ def check_resumable(recipe: Recipe, started: Recipe, run: str | os.PathLike[str]
             raise InputError(
                 f"{name}: expected {before!r}, which the run {run} was started with, received {now!r}{why}"
             )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known name nearest to `name`, or nothing where none is near."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _folder() -> Any:

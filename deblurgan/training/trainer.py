@@ -14,17 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import __version__, devices, metrics, weight_files, zoo
-from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
-from deblurgan.errors import DeblurganError, InputError, WeightsError
+from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
 from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
-from deblurgan.training.callbacks import GRID_ROWS, LossGuard, Recorder, Stopped, Validation, WeightAverage
+from deblurgan.training.callbacks import (
+    GRID_ROWS,
+    EpochMeans,
+    LossGuard,
+    Recorder,
+    Stopped,
+    Validation,
+    WeightAverage,
+)
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.optimizers import build_optimizer
@@ -89,14 +97,11 @@ def train(
     steps_per_epoch = recipe.steps_per_epoch or max(1, stream.pictures // recipe.batch_size)
     steps = _steps(recipe, steps_per_epoch)
 
-    ensure_folder(run)
-    _remove_temporaries(run)
-    recipes.write(recipe, run)
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
     with strategy.scope():
-        model = _build(recipe, steps, precision)
+        model = build_model(recipe, steps, precision)
         if recipe.init_weights is not None and saved is None:
             _take_weights(model.generator, recipe.init_weights)
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
@@ -105,20 +110,22 @@ def train(
         [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
         recipe.network,
         recipe.network_options,
-        devices.policy(precision),
+        precision,
         model.generator,
         average,
         progress,
     )
     validating.bad.update(bad_validation)
     blurred = validating.blurred_scores() if validation else {}
-    parts = {"model": model, "optimizer": model.optimizer}
+    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer}
     parts |= {"critic_optimizer": model.critic_optimizer} if model.critic is not None else {}
     parts |= {"average": average} if average is not None else {}
+    means = EpochMeans()
     others = [*_plateau_callbacks(recipe), *callbacks]
     device = f"{devices.describe(precision)}" + (
         f", {strategy.num_replicas_in_sync} replicas" if strategy.num_replicas_in_sync > 1 else ""
     )
+    networks = {"generator": model.generator} | ({"critic": model.critic} if model.critic is not None else {})
     about = {
         "recipe": dataclasses.asdict(recipe),
         "versions": _versions(),
@@ -128,16 +135,19 @@ def train(
         "validation": {"folder": recipe.val_dir, "pairs": len(validation), "blurred": blurred},
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
-        "parameters": {"generator": model.generator.count_params()}
-        | ({"critic": model.critic.count_params()} if model.critic is not None else {}),
+        "parameters": {name: network.count_params() for name, network in networks.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    ensure_folder(run)
+    _remove_temporaries(run)
+    recipes.write(recipe, run)
     with graceful_interrupt(progress.notice) as interrupted:
         recorder = Recorder(
             run,
             validation=validating,
             others=others,
             parts=parts,
+            means=means,
             save_weights=lambda path: save_network(
                 validating.generator, path, recipe.network, recipe.network_options
             ),
@@ -158,7 +168,7 @@ def train(
             recorder.restore(*saved)
             _require_steps(recorder.step, steps, run)
         guard = LossGuard(recipe.loss_limit, lambda: next(reversed(checkpoints.paths()), None))
-        ordered = [*([average] if average is not None else []), guard, validating, *others, recorder]
+        ordered = [*([average] if average is not None else []), means, guard, validating, *others, recorder]
         try:
             finished = _fit(model, stream, recorder, ordered)
         except Stopped:
@@ -261,16 +271,22 @@ def _require_divisible(recipe: Recipe, replicas: int) -> None:
         )
 
 
-def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
-    """Build networks, losses and optimizers, with weights drawn from the recipe's seed."""
+def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
+    """Build networks, losses and optimizers for a run of `steps` steps, with weights drawn from the recipe's seed.
+
+    Args:
+        recipe: what to build.
+        steps: the length that schedules are made for.
+        precision: "float32", "bfloat16" or "float16".
+
+    Raises:
+        InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
+    """
     keras.utils.set_random_seed(recipe.seed)
     policy = devices.policy(precision)
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
     critic = None
     if recipe.critic is not None:
-        if recipe.adversarial not in ADVERSARIAL:
-            near = recipes.nearest(str(recipe.adversarial), ADVERSARIAL)
-            raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
         shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
         critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
     perceptual: dict[str, Any] = {
@@ -283,7 +299,7 @@ def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
         critic=critic,
-        adversarial=ADVERSARIAL[recipe.adversarial] if recipe.adversarial else None,
+        adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
         penalty_weight=recipe.gradient_penalty,
         critic_updates=recipe.critic_updates,
@@ -299,6 +315,19 @@ def _build(recipe: Recipe, steps: int, precision: str) -> Restoration:
         jit_compile=jit,
     )
     return model
+
+
+def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
+    """Return the recipe's adversarial loss, if it has one."""
+    if recipe.adversarial is None:
+        return None
+    if recipe.adversarial not in ADVERSARIAL:
+        near = nearest(recipe.adversarial, ADVERSARIAL)
+        raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
+    loss = ADVERSARIAL[recipe.adversarial]
+    if loss.penalty and not recipe.gradient_penalty:
+        raise InputError(f"gradient_penalty: expected a weight such as 10 with {recipe.adversarial}, received 0")
+    return loss
 
 
 def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:
