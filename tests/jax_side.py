@@ -1,6 +1,7 @@
 """What `test_jax.py` runs on the JAX backend: `python jax_side.py INPUT OUTPUT`, two `.npz` files.
 
-INPUT has the networks as JSON, and for each of them its weights and images; OUTPUT gets what they compute.
+INPUT has the networks as JSON, for each of them its weights and images, and which to train for a step; OUTPUT gets
+what they compute.
 """
 
 import json
@@ -21,8 +22,8 @@ def main(source, target):
         weights = [given[f"{key}/weights/{i}"] for i in range(len(model.weights))]
         model.set_weights(weights)
         images = given[f"{key}/images"]
-        results[f"{key}/output"] = model(images, training=False)
-        if role == "critic":
+        results[f"{key}/output"] = model.predict(images, verbose=0)
+        if key not in given["trained"]:
             continue
         optimizer = keras.optimizers.AdamW(1e-3, beta_1=0.9, beta_2=0.9)
         model.compile(optimizer, losses.WeightedSum({"psnr": 1.0}))

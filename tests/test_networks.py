@@ -130,6 +130,19 @@ def test_generators_keep_any_size_that_they_can_halve(builder, options, image_sh
         assert run(model, noise((1, *size, 3))).shape == (1, *size, 3)
 
 
+@each_norm
+@pytest.mark.parametrize("num_downs", [5, 6, 7, 8])
+def test_a_unet_trains_on_its_least_size_and_runs_at_any_multiple(norm, num_downs):
+    model = unet_generator(ngf=2, num_downs=num_downs, norm=norm)
+    least = 2**num_downs
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.train_on_batch(noise((1, least, least, 3)), noise((1, least, least, 3), 1)))
+    for size in ((least, least), (least, 3 * least), (2 * least, least)):
+        output = run(model, noise((1, *size, 3)))
+        assert output.shape == (1, *size, 3)
+        assert np.isfinite(output).all()
+
+
 @each_generator
 def test_generators_can_have_other_output_channels(builder, options, image_shape):
     model = builder((*image_shape[:2], 1), **options, residual=False, output_channels=2)
@@ -173,6 +186,10 @@ def test_patchgan_discriminator_sees_70_pixels():
         (paper_generator, {"statistics": "batch"}, "statistics: expected 'image', 'noted', received 'batch'"),
         (paper_generator, {"statistics": "noted", "norm": "batch"}, "statistics: 'noted' are those of an instance"),
         (unet_generator, {"image_shape": (256, 128, 3)}, "image_shape: expected sides that are multiples of 256"),
+        (unet_generator, {"image_shape": (128, 128, 3)}, r"multiples of 256, 2 to the num_downs=8, \(or None\), rec"),
+        (unet_generator, {"image_shape": (48, 32, 3), "num_downs": 5}, "multiples of 32, 2 to the num_downs=5"),
+        (unet_generator, {"image_shape": 256}, "image_shape: expected .height, width, channels., .* received 256"),
+        (unet_generator, {"image_shape": (256.0, 256, 3)}, r"received \(256.0, 256, 3\)"),
         (unet_generator, {"num_downs": 4}, "num_downs: expected an int of at least 5, received 4"),
         (unet_generator, {"norm": None}, "norm"),
         (unet_generator, {"dropout": -0.1}, "dropout"),

@@ -160,7 +160,7 @@ def test_sides_that_are_multiples_run(name, options, multiple):
 @pytest.mark.parametrize(("name", "options", "multiple"), SIZES)
 def test_sides_that_are_no_multiples_are_refused_and_would_not_run(name, options, multiple):
     side = 4 * multiple + multiple // 2
-    with pytest.raises(InputError, match=f"image_shape: expected sides that are multiples of {multiple} "):
+    with pytest.raises(InputError, match=rf"image_shape: expected sides that are multiples of {multiple}\b"):
         zoo.build_generator(name, {**options, "image_shape": [side, 8 * multiple, 3]})
     images = noise((1, side, 8 * multiple, 3))
     model = zoo.build_generator(name, options)
