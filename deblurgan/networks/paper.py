@@ -127,5 +127,7 @@ def paper_generator(
         x = layers.Cropping2D((crop, crop), name=f"up{i}_crop", dtype=dtype)(x)
         x = norm_relu(x, f"up{i}")
     x = ReflectionPadding2D(3, name="out_pad", dtype=dtype)(x)
-    x = conv(x, output_channels, 7, name="out_conv", dtype=dtype)
+    # A residual starts small, as the code's does not: there tanh begins saturated, and takes long to find out of it.
+    start = 0.002 if residual else 0.02
+    x = conv(x, output_channels, 7, deviation=start, name="out_conv", dtype=dtype)
     return keras.Model(inputs, image_output(x, inputs, residual), name=name)

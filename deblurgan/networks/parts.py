@@ -65,13 +65,15 @@ def check_generator_options(norm: str, dropout: float, residual: bool, channels:
         raise InputError(f"output_channels: a residual needs the input's {channels}, received {output_channels}")
 
 
-def conv(x: Any, filters: int, kernel_size: int, *, transposed: bool = False, **options: Any) -> Any:
-    """Convolve with weights that start as the PyTorch code of these networks starts them: normal, deviation 0.02.
+def conv(
+    x: Any, filters: int, kernel_size: int, *, transposed: bool = False, deviation: float = 0.02, **options: Any
+) -> Any:
+    """Convolve with weights that start normal, unless told otherwise with the PyTorch code's deviation of 0.02.
 
     `options` are those of `keras.layers.Conv2D`, or of `Conv2DTranspose` where `transposed`.
     """
     layer = layers.Conv2DTranspose if transposed else layers.Conv2D
-    return layer(filters, kernel_size, kernel_initializer=keras.initializers.RandomNormal(0, 0.02), **options)(x)
+    return layer(filters, kernel_size, kernel_initializer=keras.initializers.RandomNormal(0, deviation), **options)(x)
 
 
 def has_bias(norm: str) -> bool:
