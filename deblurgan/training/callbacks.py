@@ -78,7 +78,7 @@ class EpochMeans(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state: dict[str, Any] = {"steps": 0, "sums": {}}
+        self.state: dict[str, Any] = {}  # for each loss, its sum and the number of steps in it
         self._resumed = False
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -89,19 +89,80 @@ class EpochMeans(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Forget the last epoch."""
         if not self._resumed:
-            self.state = {"steps": 0, "sums": {}}
+            self.state = {}
         self._resumed = False
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take in the losses of a step."""
-        sums = self.state["sums"]
-        self.state["steps"] += 1
-        self.state["sums"] = {name: sums.get(name, 0.0) + float(value) for name, value in (logs or {}).items()}
+        for name, value in (logs or {}).items():
+            if math.isfinite(value):  # the gradients' norm is not in a step that loss scaling skips
+                total, steps = self.state.get(name, (0.0, 0))
+                self.state[name] = (total + float(value), steps + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Replace what Keras says."""
         if logs is not None:
-            logs.update({name: value / self.state["steps"] for name, value in self.state["sums"].items()})
+            for name in [name for name, value in logs.items() if not math.isfinite(value)]:
+                del logs[name]
+            logs.update({name: total / steps for name, (total, steps) in self.state.items()})
+
+
+class Once(keras.callbacks.Callback):
+    """Passes everything on to other callbacks, but tells them only once that training begins, in however many `fit`s.
+
+    Args:
+        callbacks: the others. `finish` tells them that training has ended.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.callbacks = callbacks
+        self._begun = False
+
+    def set_params(self, params: Any) -> None:
+        """Pass on."""
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Pass on."""
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Pass on the first time."""
+        if not self._begun:
+            self._begun = True
+            for callback in self.callbacks:
+                callback.on_train_begin(logs)
+
+    def finish(self) -> None:
+        """Tell that training has ended."""
+        if self._begun:
+            for callback in self.callbacks:
+                callback.on_train_end()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
 
 
 class LossGuard(keras.callbacks.Callback):
@@ -109,18 +170,22 @@ class LossGuard(keras.callbacks.Callback):
 
     Args:
         limit: the largest absolute value that is let pass.
+        scaled: whether losses are scaled, so that a step whose gradients overflow is skipped and does no harm.
         last_good: returns the checkpoint to go back to, to be named.
     """
 
-    def __init__(self, limit: float, last_good: Callable[[], Path | None]) -> None:
+    def __init__(self, limit: float, scaled: bool, last_good: Callable[[], Path | None]) -> None:
         super().__init__()
         self.limit = limit
+        self.scaled = scaled
         self.last_good = last_good
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Raise DeblurganError for a broken loss."""
         for name, value in (logs or {}).items():
             if math.isfinite(value) and (abs(value) <= self.limit or name == "gradient_norm"):
+                continue
+            if name == "gradient_norm" and self.scaled:
                 continue
             what = f"larger than {self.limit:g} (loss_limit)" if math.isfinite(value) else "no longer finite"
             good = self.last_good()
@@ -293,6 +358,7 @@ class Recorder(keras.callbacks.Callback):
         """Write a checkpoint of this moment."""
         state = {
             "step": self.step,
+            "stopped": bool(self.model is not None and self.model.stop_training),
             "means": self.means.state,
             "history": self.history,
             "callbacks": self.others_state,

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import platform
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from deblurgan.training.callbacks import (
     GRID_ROWS,
     EpochMeans,
     LossGuard,
+    Once,
     Recorder,
     Stopped,
     Validation,
@@ -80,12 +82,13 @@ def train(
     run = Path(run)
     checkpoints = Checkpoints(run / CHECKPOINTS, recipe.keep_checkpoints)
     is_there = (run / recipes.RECIPE_NAME).exists()
-    if (is_there and not resume) or (run / SETTINGS_NAME).exists():
+    if ((is_there or checkpoints.paths()) and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     started = recipes.read_run(run) if is_there else None
     recipe = _with_network_of_weights(recipe, started, progress)
     if started is not None:
         recipes.check_resumable(recipe, started, run)
+    recorded_patience = started.early_stopping if started is not None else None
     saved = checkpoints.latest(progress.notice) if resume else None
     if resume and saved is None:
         progress.notice(f"{run}: no checkpoint yet; the run starts from the beginning")
@@ -96,7 +99,8 @@ def train(
         progress.notice(f"left out: {message}")
     steps_per_epoch = recipe.steps_per_epoch or max(1, stream.pictures // recipe.batch_size)
     steps = _steps(recipe, steps_per_epoch)
-
+    if saved is not None and saved[2]["step"] > steps:
+        raise InputError(f"steps: expected at least the {saved[2]['step']} that {run} already has, received {steps}")
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
@@ -162,28 +166,37 @@ def train(
             progress=progress,
         )
         progress.started(run, device, stream.pictures, len(validation))
-        if saved is None:
-            recorder.start()
-        else:
-            recorder.restore(*saved)
-            _require_steps(recorder.step, steps, run)
-        guard = LossGuard(recipe.loss_limit, lambda: next(reversed(checkpoints.paths()), None))
-        ordered = [*([average] if average is not None else []), means, guard, validating, *others, recorder]
+        guard = LossGuard(
+            recipe.loss_limit, precision == "float16", lambda: next(reversed(checkpoints.paths()), None)
+        )
+        once = Once(others)
+        ordered = [*([average] if average is not None else []), means, guard, validating, once, recorder]
         try:
-            finished = _fit(model, stream, recorder, ordered)
+            if saved is None:
+                recorder.start()
+            else:
+                recorder.restore(*saved)
+            stopped = saved is not None and saved[2]["stopped"] and recipe.early_stopping == recorded_patience
+            finished = stopped or _fit(model, stream, recorder, ordered)
+            once.finish()
         except Stopped:
             finished = False
         except tf.errors.ResourceExhaustedError as error:
             raise DeblurganError(
                 f"out of memory: raise accumulate ({recipe.accumulate}), or lower batch_size ({recipe.batch_size}) "
-                f"or image_size ({recipe.image_size})"
+                f"or image_size ({recipe.image_size}); in a validation, take smaller pictures"
             ) from error
+        except DeblurganError as error:
+            # The frames of `fit` hold an iterator, whose threads would keep the process from ending.
+            traceback.clear_frames(error.__traceback__)
+            raise
         except tf.errors.OpError:
             if stream.failure is not None:
                 raise stream.failure from None
             raise
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
-    return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
+    best, last = (run / f"generator_{label}.weights.h5" for label in ("best", "last"))
+    return Result(run, best if best.exists() else last, recorder.history, bad, interrupted=not finished)
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
@@ -258,11 +271,6 @@ def _steps(recipe: Recipe, steps_per_epoch: int) -> int:
     return recipe.steps or (recipe.epochs or 0) * steps_per_epoch
 
 
-def _require_steps(done: int, steps: int, run: Path) -> None:
-    if done >= steps:
-        raise InputError(f"steps: expected more than the {done} that {run} already has, received {steps}")
-
-
 def _require_divisible(recipe: Recipe, replicas: int) -> None:
     if recipe.batch_size % (replicas * recipe.accumulate):
         raise InputError(
@@ -284,6 +292,11 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
     """
     keras.utils.set_random_seed(recipe.seed)
     policy = devices.policy(precision)
+    multiple = zoo.size_multiple(recipe.network, recipe.network_options)
+    if recipe.image_size % multiple:
+        raise InputError(
+            f"image_size: expected a multiple of {multiple} for this network, received {recipe.image_size}"
+        )
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
     critic = None
     if recipe.critic is not None:
