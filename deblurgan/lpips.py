@@ -1,7 +1,7 @@
-"""LPIPS, the learned perceptual distance of Zhang et al. 2018, on AlexNet: a network, so its weights come from elsewhere.
+"""LPIPS, the learned perceptual distance of Zhang et al. 2018, on AlexNet: a network, whose weights come from elsewhere.
 
-They are read from a file without PyTorch, or taken from the package `lpips` of the paper's authors; the network itself
-is written here with `keras.ops`, so that it runs wherever the rest does.
+They are read from a file without PyTorch, or taken from the package `lpips` of the paper's authors; the network is
+written here with `keras.ops`, so that it runs wherever the rest does.
 """
 
 import importlib
@@ -40,7 +40,7 @@ class LPIPS:
         tensors: state dict of `lpips.LPIPS(net="alex")` (version 0.1), by PyTorch's names and in its layouts.
 
     Raises:
-        WeightsError: a tensor is missing or has another shape; the message names it.
+        WeightsError: a tensor is missing, has another shape or is not finite; the message names it.
     """
 
     def __init__(self, tensors: Mapping[str, NDArray]) -> None:
@@ -107,8 +107,8 @@ def lpips_metric(path: str | os.PathLike[str] | None = None) -> Metric:
         "lpips",
         "LPIPS",
         LPIPS_PROTOCOL,
-        "comparable with papers that name LPIPS of AlexNet, version 0.1, of whole pictures of the same size; not with "
-        "VGG's, which is on another scale",
+        "comparable with papers that name LPIPS of AlexNet, version 0.1, on the same pictures; not with VGG's, which "
+        "is on another scale",
         network,
         lower_is_better=True,
     )
@@ -138,4 +138,6 @@ def _tensor(tensors: Mapping[str, NDArray], name: str, shape: tuple[int, ...]) -
         raise WeightsError(f"expected the state dict of LPIPS on AlexNet with {name}, found none of that name")
     if tensors[name].shape != shape:
         raise WeightsError(f"{name}: expected shape {shape}, found {tensors[name].shape}")
+    if not np.isfinite(tensors[name]).all():
+        raise WeightsError(f"{name}: expected finite values, found NaN or infinity")
     return np.asarray(tensors[name], np.float32)

@@ -1,8 +1,8 @@
 """PSNR, SSIM and CW-SSIM of 8-bit images, each with the protocol that makes its numbers comparable.
 
-Numbers of other protocols differ by more than networks do. Of seven blurred GOPRO pictures (720p, two test scenes) the
-3-D SSIM reads 0.016 to 0.065 higher than the 2-D one, and CW-SSIM 0.026 lower to 0.12 higher; at half the size the latter
-reads up to 0.25 higher. Print `Metric.protocol` and `Metric.comparable` with every table.
+Numbers of other protocols differ by more than networks do. Of seven blurred GOPRO pictures (720p, two test scenes)
+the 3-D SSIM reads 0.016 to 0.065 higher than the 2-D one, and CW-SSIM from 0.026 lower to 0.12 higher; at half the
+size, up to 0.25 higher. Print `Metric.protocol` and `Metric.comparable` with every table.
 """
 
 import math
@@ -81,8 +81,8 @@ def ssim_3d(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> f
 
     The gaussian window is 11x11x11, across the three channels too, and stands at every pixel of every channel;
     where it reaches over an edge, the outermost value is repeated (in the channels R R R R R R G B B B B B B). The
-    formula is that of `ssim`. This is what MPRNet's and Restormer's evaluation (MATLAB) and NAFNet's (`_ssim_3d` of its
-    basicsr) compute; the latter in float32. A grey image is a single plane: its window is 11x11.
+    formula is that of `ssim`. It is what MPRNet's and Restormer's evaluation (MATLAB) and NAFNet's (`_ssim_3d` of
+    its basicsr, in float32) compute. A grey image is a single plane, under a window of 11x11.
 
     Args:
         reference: the true image, uint8, (height, width, 3) or (height, width), of any size.
@@ -109,14 +109,14 @@ def cw_ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> f
     """The "CW-SSIM" of pyssim 0.3 to 0.6, which the DeblurGAN paper's SSIM most likely is: `CW_SSIM_PROTOCOL`.
 
     Not the measure of Sampat et al. 2009 after which it is named: no steerable pyramid and no complex wavelet. The
-    grey image (ITU-R 601, rounded) is read row after row as one signal; with its convolutions c(i, w) with the Mexican
-    hats of width w = 1 ... 30 pixels, cut at 5 w, zeros around the signal,
+    grey image (ITU-R 601, rounded) is read row after row as one signal. With its convolutions c(i, w) with the
+    Mexican hats of width w = 1 ... 30 pixels, cut at 5 w, zeros around the signal,
 
         CW-SSIM = mean over i of (2 |sum_w c1 c2| + k) / (sum_w c1^2 + sum_w c2^2 + k),   k = 0.01.
 
-    (pyssim multiplies two fractions; for real wavelets a factor cancels.) pyssim 0.7 samples the wavelets in another
-    way and reads differently. DeblurGAN's authors name pyssim (KupynOrest/DeblurGAN, issue 9); their published network
-    gave 0.956 with `pyssim --cw` and 0.856 with its plain SSIM, where the paper prints 0.958 (issue 111).
+    (pyssim multiplies two fractions; for real wavelets a factor cancels.) pyssim 0.7.1 samples the wavelets in
+    another way and reads differently. DeblurGAN's authors name pyssim (KupynOrest/DeblurGAN, issue 9); a user got
+    0.956 for their network with `pyssim --cw`, 0.856 with its plain SSIM; the paper prints 0.958 (issue 111).
 
     Args:
         reference: the true image, uint8, (height, width, 3) or (height, width), of any size.
@@ -173,7 +173,7 @@ PSNR = Metric(
     "psnr",
     "PSNR, dB",
     PSNR_PROTOCOL,
-    "comparable with GOPRO tables of full-size RGB PSNR (DeepDeblur, MPRNet, NAFNet) on the same frames; not with PSNR "
+    "comparable with GOPRO tables of PSNR of RGB at full size (MPRNet's, NAFNet's) on the same frames; not with PSNR "
     "of luma or of resized pictures",
     psnr,
     digits=2,
@@ -182,15 +182,15 @@ SSIM = Metric(
     "ssim",
     "SSIM",
     SSIM_PROTOCOL,
-    "comparable with papers that say they use scikit-image with these settings; not with MATLAB's SSIM of RGB (ssim3d), "
-    "nor with the DeblurGAN paper's (cwssim)",
+    "comparable with papers that name scikit-image with these settings; not with MATLAB's SSIM of RGB (ssim3d), nor "
+    "with the DeblurGAN paper's (cwssim)",
     ssim,
 )
 SSIM_3D = Metric(
     "ssim3d",
     "SSIM 3-D",
     SSIM_3D_PROTOCOL,
-    "comparable with GOPRO tables whose evaluation calls MATLAB's ssim on RGB, such as MPRNet's, Restormer's and NAFNet's",
+    "comparable with GOPRO tables made with MATLAB's ssim of RGB, such as MPRNet's, Restormer's and NAFNet's",
     ssim_3d,
 )
 CW_SSIM = Metric(
@@ -235,7 +235,7 @@ def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 
 
 def _mexican_hat(width: int, longest: int) -> tuple[npt.NDArray[np.float64], int]:
-    """The second derivative of a gaussian in at most 10 `width` samples, and where its convolution's output starts."""
+    """The wavelet in 10 `width` samples, `longest` at most, and where its convolution's central part starts."""
     size = min(10 * width, longest)
     squares = ((np.arange(size) - (size - 1) / 2) / width) ** 2
     wavelet = 2 / (math.sqrt(3 * width) * math.pi**0.25) * (1 - squares) * np.exp(-squares / 2)

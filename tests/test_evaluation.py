@@ -10,8 +10,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.data import match_pairs
 from deblurgan.errors import FileError, InputError
-from deblurgan.evaluation import SCORES, Evaluation, evaluate, table, write_scores_csv, write_scores_json
-from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
+from deblurgan.evaluation import METRICS, Evaluation, evaluate, gain, table, write_scores_csv, write_scores_json
+from deblurgan.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_3D, SSIM_PROTOCOL, Metric
+
+SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")  # as they are called in files
 
 
 def brighter(image):
