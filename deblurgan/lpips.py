@@ -1,4 +1,4 @@
-"""LPIPS, the learned perceptual distance of Zhang et al. 2018, on AlexNet: a network, whose weights come from elsewhere.
+"""LPIPS, the learned perceptual distance of Zhang et al. 2018, on AlexNet, whose weights come from elsewhere.
 
 They are read from a file without PyTorch, or taken from the package `lpips` of the paper's authors; the network is
 written here with `keras.ops`, so that it runs wherever the rest does.
