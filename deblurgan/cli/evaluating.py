@@ -27,12 +27,12 @@ from deblurgan.files import ensure_folder
 METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 
 
-def _metric_names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+def _checked_metrics(ctx: click.Context, param: click.Parameter, text: str) -> str:
     names = [name.strip().lower() for name in text.split(",")]
     unknown = [name for name in names if name not in METRICS]
     if unknown or len(set(names)) < len(names):
         raise click.BadParameter(f"expected some of {', '.join(METRICS)}, each once, with commas, received {text}")
-    return names
+    return ",".join(names)
 
 
 @command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
@@ -44,7 +44,7 @@ def _metric_names(ctx: click.Context, param: click.Parameter, text: str) -> list
     "--metrics",
     default="psnr,ssim",
     metavar="NAMES",
-    callback=_metric_names,
+    callback=_checked_metrics,
     help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's.",
 )
 @click.option(
@@ -80,7 +80,7 @@ def evaluate(
     input_dir: Path,
     n_images: int,
     seed: int,
-    metrics: list[str],
+    metrics: str,
     lpips_weights: Path | None,
     csv_path: Path | None,
     json_path: Path | None,
@@ -101,15 +101,16 @@ def evaluate(
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
     _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
-    if lpips_weights and "lpips" not in metrics:
+    names = metrics.split(",")
+    if lpips_weights and "lpips" not in names:
         raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
     known = dict(evaluation.METRICS)
-    if "lpips" in metrics:
+    if "lpips" in names:
         start_quietly()
         from deblurgan.lpips import lpips_metric
 
         known["lpips"] = lpips_metric(lpips_weights)
-    chosen = [known[name] for name in metrics]
+    chosen = [known[name] for name in names]
     restore = restorer(weight_path, precision, assume)
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
@@ -134,7 +135,7 @@ def evaluate(
         evaluation.write_scores_json(scores, json_path, about)
     if html_path:
         write_report(scores, gallery, html_path, about)
-        click.echo(one_line(f"\nReport: {html_path}"))
+        click.echo("\n" + one_line(f"Report: {html_path}"))
     finish(scores.failed, f"{len(pairs)} pairs")
 
 
