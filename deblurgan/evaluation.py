@@ -151,7 +151,7 @@ def table(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
     width = max(len(row["name"]) for row in rows)
     lines = [
-        "  ".join([f"{'':{width}}", *(f"{metric.title:^17}" for metric in metrics)]).rstrip(),
+        "  ".join([f"{'':{width}}", *(f"{metric.heading:^17}" for metric in metrics)]).rstrip(),
         "  ".join([f"{'':{width}}", *["blurred  restored"] * len(metrics)]),
     ]
     for row in rows:
@@ -162,7 +162,7 @@ def table(evaluation: Evaluation) -> str:
         lines.append("  ".join([f"{row['name']:{width}}", *texts]))
     means = summary(evaluation)
     width = max(len(title) for title, _ in means)
-    lines += ["", "  ".join([f"{'means':{width}}", *(f"{metric.title:>8}" for metric in metrics)])]
+    lines += ["", "  ".join([f"{'means':{width}}", *(f"{metric.heading:>8}" for metric in metrics)])]
     lines += ["  ".join([f"{title:{width}}", *(f"{text:>8}" for text in texts)]) for title, texts in means]
     lines.append("")
     for metric in metrics:

@@ -152,10 +152,11 @@ class Metric:
 
     Attributes:
         name: a short one for options and for keys in files.
-        title: heads a column; with the unit.
+        title: as it is usually written.
         protocol: one line that says what exactly is computed.
         comparable: one line that says with which published numbers.
         score: of (true image, image), both uint8 of one shape.
+        unit: of the score.
         digits: after the point, in tables.
         lower_is_better: of a distance.
     """
@@ -165,17 +166,24 @@ class Metric:
     protocol: str
     comparable: str
     score: Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], float]
+    unit: str = ""
     digits: int = 4
     lower_is_better: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Heads a column: title and unit."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
 PSNR = Metric(
     "psnr",
-    "PSNR, dB",
+    "PSNR",
     PSNR_PROTOCOL,
     "comparable with GOPRO tables of PSNR of RGB at full size (MPRNet's, NAFNet's) on the same frames; not with PSNR "
     "of luma or of resized pictures",
     psnr,
+    unit="dB",
     digits=2,
 )
 SSIM = Metric(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deblurgan.errors import InputError
 from deblurgan.evaluation import SIDES, Evaluation, gain, summary
 from deblurgan.files import atomic_path, shown
 from deblurgan.metrics import Metric
@@ -50,6 +51,7 @@ figure { margin: 0; }
 img { display: block; width: 100%; height: auto; border-radius: .25rem; }
 figcaption { padding-top: .35rem; font-size: .9rem; }
 figcaption b { display: block; }
+figcaption span { white-space: nowrap; }
 summary { cursor: pointer; }
 @media (max-width: 48rem) {
   .pictures { grid-template-columns: 1fr; }
@@ -75,9 +77,14 @@ class Gallery:
     Args:
         metric: whose gain decides.
         count: so many of the worst and so many of the best; half of all each where there are fewer.
+
+    Raises:
+        InputError: `count` is negative.
     """
 
     def __init__(self, metric: Metric, count: int) -> None:
+        if count < 0:
+            raise InputError(f"html_pictures: expected a number from 0 on, received {count}")
         self.metric = metric
         self.count = count
         self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
@@ -148,12 +155,13 @@ def _page(evaluation: Evaluation, gallery: Gallery, about: Mapping[str, Any]) ->
         ),
         "</ul>",
     ]
-    unit = gallery.metric.title
     for title, exhibits in (("Worst", gallery.worst), ("Best", gallery.best)):
         if exhibits:
             order = "least" if title == "Worst" else "most"
             parts.append(f"<h2>{title} pictures</h2>")
-            parts.append(f'<p class="quiet">Where {_text(unit)} gained {order} over the blurred picture.</p>')
+            parts.append(
+                f'<p class="quiet">Where {_text(gallery.metric.title)} gained {order} over the blurred picture.</p>'
+            )
             parts += [_article(exhibit, evaluation.metrics, gallery.metric) for exhibit in exhibits]
     if evaluation.failed:
         parts.append("<h2>Failed</h2>")
@@ -183,7 +191,7 @@ def _page(evaluation: Evaluation, gallery: Gallery, about: Mapping[str, Any]) ->
 
 
 def _means(evaluation: Evaluation) -> str:
-    heads = "".join(f'<th scope="col">{_text(metric.title)}</th>' for metric in evaluation.metrics)
+    heads = "".join(f'<th scope="col">{_text(metric.heading)}</th>' for metric in evaluation.metrics)
     rows = [
         f'<tr{" class=gain" if title == "gain" else ""}><th scope="row">{_text(title)}</th>'
         + "".join(f"<td>{_text(text)}</td>" for text in texts)
@@ -197,7 +205,9 @@ def _means(evaluation: Evaluation) -> str:
 
 
 def _all_rows(evaluation: Evaluation) -> str:
-    groups = "".join(f'<th scope="colgroup" colspan="2">{_text(metric.title)}</th>' for metric in evaluation.metrics)
+    groups = "".join(
+        f'<th scope="colgroup" colspan="2">{_text(metric.heading)}</th>' for metric in evaluation.metrics
+    )
     heads = "".join(f'<th scope="col">{side}</th>' for _ in evaluation.metrics for side in SIDES)
     rows = [
         f'<tr><th scope="row">{_text(shown(row["name"]))}</th>'
@@ -222,11 +232,11 @@ def _article(exhibit: _Exhibit, metrics: Sequence[Metric], ranked_by: Metric) ->
     note = f"{exhibit.size[0]} x {exhibit.size[1]} pixels"
     if exhibit.shown_size != exhibit.size:
         note += f", shown at {width} x {height}"
-    gained = f"{_text(ranked_by.title)} {gain(ranked_by, exhibit.row):+.{ranked_by.digits}f}"
+    gained = _score(ranked_by, gain(ranked_by, exhibit.row), "+")
     figures = []
     for kind, uri in zip((*SIDES, "sharp"), exhibit.uris, strict=True):
         texts = [
-            f"{_text(metric.title)} {exhibit.row[f'{metric.name}_{kind}']:.{metric.digits}f}"
+            f"<span>{_score(metric, exhibit.row[f'{metric.name}_{kind}'])}</span>"
             for metric in metrics
             if kind in SIDES
         ]
@@ -238,6 +248,10 @@ def _article(exhibit: _Exhibit, metrics: Sequence[Metric], ranked_by: Metric) ->
         f'<article><h3>{_text(name)}</h3><p class="quiet">{gained}; {note}</p>'
         f'<div class="pictures">{"".join(figures)}</div></article>'
     )
+
+
+def _score(metric: Metric, value: float, sign: str = "") -> str:
+    return _text(f"{metric.title} {value:{sign}.{metric.digits}f} {metric.unit}".rstrip())
 
 
 def _definitions(pairs: Any) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan.errors import FileError
+from deblurgan.errors import FileError, InputError
 from deblurgan.evaluation import Evaluation
 from deblurgan.metrics import PSNR, SSIM, Metric, psnr
 from deblurgan.reports import Gallery, write_report
@@ -94,6 +94,11 @@ def test_the_gallery_keeps_the_worst_and_the_best(count, pairs):
     assert (names_of(gallery.worst), names_of(gallery.best)) == (worst, best)
 
 
+def test_a_negative_number_of_pictures_is_refused():
+    with pytest.raises(InputError, match="html_pictures: expected a number from 0 on, received -1"):
+        Gallery(PSNR, -1)
+
+
 def test_the_gallery_follows_its_metric_where_lower_is_better():
     distance = Metric("psnr", "Distance", "", "", psnr, lower_is_better=True)
     gallery = Gallery(distance, 1)
@@ -123,7 +128,7 @@ def test_the_page_shows_blurred_restored_and_sharp_of_the_worst_and_the_best(tmp
             assert picture.size == (int(image["width"]), int(image["height"])) == (24, 16)
             values.append(round(np.asarray(picture).mean()))
     assert values == pytest.approx([1, 101, 201, 0, 100, 200], abs=1)
-    assert "PSNR, dB +3.00; 24 x 16 pixels" in page.text_of("p")
+    assert "PSNR +3.00 dB; 24 x 16 pixels" in page.text_of("p")
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(tmp_path):
@@ -159,6 +164,10 @@ def test_means_baseline_protocols_and_each_score_are_on_the_page(tmp_path):
     for metric in (PSNR, SSIM):
         assert metric.protocol in page.text_of("li")
         assert metric.comparable in page.text_of("span")
+    assert [text for text in page.text_of("span") if text.startswith("PSNR ")] == [
+        *("PSNR 30.00 dB", "PSNR 31.00 dB"),  # the worst gain first
+        *("PSNR 20.00 dB", "PSNR 23.00 dB"),
+    ]
     assert "c: cannot be read" in page.text_of("li")
     assert page.text_of("dt") == ["Weights", "Pairs scored"]
     assert page.text_of("dd") == ["w.h5", "2"]
@@ -181,7 +190,7 @@ def test_names_are_shown_and_never_markup(name, tmp_path):
 def test_large_pictures_are_shown_smaller_and_it_is_said(tmp_path):
     text = written(tmp_path, [row("a")], pictures=[flat(value, 8, 2560) for value in (1, 2, 3)])
     page = Page(text)
-    assert "PSNR, dB +1.00; 2560 x 8 pixels, shown at 1280 x 4" in page.text_of("p")
+    assert "PSNR +1.00 dB; 2560 x 8 pixels, shown at 1280 x 4" in page.text_of("p")
     assert {(image["width"], image["height"]) for image in page.all("img")} == {("1280", "4")}
 
 

@@ -27,14 +27,6 @@ from deblurgan.files import ensure_folder
 METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 
 
-def _checked_metrics(ctx: click.Context, param: click.Parameter, text: str) -> str:
-    names = [name.strip().lower() for name in text.split(",")]
-    unknown = [name for name in names if name not in METRICS]
-    if unknown or len(set(names)) < len(names):
-        raise click.BadParameter(f"expected some of {', '.join(METRICS)}, each once, with commas, received {text}")
-    return ",".join(names)
-
-
 @command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
 @weight_path_option
 @pairs_dir_option
@@ -44,7 +36,6 @@ def _checked_metrics(ctx: click.Context, param: click.Parameter, text: str) -> s
     "--metrics",
     default="psnr,ssim",
     metavar="NAMES",
-    callback=_checked_metrics,
     help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's.",
 )
 @click.option(
@@ -68,7 +59,6 @@ def _checked_metrics(ctx: click.Context, param: click.Parameter, text: str) -> s
 )
 @click.option(
     "--html_pictures",
-    type=click.IntRange(min=0),
     default=3,
     help="Worst and best pictures on that page, so many of each, by the gain of the first of --metrics.",
 )
@@ -101,7 +91,7 @@ def evaluate(
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
     _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
-    names = metrics.split(",")
+    names = _metric_names(metrics)
     if lpips_weights and "lpips" not in names:
         raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
     known = dict(evaluation.METRICS)
@@ -111,8 +101,8 @@ def evaluate(
 
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
-    restore = restorer(weight_path, precision, assume)
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
+    restore = restorer(weight_path, precision, assume)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(
             restore,
@@ -137,6 +127,14 @@ def evaluate(
         write_report(scores, gallery, html_path, about)
         click.echo("\n" + one_line(f"Report: {html_path}"))
     finish(scores.failed, f"{len(pairs)} pairs")
+
+
+def _metric_names(text: str) -> list[str]:
+    names = [name.strip().lower() for name in text.split(",")]
+    if len(set(names)) < len(names) or not set(names) <= set(METRICS):
+        known = ", ".join(METRICS)
+        raise InputError(f"--metrics: expected some of {known}, each once, with commas between, received {text}")
+    return names
 
 
 def _require_writable(paths: dict[str, Path | None]) -> None:
