@@ -185,7 +185,9 @@ def read_picture(
             notices.append("only the first frame of several is used")
 
         rgb, alpha = _pixels(image, file, rawmode)
-        if ";16" in rawmode and not rawmode.startswith("BGR") and rgb.dtype == np.uint8:  # BGR;16: a BMP of 5, 6, 5 bits
+        if (
+            ";16" in rawmode and not rawmode.startswith("BGR") and rgb.dtype == np.uint8
+        ):  # BGR;16: a BMP of 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
         grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
