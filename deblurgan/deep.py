@@ -1,6 +1,7 @@
 """Colours of 16 bits, which Pillow reads and writes with 8: PNG and TIFF, grey or RGB, with or without alpha.
 
-Pillow unpacks either the first or the second byte of a 16-bit value, as it is told to. Decoding a file twice gives both.
+Pillow unpacks either the first or the second byte of a 16-bit value, as it is told to. Decoding a file twice gives
+both.
 """
 
 import io
@@ -43,7 +44,7 @@ def read_deep(file: IO[bytes], image: Image.Image, rawmode: str) -> NDArray[np.u
     layout = colours.replace("a", "A")  # premultiplied alpha, which Pillow would divide out with the first byte alone
     first, second = "LB" if little else "BL"
     high = _decoded(file, f"{layout};16{first}") if colours == "RGBa" else np.asarray(image)
-    values = high.astype(np.uint16) << 8 | _decoded(file, f"{layout};16{second}")
+    values: NDArray[np.uint16] = high.astype(np.uint16) << np.uint16(8) | _decoded(file, f"{layout};16{second}")
     if colours == "RGBa":
         straight = values[:, :, :3] * np.float32(65535) / np.maximum(values[:, :, 3:], np.uint16(1))
         values[:, :, :3] = np.rint(np.minimum(straight, 65535)).astype(np.uint16)

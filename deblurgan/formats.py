@@ -40,6 +40,7 @@ _FORMATS = {
     ".webp": "WEBP",
 }
 IMAGE_EXTENSIONS: frozenset[str] = frozenset(_FORMATS)
+EXTENSIONS = {"jpg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}  # by the name of the format to write
 READABLE: frozenset[str] = frozenset(_FORMATS.values())
 WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
 WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so

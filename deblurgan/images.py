@@ -58,7 +58,7 @@ __all__ = [
     "write_picture",
 ]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[Any]  # uint8 or uint16
 
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
@@ -160,9 +160,9 @@ def read_picture(
 ) -> Picture:
     """Read a photograph together with what `write_picture` needs to write a restored version of it.
 
-    The content decides which format it is, whatever the name says. 16 bits are kept of PNG and TIFF. The first frame of
-    an animation is read; CMYK is converted to RGB (without its colour profile, which no longer applies). A notice in
-    the result says so.
+    The content decides which format it is, whatever the name says. 16 bits are kept of PNG and TIFF. The first frame
+    of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer applies). A notice
+    in the result says so.
 
     Args:
         path: the file, or what to call `content` in messages.
@@ -185,9 +185,7 @@ def read_picture(
             notices.append("only the first frame of several is used")
 
         rgb, alpha = _pixels(image, file, rawmode)
-        if (
-            ";16" in rawmode and not rawmode.startswith("BGR") and rgb.dtype == np.uint8
-        ):  # BGR;16: a BMP of 5, 6, 5 bits
+        if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
         grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
@@ -263,8 +261,8 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
     """Return the content of a file that holds the restored colours `rgb` of `picture`.
 
     - JPEG uses the source's own quantisation tables and chroma subsampling; quality 95 without subsampling when the
-      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF and HEIC have quality
-      95. TIFF is uncompressed.
+      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF and HEIC have
+      quality 95. TIFF is uncompressed.
     - 16 bits stay so in PNG and TIFF, and become 8 in the others.
     - GIF is reduced to 256 colours, with alpha either on or off.
     - BMP, JPEG and PPM hold no alpha: the picture is laid on white.
@@ -527,7 +525,9 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
         pillow_heif.register_heif_opener()
         formats |= {"HEIF"}
     Image.init()
-    return sorted((formats | ({named} & WITHOUT_SIGNATURE)) & Image.OPEN.keys())  # AVIF is not in every Pillow
+    if named in WITHOUT_SIGNATURE:
+        formats |= {str(named)}
+    return sorted(formats & Image.OPEN.keys())  # AVIF is not in every Pillow
 
 
 def _check_size(image: Image.Image, max_pixels: int | None) -> None:

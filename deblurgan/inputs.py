@@ -11,11 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
-from deblurgan.formats import IMAGE_EXTENSIONS, WRITABLE, is_an_image_file, named_format
+from deblurgan.formats import EXTENSIONS, IMAGE_EXTENSIONS, WRITABLE, is_an_image_file, named_format
 from deblurgan.images import list_images
 
 STANDARD = Path("-")  # standard input, or output
-EXTENSIONS = {"jpg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}  # by the name of the format to write
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
 
@@ -79,7 +78,7 @@ def find_sources(
     recursive: bool = False,
     but_not_in: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Source], list[str]]:
-    """Return the pictures that `inputs` name, in this order, each once; and one line for each that cannot be looked at.
+    """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
 
     Args:
         inputs: files, folders, zip files, patterns such as `photos/*.jpg`, or `-` for standard input.
@@ -186,13 +185,13 @@ def plan(
     """Return what is to be written where.
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
-    `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that can
-    only be read.
+    `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
+    can only be read.
 
     Args:
         sources: from `find_sources`.
         output: a folder; the name of a zip file; or `-` for standard output.
-        file_format: one of `EXTENSIONS`.
+        file_format: one of `formats.EXTENSIONS`.
         suffix: what to add to the names, before the extension.
         skip_existing: mark those whose result is there.
         overwrite: allow that pictures are replaced by their own results.
@@ -223,7 +222,7 @@ def plan(
         if originals and not overwrite:
             raise InputError(f"{shown(output)}: is an input, and would be replaced; choose another name")
         return jobs
-    _check_originals(jobs, output, overwrite, real)
+    check_originals(jobs, output, overwrite, real)
     if not skip_existing:
         return jobs
     return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
@@ -234,7 +233,9 @@ def is_zip(output: str | os.PathLike[str]) -> bool:
     return Path(output).suffix.lower() == ".zip" and not os.path.isdir(output)
 
 
-def _check_originals(jobs: Sequence[Job], output: Path, overwrite: bool, real: Callable[[Path], str]) -> None:
+def check_originals(
+    jobs: Sequence[Job], output: Path, overwrite: bool, real: Callable[[Path], str] = os.path.realpath
+) -> None:
     """Raise `InputError` where results go into a folder that pictures come from, or one would replace another's."""
     folders: dict[Path, str] = {}
     files = [job for job in jobs if job.source.path != STANDARD and job.source.member is None]

@@ -72,7 +72,7 @@ def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | N
     output = Path(output)
     if output == STANDARD:
 
-        def write(target: Path, content: bytes) -> Path:
+        def write_out(target: Path, content: bytes) -> Path:
             if standard_output is None:
                 raise InputError("standard output: there is none")
             try:
@@ -82,7 +82,7 @@ def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | N
                 raise FileError(f"standard output: cannot be written: {reason(error)}") from error
             return STANDARD
 
-        yield write
+        yield write_out
     elif is_zip(output):
         ensure_folder(output.parent)
         with _opened_zip(output) as write:
@@ -90,14 +90,14 @@ def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | N
     else:
         ensure_folder(output)
 
-        def write(target: Path, content: bytes) -> Path:
+        def write_file(target: Path, content: bytes) -> Path:
             path = output / target
             ensure_folder(path.parent)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
             return path
 
-        yield write
+        yield write_file
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Restoring pictures with alpha: what lies under transparent pixels stays out of the result, and alpha is restored too."""
+"""Restoring pictures with alpha: what lies under transparent pixels stays out of sight, and alpha is restored too."""
 
 from collections.abc import Callable
 
@@ -43,9 +43,9 @@ def _bled(rgb: Pixels, alpha: Pixels) -> Pixels:
 
 
 def _filled(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of known colours, (height, width, 3); where none is known, those of 2x2 blocks, of 4x4 blocks and so on."""
+    """Means of known colours, (height, width, 3); where none is known, those of 2x2 blocks, of 4x4 and so on."""
     known = weights > 0
-    means = sums / np.maximum(weights, 1)
+    means = sums / np.maximum(weights, np.float32(1))
     if known.all() or known.size == 1:
         return means
     height, width = known.shape[:2]
