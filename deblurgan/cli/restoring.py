@@ -119,10 +119,10 @@ def deblur(
     if compare and side_by_side:
         raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
 
-    def find() -> tuple[list[Source], list[str]]:
+    def find() -> "tuple[list[Source], list[str]]":
         return find_sources(inputs, recursive=recursive, but_not_in=output_dir)
 
-    def planned(sources: Sequence[Source]) -> list[Job]:
+    def planned(sources: "Sequence[Source]") -> "list[Job]":
         return plan(
             sources,
             output_dir,
@@ -155,7 +155,7 @@ def deblur(
         weight_path, precision, {**assume, **{name: value for name, value in given.items() if value is not None}}
     )
 
-    def restored(jobs: Sequence[Job], progress: Callable[[Path], None]) -> Report:
+    def restored(jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
         report = restore_jobs(
             restore,
             jobs,
@@ -199,9 +199,9 @@ def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | Non
 
 
 def _watch(
-    find: Callable[[], list[Source]],
-    planned: Callable[[Sequence[Source]], list[Job]],
-    restored: Callable[[Sequence[Job], Callable[[Path], None]], Report],
+    find: "Callable[[], list[Source]]",
+    planned: "Callable[[Sequence[Source]], list[Job]]",
+    restored: "Callable[[Sequence[Job], Callable[[Path], None]], Report]",
     output_dir: Path,
 ) -> None:
     """Restore what appears, and say so, until Ctrl-C."""
