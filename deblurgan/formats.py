@@ -16,7 +16,6 @@ _FORMATS = {
     ".heic": "HEIF",
     ".heif": "HEIF",
     ".hif": "HEIF",
-    ".icns": "ICNS",
     ".ico": "ICO",
     ".j2k": "JPEG2000",
     ".jfif": "JPEG",

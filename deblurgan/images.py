@@ -227,8 +227,8 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         else:
-            if image.format == "PNG" and _png_metadata_is_last(file):
-                image.load()
+            if image.format == "HEIF" or (image.format == "PNG" and _png_metadata_is_last(file)):
+                image.load()  # HEIC says in two places how large it is
             turned = read_metadata(image)[0].orientation > 4
         return (width, height) if turned else (height, width)
 

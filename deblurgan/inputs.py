@@ -256,7 +256,7 @@ def check_originals(
         if place in homes and not overwrite:
             raise InputError(
                 f"{shown(output)}: holds the input {shown(homes[place].name)}, which could be replaced; "
-                "choose another folder"
+                "choose another folder, or allow it with --overwrite"
             )
         replaced = originals.get(os.path.join(place, job.target.name), job.source)
         if replaced is not job.source:
