@@ -229,6 +229,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         else:
             if image.format == "HEIF" or (image.format == "PNG" and _png_metadata_is_last(file)):
                 image.load()  # HEIC says in two places how large it is
+                width, height = image.size
             turned = read_metadata(image)[0].orientation > 4
         return (width, height) if turned else (height, width)
 

@@ -397,7 +397,7 @@ def test_an_interruption_in_the_middle_of_writing_leaves_no_file(pictures, tmp_p
     monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out", beside_input=beside_input)
-    assert len(written) == 1
+    assert written
     assert names(tmp_path / "out") == []
 
 
