@@ -132,7 +132,12 @@ def _png_pixels(values: NDArray[np.uint16]) -> bytes:
 
 
 def encode_deep_tiff(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:
-    """Return the content of an uncompressed TIFF file with 16 bits; arguments as for `encode_deep_png`."""
+    """Return the content of an uncompressed TIFF file with 16 bits; arguments as for `encode_deep_png`.
+
+    Grey with alpha is written as RGB with alpha, because Pillow does not open the former.
+    """
+    if values.shape[2] == 2:
+        values = values[:, :, [0, 0, 0, 1]]
     height, width, channels = values.shape
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     fields = Image.Exif()
@@ -155,7 +160,7 @@ def encode_deep_tiff(values: NDArray[np.uint16], options: Mapping[str, Any]) -> 
     directory[ExifTags.Base.RowsPerStrip] = height
     directory[ExifTags.Base.StripByteCounts] = values.size * 2
     directory[ExifTags.Base.StripOffsets] = 0  # counted from the end of the directory
-    if channels in (2, 4):
+    if channels == 4:
         directory[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha that has not been multiplied in
     content = io.BytesIO()
     directory.save(content)

@@ -444,9 +444,9 @@ def test_a_tiff_of_16_bits_is_understood_by_another_reader(tmp_path, channels):
         metadata=Metadata(icc_profile=ICC, xmp=XMP, dpi=(300, 200), exif=exif_of(1)),
     )
     write_picture(tmp_path / "c.tif", picture, rgb)
+    if channels == 2:  # Pillow does not open those
+        array = array[:, :, [0, 0, 0, 1]]
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "c.tif").reshape(array.shape), array)
-    if channels == 2:  # which Pillow does not open
-        return
     metadata = read_picture(tmp_path / "c.tif").metadata
     assert (metadata.icc_profile, metadata.dpi) == (ICC, (300, 200))
     assert metadata.xmp == XMP.replace(b'Orientation="6"', b'Orientation="1"')
