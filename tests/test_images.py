@@ -404,9 +404,7 @@ def test_sixteen_bit_tiff_of_another_writer_is_kept(tmp_path, compression, order
     if extra == "assocalpha":
         stored[:, :, :3] = np.rint(array[:, :, :3] * (array[:, :, 3:] / 65535))
     more = {"extrasamples": [extra]} if extra else {}
-    tifffile.imwrite(
-        tmp_path / "c.tif", stored, photometric="rgb", compression=compression, byteorder=order, **more
-    )
+    tifffile.imwrite(tmp_path / "c.tif", stored, photometric="rgb", compression=compression, byteorder=order, **more)
     picture = read_picture(tmp_path / "c.tif")
     assert picture.rgb.dtype == np.uint16
     assert picture.notices == ()
@@ -425,9 +423,7 @@ def test_sixteen_bit_tiff_of_another_writer_is_kept(tmp_path, compression, order
 def test_sixteen_bit_tiff_with_a_plane_for_each_channel_is_refused(tmp_path, compression):
     tifffile = pytest.importorskip("tifffile")
     path = tmp_path / "c.tif"
-    tifffile.imwrite(
-        path, deep_noise(3, 12, 9), photometric="rgb", planarconfig="separate", compression=compression
-    )
+    tifffile.imwrite(path, deep_noise(3, 12, 9), photometric="rgb", planarconfig="separate", compression=compression)
     with pytest.raises(FileError, match="16-bit channels pixel by pixel"):
         read_picture(path)
 

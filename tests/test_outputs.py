@@ -136,7 +136,13 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_page_holds_all_pictures_and_escapes_their_names(tmp_path, dtype):
-    names = ["<script>alert(1)</script>.png", 'a "quoted" & b.png', "line\nbreak.png", os.fsdecode(b"\xff.png"), "{x}.png"]
+    names = [
+        "<script>alert(1)</script>.png",
+        'a "quoted" & b.png',
+        "line\nbreak.png",
+        os.fsdecode(b"\xff.png"),
+        "{x}.png",
+    ]
     flat = np.full((40, 50, 3), 200, np.uint8).astype(dtype) * (257 if dtype == np.uint16 else 1)
     with opened_comparison(tmp_path / "sub" / "page.html") as add:
         for name in names:

@@ -49,7 +49,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, text: str | None)
 @command("deblur", "Restore pictures.")
 @click.argument("inputs", nargs=-1, type=path_type)
 @weight_path_option
-@click.option("--input_dir", type=path_type, help="Folder of pictures, or one picture: another of the INPUTS.")
+@click.option("--input_dir", type=path_type, help="Folder of pictures, or one picture; one more of the INPUTS.")
 @click.option(
     "--output_dir",
     type=path_type,
@@ -59,7 +59,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, text: str | None)
 @click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
 @click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write this format instead.")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP, AVIF and HEIC.  [default: the input's]")
-@click.option("--suffix", default="", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
+@click.option("--suffix", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
 @click.option("--skip_existing", is_flag=True, help="Leave out pictures whose result is there.")
 @click.option("--overwrite", is_flag=True, help="Allow that pictures are replaced by their restored versions.")
 @click.option("--dry_run", is_flag=True, help="Only list what would be written where.")
@@ -73,7 +73,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, text: str | None)
 @click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
 @click.option("--memory", metavar="SIZE", callback=_bytes, help="Most memory to use, e.g. 1500MB.  [default: free]")
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
-@click.option("--strength", type=click.FloatRange(0, 1), help="0 leaves pictures as they are.  [default: 1]")
+@click.option("--strength", type=click.FloatRange(0, 1), help="From 0, leave as it is, on.  [default: 1]")
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @resize_option
 @precision_option
@@ -86,7 +86,7 @@ def deblur(
     recursive: bool,
     file_format: str | None,
     quality: int | None,
-    suffix: str,
+    suffix: str | None,
     skip_existing: bool,
     overwrite: bool,
     dry_run: bool,
@@ -127,7 +127,7 @@ def deblur(
             sources,
             output_dir,
             file_format=file_format,
-            suffix=suffix,
+            suffix=suffix or "",
             skip_existing=skip_existing,
             overwrite=overwrite,
         )
