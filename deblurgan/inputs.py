@@ -77,6 +77,7 @@ def find_sources(
     *,
     recursive: bool = False,
     but_not_in: str | os.PathLike[str] | None = None,
+    may_be_empty: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
 
@@ -84,6 +85,7 @@ def find_sources(
         inputs: files, folders, zip files, patterns such as `photos/*.jpg`, or `-` for standard input.
         recursive: look into folders below folders as well.
         but_not_in: a folder that is not looked into, where results go.
+        may_be_empty: a folder without pictures is no error.
 
     Raises:
         FileError: there is nothing of that name.
@@ -93,20 +95,22 @@ def find_sources(
     sources: dict[tuple[str, str], Source] = {}
     problems: list[str] = []
     for name in inputs:
-        for source in _found(name, recursive, hidden, problems):
+        for source in _found(name, recursive, hidden, may_be_empty, problems):
             member = source.member.filename if source.member else ""
             sources.setdefault((os.path.abspath(source.path), member), source)
     return list(sources.values()), problems
 
 
-def _found(name: str | os.PathLike[str], recursive: bool, hidden: str | None, problems: list[str]) -> list[Source]:
+def _found(
+    name: str | os.PathLike[str], recursive: bool, hidden: str | None, may_be_empty: bool, problems: list[str]
+) -> list[Source]:
     """The pictures that one of the inputs names."""
     path = Path(name)
     if os.fspath(name) == "-":
         return [Source(STANDARD, Path("stdin"))]
     if os.path.isdir(path):
         found = [Source(file, file.relative_to(path)) for file in _pictures(path, recursive, hidden, problems)]
-        if not found and not problems:
+        if not found and not problems and not may_be_empty:
             where = "in this folder" if recursive else "directly in this folder"
             raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) {where}, found none")
         return found

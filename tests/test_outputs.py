@@ -61,7 +61,7 @@ def test_a_zip_file_holds_the_results_under_their_names(tmp_path):
 
 
 def test_an_interrupted_or_empty_zip_file_does_not_appear(tmp_path):
-    with pytest.raises(KeyboardInterrupt), opened_output(tmp_path / "a.zip") as write:
+    with pytest.raises(KeyboardInterrupt), opened_output(tmp_path / "a.zip") as write:  # noqa: PT012
         write(Path("x"), b"1")
         raise KeyboardInterrupt
     with opened_output(tmp_path / "b.zip"):
@@ -70,7 +70,7 @@ def test_an_interrupted_or_empty_zip_file_does_not_appear(tmp_path):
 
 
 def test_a_zip_file_for_which_the_disk_is_too_small_does_not_appear(tmp_path):
-    with full_after(3000), pytest.raises(FileError, match=r"a\.zip: cannot be written"):  # noqa: SIM117
+    with full_after(3000), pytest.raises(FileError, match=r"a\.zip: cannot be written"):  # noqa: PT012, SIM117
         with opened_output(tmp_path / "a.zip") as write:
             write(Path("x"), bytes(500))
             with pytest.raises(FileError, match=r"a\.zip: cannot be written"):
@@ -94,7 +94,7 @@ def test_a_closed_pipe_is_reported():
         def write(self, content):
             raise BrokenPipeError(32, "Broken pipe")
 
-    with opened_output("-", Closed()) as write, pytest.raises(FileError, match="standard output: .*Broken pipe"):
+    with opened_output("-", Closed()) as write, pytest.raises(FileError, match=r"standard output: .*Broken pipe"):
         write(Path("a.png"), b"123")
 
 
@@ -168,7 +168,7 @@ def test_large_pictures_are_smaller_on_a_page(tmp_path):
 
 def test_an_interrupted_page_leaves_the_earlier_one(tmp_path):
     (tmp_path / "page.html").write_text("earlier")
-    with pytest.raises(KeyboardInterrupt), opened_comparison(tmp_path / "page.html") as add:
+    with pytest.raises(KeyboardInterrupt), opened_comparison(tmp_path / "page.html") as add:  # noqa: PT012
         add(Path("a.png"), Picture(noise()), noise())
         raise KeyboardInterrupt
     assert (tmp_path / "page.html").read_text() == "earlier"
