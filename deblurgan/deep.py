@@ -48,7 +48,7 @@ def read_deep(file: IO[bytes], image: Image.Image, rawmode: str) -> NDArray[np.u
     if colours == "RGBa":
         straight = values[:, :, :3] * np.float32(65535) / np.maximum(values[:, :, 3:], np.uint16(1))
         values[:, :, :3] = np.rint(np.minimum(straight, 65535)).astype(np.uint16)
-    return values
+    return values[:, :, :3] if colours == "RGBX" else values  # older versions of Pillow do not leave X out
 
 
 def _decoded(file: IO[bytes], rawmode: str) -> NDArray[np.uint8]:
