@@ -213,12 +213,13 @@ def _watch(
     try:
         for sources in watched(find):
             try:
-                report = restored(planned(sources), lambda path: None) if sources else None
+                jobs = planned(sources)
             except InputError as error:
                 failed.append(str(error))
                 click.echo(f"failed: {error}", err=True)
                 continue
-            if report:
+            for job in jobs:  # one by one, so that each is told as soon as it is done
+                report = restored([job], lambda path: None)
                 written += len(report.written)
                 failed += report.failed
                 for path in report.written:
