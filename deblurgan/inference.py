@@ -19,11 +19,15 @@ from deblurgan.weights import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 TILE = 1280  # interior of a tile, pixels
+DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 OVERLAP = 96  # at least the generator's receptive field to each side, a multiple of 4
 
 
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
 class Restorer:
-    """Restores uint8 RGB images of any size with a generator.
+    """Restores RGB images, uint8 or uint16, of any size with a generator.
 
     The normalisations are folded into the convolutions, and scaling, padding and rounding are part of one compiled
     graph, so that a picture costs little more than the network's multiplications. Pictures larger than a tile are
@@ -52,8 +56,8 @@ class Restorer:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
         generator_weights(model).assign_folded(self._network)
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
+    def __call__(self, image: Pixels) -> Any:
+        """Return `image`, (height, width, 3) uint8 or uint16 RGB, restored, with the same shape and dtype.
 
         Raises:
             InputError: another shape or dtype, or a side shorter than 5 pixels.
@@ -74,7 +78,7 @@ class Restorer:
 
 
 class WholePictureRestorer:
-    """Restores uint8 RGB images of any size with any generator, each picture in one piece.
+    """Restores RGB images, uint8 or uint16, of any size with any generator, each picture in one piece.
 
     For networks that look at the whole picture, as those with instance normalisation do; memory grows with its size.
 
@@ -89,8 +93,8 @@ class WholePictureRestorer:
         self._multiple = size_multiple(model)
         self._run = _compiled(model)
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return `image`, (height, width, 3) uint8 RGB, restored, with the same shape and dtype.
+    def __call__(self, image: Pixels) -> Any:
+        """Return `image`, (height, width, 3) uint8 or uint16 RGB, restored, with the same shape and dtype.
 
         Raises:
             InputError: another shape or dtype.
@@ -109,14 +113,53 @@ def size_multiple(model: keras.Model) -> int:
     return max(strides * factors, 2 * SIZE_MULTIPLE)
 
 
+class Refined:
+    """Restores with another restorer, averages over flips and turns, and blends with the input.
+
+    Args:
+        restorer: what restores; it is given uint16 images, so that nothing is rounded to 8 bits on the way.
+        tta: whether to average over the 8 ways of flipping and turning the image (self-ensemble).
+        strength: from 0, the input as it is, to 1, the restored image.
+
+    Raises:
+        InputError: `strength` is out of range.
+
+    Source: Lim et al. (EDSR), arXiv 1707.02921, section 3.4, for the self-ensemble.
+    """
+
+    def __init__(self, restorer: Any, *, tta: bool = False, strength: float = 1.0) -> None:
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength: expected 0 to 1, received {strength}")
+        self._restorer = restorer
+        self._turns = range(4) if tta else range(1)
+        self._flips = (1, -1) if tta else (1,)
+        self._strength = strength
+
+    def __call__(self, image: Pixels) -> Any:
+        """Return `image`, (height, width, 3) uint8 or uint16 RGB, restored, with the same shape and dtype."""
+        _check_image(image)
+        step = 257 if image.dtype == np.uint8 else 1  # of 65535 levels
+        deep = image.astype(np.uint16) * np.uint16(step)
+        total = np.zeros(image.shape, np.float32)
+        for turns in self._turns:
+            for flip in self._flips:
+                turned = np.ascontiguousarray(np.rot90(deep[:, ::flip], turns))
+                total += np.rot90(self._restorer(turned), -turns)[:, ::flip]
+        restored = total / (len(self._turns) * len(self._flips))
+        blended = self._strength * restored + (1 - self._strength) * deep
+        return np.rint(blended / step).astype(image.dtype)
+
+
 def open_restorer(
-    path: str | os.PathLike[str], *, precision: str = "auto", **assumed: Any
-) -> Restorer | WholePictureRestorer:
+    path: str | os.PathLike[str], *, precision: str = "auto", tta: bool = False, strength: float = 1.0, **assumed: Any
+) -> Restorer | WholePictureRestorer | Refined:
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
         path: see `weight_files.read`.
         precision: see `devices.resolve_precision`.
+        tta: whether to average over flips and turns; see `Refined`.
+        strength: how much of the result to take, from 0 to 1; see `Refined`.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
@@ -126,9 +169,12 @@ def open_restorer(
     content = read(path)
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
+    restorer: Restorer | WholePictureRestorer
     if content.generator is not None and not assumed:
-        return Restorer(content.generator, precision=precision)
-    return WholePictureRestorer(content.build(dtype=policy(precision), **assumed))
+        restorer = Restorer(content.generator, precision=precision)
+    else:
+        restorer = WholePictureRestorer(content.build(dtype=policy(precision), **assumed))
+    return Refined(restorer, tta=tta, strength=strength) if tta or strength != 1 else restorer
 
 
 def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
@@ -148,23 +194,27 @@ def spans(size: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]
     ]
 
 
-def _check_image(image: NDArray[np.uint8]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(f"image: expected uint8 (height, width, 3), received {image.dtype} {image.shape}")
+def _check_image(image: Pixels) -> None:
+    if image.dtype not in DTYPES or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"image: expected uint8 or uint16 (height, width, 3), received {image.dtype} {image.shape}")
 
 
 def _compiled(network: keras.Model) -> Any:
-    """Return a function from a uint8 image to a uint8 image that runs scaling, padding and `network` as one graph."""
+    """Return a function from an image to one of its dtype that runs scaling, padding and `network` as one graph."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)], autograph=False)
     def restore(image: Any) -> Any:
+        half = image.dtype.max / 2
         height, width = tf.unstack(tf.shape(image)[:2])
         multiple, least = SIZE_MULTIPLE, 2 * SIZE_MULTIPLE
         bottom, right = (tf.maximum(-(-side // multiple) * multiple, least) - side for side in (height, width))
         x = tf.pad(image, [[0, bottom], [0, right], [0, 0]], "REFLECT")
-        x = tf.cast(x[tf.newaxis], tf.float32) / 127.5 - 1.0
+        x = tf.cast(x[tf.newaxis], tf.float32) / half - 1.0
         x = network(x, training=False)[0, :height, :width]
-        return tf.cast(tf.round(tf.clip_by_value(x * 127.5 + 127.5, 0.0, 255.0)), tf.uint8)
+        return tf.cast(tf.round(tf.clip_by_value(x * half + half, 0.0, 2 * half)), image.dtype)
 
-    return lambda image: restore(image).numpy()
+    functions = {
+        dtype: tf.function(restore, input_signature=[tf.TensorSpec((None, None, 3), dtype)], autograph=False)
+        for dtype in DTYPES
+    }
+    return lambda image: functions[image.dtype](image).numpy()

@@ -5,7 +5,7 @@ import pytest
 from deblurgan import inference
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.images import from_model, to_model
-from deblurgan.inference import OVERLAP, Restorer, spans
+from deblurgan.inference import Refined, Restorer, WholePictureRestorer, spans
 from deblurgan.metrics import psnr
 from deblurgan.model import generator_model
 from deblurgan.weights import generator_weights, load_generator, read_generator
@@ -285,3 +285,47 @@ def test_a_tile_that_is_no_positive_multiple_of_4_is_refused(generator, tile):
 def test_an_unknown_precision_is_refused(generator):
     with pytest.raises(InputError, match="precision: expected one of"):
         Restorer(generator, precision="double")
+
+
+# 16 bits, flips and turns, strength
+
+
+def odd(image):
+    """A restorer that is not symmetric, and needs 16 bits."""
+    assert image.dtype == np.uint16
+    shifted = np.roll(image, 1, axis=1).astype(np.float64)
+    return np.rint(0.75 * shifted + 0.25 * image).astype(np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_flips_and_turns_are_averaged_and_blended_with_the_input(dtype):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (7, 10, 3), dtype=dtype, endpoint=True)
+    step = 257 if dtype == np.uint8 else 1
+    deep = image.astype(np.float64) * step
+    ways = []
+    for turns in range(4):
+        for flipped in (False, True):
+            turned = np.rot90(np.fliplr(deep) if flipped else deep, turns)
+            back = np.rot90(0.75 * np.roll(turned, 1, axis=1) + 0.25 * turned, -turns)
+            ways.append(np.fliplr(back) if flipped else back)
+    expected = (0.4 * np.mean(ways, axis=0) + 0.6 * deep) / step
+    got = Refined(odd, tta=True, strength=0.4)(image)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, expected, atol=0.51 if dtype == np.uint8 else 1.0)
+    np.testing.assert_array_equal(Refined(odd, strength=0)(image), image)
+
+
+def test_a_strength_out_of_range_is_refused():
+    with pytest.raises(InputError, match=r"strength: expected 0 to 1, received 1\.5"):
+        Refined(odd, strength=1.5)
+
+
+def test_16_bit_images_are_restored_without_rounding_to_8_bits(randomised):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    image = np.random.default_rng(0).integers(0, 2**16, (24, 20, 3), dtype=np.uint16)
+    for restorer in (Restorer(model, precision="float32"), WholePictureRestorer(model)):
+        restored = restorer(image)
+        exact = np.asarray(model(image[np.newaxis].astype(np.float32) / 32767.5 - 1))[0].astype(np.float64)
+        assert restored.dtype == np.uint16
+        np.testing.assert_allclose(restored, np.clip(exact * 32767.5 + 32767.5, 0, 65535), atol=1.5)
+        assert len(np.unique(restored % 257)) > 200  # more than 8 bits hold
