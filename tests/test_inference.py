@@ -5,7 +5,7 @@ import pytest
 from deblurgan import inference
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.images import from_model, to_model
-from deblurgan.inference import Refined, Restorer, WholePictureRestorer, spans
+from deblurgan.inference import OVERLAP, Refined, Restorer, WholePictureRestorer, spans
 from deblurgan.metrics import psnr
 from deblurgan.model import generator_model
 from deblurgan.weights import generator_weights, load_generator, read_generator
@@ -259,14 +259,20 @@ def test_every_precision_restores(generator, restorer, precision):
 # Errors
 
 IMAGES = {
-    "grey": (np.zeros((16, 16), np.uint8), r"expected uint8 \(height, width, 3\), received uint8 \(16, 16\)"),
+    "grey": (
+        np.zeros((16, 16), np.uint8),
+        r"expected uint8 or uint16 \(height, width, 3\), received uint8 \(16, 16\)",
+    ),
     "alpha": (np.zeros((16, 16, 4), np.uint8), r"received uint8 \(16, 16, 4\)"),
     "a batch": (np.zeros((1, 16, 16, 3), np.uint8), r"received uint8 \(1, 16, 16, 3\)"),
     "floats": (np.zeros((16, 16, 3), np.float32), r"received float32 \(16, 16, 3\)"),
-    "16 bits": (np.zeros((16, 16, 3), np.uint16), r"received uint16 \(16, 16, 3\)"),
+    "signed": (np.zeros((16, 16, 3), np.int16), r"received int16 \(16, 16, 3\)"),
     "low": (np.zeros((4, 16, 3), np.uint8), "expected at least 5x5 pixels, received 16x4"),
     "narrow": (np.zeros((16, 4, 3), np.uint8), "expected at least 5x5 pixels, received 4x16"),
-    "empty": (np.zeros((0, 16, 3), np.uint8), r"expected uint8 \(height, width, 3\), received uint8 \(0, 16, 3\)"),
+    "empty": (
+        np.zeros((0, 16, 3), np.uint8),
+        r"expected uint8 or uint16 \(height, width, 3\), received uint8 \(0, 16, 3\)",
+    ),
 }
 
 
@@ -327,5 +333,5 @@ def test_16_bit_images_are_restored_without_rounding_to_8_bits(randomised):
         restored = restorer(image)
         exact = np.asarray(model(image[np.newaxis].astype(np.float32) / 32767.5 - 1))[0].astype(np.float64)
         assert restored.dtype == np.uint16
-        np.testing.assert_allclose(restored, np.clip(exact * 32767.5 + 32767.5, 0, 65535), atol=1.5)
+        np.testing.assert_allclose(restored, np.clip(exact * 32767.5 + 32767.5, 0, 65535), atol=6)
         assert len(np.unique(restored % 257)) > 200  # more than 8 bits hold
