@@ -96,7 +96,7 @@ class CropStream:
         self._augment, self._candidates, self._crops_per_picture = augment, candidates, crops_per_picture
         self._workers = workers
         self.bad: dict[str, str] = {}
-        self.failure: FileError | None = None
+        self.failure: FileError | InputError | None = None
         self._sources: list[Source] = []
         for source in sources:
             checked, bad = source.checked(crop_size * downscale)
@@ -192,6 +192,9 @@ class CropStream:
                 return self._cut(source, (picture + attempt) % len(source), rng)
             except FileError as error:
                 last = error
+            except InputError as error:  # two sides that differ in size since they were looked at
+                self.failure = error
+                raise
         self.failure = FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
         raise self.failure
 

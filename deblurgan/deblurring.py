@@ -1,43 +1,54 @@
-"""Restoring the pictures of a folder into another, and the tutorial's strips to compare by eye."""
+"""Restoring pictures, wherever they are and go, and the tutorial's strips to compare by eye."""
 
+import collections
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deblurgan.data import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
+from deblurgan.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
 from deblurgan.images import (
-    IMAGE_EXTENSIONS,
+    Picture,
+    Pixels,
+    encode_picture,
     list_images,
+    not_kept,
     read_picture,
     resize,
     side_by_side,
+    to_8_bits,
     write_image,
-    write_picture,
 )
-
-Restore = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+from deblurgan.inputs import STANDARD, Job, Source, plan
+from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
+from deblurgan.transparency import Restore, restore_with_alpha
 
 
 @dataclass
 class Report:
-    """What became of a folder's pictures.
+    """What became of the pictures.
 
     Attributes:
         written: the files written.
         failed: for each picture that could not be restored, one line that names it and says why.
         notices: one line for each thing that was not kept as it was.
+        skipped: the results that were there already.
     """
 
     written: list[Path] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
 
 
 def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
@@ -70,11 +81,8 @@ def deblur_pictures(
 ) -> Report:
     """Restore `pictures` into the folder `output_dir`, each under its own name and in its own format.
 
-    Size, orientation, alpha, grey, EXIF, colour profile and resolution stay as they were. A picture that cannot be
-    read or restored is reported and the others are still done.
-
     Args:
-        restore: uint8 (height, width, 3) RGB -> the same, restored; for example an `inference.Restorer`.
+        restore: as for `restore_jobs`, as are the others.
         pictures: from `find_pictures`.
         output_dir: created where missing.
         squash: squash each picture to a square of this many pixels first, as the tutorial did with 256.
@@ -82,39 +90,196 @@ def deblur_pictures(
         progress: called with each picture when it is done.
 
     Raises:
-        InputError: `output_dir` is the folder of one of the pictures, or of a file that one is a link to.
+        InputError: `output_dir` is the folder of one of the pictures, or of a file that one is a link to; or two of
+            them have the same name.
         FileError: `output_dir` cannot be written to.
     """
-    output_dir = Path(output_dir)
-    real_output = os.path.realpath(output_dir)
-    for path in pictures:
-        if real_output in (os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))):
-            raise InputError(
-                f"{shown(output_dir)}: holds the input {shown(path)}, which could be replaced; choose another folder"
-            )
-    ensure_folder(output_dir)
+    jobs = plan([Source(Path(path), Path(path.name)) for path in pictures], output_dir)
+    return restore_jobs(restore, jobs, output_dir, squash=squash, beside_input=beside_input, progress=progress)
+
+
+def restore_jobs(
+    restore: Restore,
+    jobs: Sequence[Job],
+    output: str | os.PathLike[str],
+    *,
+    squash: int | None = None,
+    beside_input: bool = False,
+    quality: int | None = None,
+    compare: str | os.PathLike[str] | None = None,
+    max_pixels: int | None = None,
+    standard_input: Callable[[], bytes] = lambda: b"",
+    standard_output: IO[bytes] | None = None,
+    progress: Callable[[Path], None] = lambda picture: None,
+) -> Report:
+    """Restore pictures and write each where `inputs.plan` has decided.
+
+    Size, orientation, alpha, grey, 16 bits, EXIF, colour profile and resolution stay as they were, as far as the
+    format holds them. A picture that cannot be read, restored or written is reported and the others are still done.
+    While one is restored, the next is read and the one before written.
+
+    Args:
+        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `inference.Restorer`.
+        jobs: from `inputs.plan`.
+        output: the same as for that.
+        squash: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
+        beside_input: write the input and the result side by side instead, without alpha, as the tutorial did.
+        quality: of JPEG, WebP, AVIF and HEIC; see `images.encode_picture`.
+        compare: a folder, or the name of an HTML page, for pictures of before and after.
+        max_pixels: refuse larger pictures; see `images.read_picture`.
+        standard_input: called for the content of the picture that is to come from there.
+        standard_output: where the picture goes that is to go there.
+        progress: called with the name of each picture when it is done, in their order.
+
+    Raises:
+        InputError: `compare` is a folder that inputs come from or results go to.
+        FileError: `output` or `compare` cannot be written to.
+    """
+    if compare is not None:
+        check_comparison(jobs, output, compare)
+
+    def read(job: Job) -> Picture:
+        content = job.source.content(standard_input)
+        picture = read_picture(job.source.name, content=content, max_pixels=max_pixels)
+        return picture if squash is None else _squashed(picture, squash)
+
     report = Report()
-    for path in pictures:
-        target = output_dir / path.name
-        try:
-            picture = read_picture(path)
-            image = picture.rgb if squash is None else resize(picture.rgb, (squash, squash))
-            try:
-                restored = restore(image)
-            except InputError as error:
-                raise InputError(f"{shown(path)}: {error}") from error
-            if beside_input:
-                opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
-                write_picture(target, opaque, side_by_side([image, restored]))
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(opened_output(output, standard_output))
+        add = stack.enter_context(opened_comparison(compare))
+        reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        stack.callback(writer.shutdown)
+        stack.callback(reader.shutdown, cancel_futures=True)
+        saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
+        for job, reading in _with_the_next(reader, read, jobs):
+            if reading is None:
+                saving.append((job, _done(_Saved(None, ()))))
             else:
-                write_picture(target, picture, restored)
-        except (InputError, FileError) as error:
-            report.failed.append(str(error))
-        else:
-            report.written.append(target)
-            report.notices += [f"{shown(path)}: {notice}" for notice in picture.notices]
-        progress(path)
+                try:
+                    result = _restored(restore, job.source, reading.result(), beside_input)
+                except (InputError, FileError) as error:
+                    saving.append((job, _done(error)))
+                else:
+                    saving.append((job, writer.submit(_save, job, *result, quality, write, add)))
+                    del result
+            del reading
+            while len(saving) > 1:
+                _settle(*saving.popleft(), report, progress)
+        while saving:
+            _settle(*saving.popleft(), report, progress)
     return report
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Where a result has been written (None: it was there), and what was not kept."""
+
+    path: Path | None
+    notices: tuple[str, ...]
+
+
+def _with_the_next(
+    reader: ThreadPoolExecutor, read: Callable[[Job], Picture], jobs: Iterable[Job]
+) -> Iterator[tuple[Job, "Future[Picture] | None"]]:
+    """Each job with its picture, which is read while the one before is in use; None where the result exists."""
+    ahead: collections.deque[tuple[Job, Future[Picture] | None]] = collections.deque()
+    for job in jobs:
+        ahead.append((job, None if job.exists else reader.submit(read, job)))
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead
+
+
+def _done(result: "_Saved | Exception") -> "Future[_Saved]":
+    """A future that is settled already."""
+    future: Future[_Saved] = Future()
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+    return future
+
+
+def _squashed(picture: Picture, side: int) -> Picture:
+    """A picture, in 8 bits, that has been made square."""
+    rgb, *alpha = (resize(to_8_bits(part), (side, side)) for part in (picture.rgb, picture.alpha) if part is not None)
+    deep = ("16-bit input is squashed with 8 bits",) if picture.rgb.dtype == np.uint16 else ()
+    return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
+
+
+def _restored(restore: Restore, source: Source, picture: Picture, beside_input: bool) -> tuple[Picture, Pixels]:
+    """What is to be written: the picture with its new alpha, and its new colours.
+
+    Raises:
+        InputError: the network refuses it.
+    """
+    try:
+        if beside_input:
+            opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
+            return opaque, side_by_side([picture.rgb, restore(picture.rgb)])
+        rgb, alpha = restore_with_alpha(restore, picture.rgb, picture.alpha)
+    except InputError as error:
+        raise InputError(f"{shown(source.name)}: {error}") from error
+    return dataclasses.replace(picture, alpha=alpha), rgb
+
+
+def _save(job: Job, picture: Picture, rgb: Pixels, quality: int | None, write: Write, add: Compare) -> _Saved:
+    """Write a result, and before and after."""
+    # What has no name goes out as it came in.
+    unnamed = job.source.path == STANDARD and job.target.suffix == ".png" and picture.format in WRITABLE
+    file_format = picture.format if unnamed else format_to_write(job.target)
+    try:
+        content = encode_picture(picture, rgb, file_format, quality=quality)
+    except FileError as error:
+        raise FileError(f"{shown(job.source.name)}: {error}") from error
+    path = write(job.target, content)
+    add(job.target, picture, rgb)
+    return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))
+
+
+def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callable[[Path], None]) -> None:
+    """Wait until a picture is done, and report it."""
+    try:
+        saved = saving.result()
+    except (InputError, FileError) as error:
+        report.failed.append(str(error))
+    else:
+        if saved.path is None:
+            report.skipped.append(job.target)
+        else:
+            report.written.append(saved.path)
+        report.notices += [f"{shown(job.source.name)}: {notice}" for notice in saved.notices]
+    progress(job.source.name)
+
+
+def watched(
+    find: Callable[[], Sequence[Source]], pause: Callable[[], None] = lambda: time.sleep(1)
+) -> Iterator[list[Source]]:
+    """Yield, again and again, the pictures that are new or have changed and are no longer being written.
+
+    A file is taken when its size and time are those that they were a pause before.
+
+    Args:
+        find: returns all pictures that are there now.
+        pause: called between two looks.
+    """
+    before: dict[Path, tuple[int, int]] = {}
+    done: dict[Path, tuple[int, int]] = {}
+    while True:
+        now: dict[Path, tuple[int, int]] = {}
+        settled = []
+        for source in find():
+            try:
+                found = os.stat(source.path)
+            except OSError:  # gone again, or a link to what is not there yet
+                continue
+            state = now[source.path] = (found.st_size, found.st_mtime_ns)
+            if before.get(source.path) == state != done.get(source.path):
+                done[source.path] = state
+                settled.append(source)
+        yield settled
+        before = now
+        pause()
 
 
 def write_strips(

@@ -4,6 +4,9 @@ Each message is one line that names the file or option, what was expected and wh
 that line and exits with a non-zero code; in a program, catch `DeblurganError`, or `ValueError` and `OSError`.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class DeblurganError(Exception):
     """Base of the errors below."""
@@ -19,3 +22,9 @@ class FileError(DeblurganError, OSError):
 
 class WeightsError(DeblurganError, ValueError):
     """A weight file that is not one, or does not fit the network."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known name nearest to `name`, or nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

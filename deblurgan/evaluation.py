@@ -1,4 +1,4 @@
-"""PSNR and SSIM of restored pictures against the sharp ones, beside those of the blurred input."""
+"""Scores of restored pictures against the sharp ones, beside those of the blurred input."""
 
 import csv
 import json
@@ -16,9 +16,11 @@ from deblurgan.data import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, shown
 from deblurgan.images import resize
-from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL, psnr, ssim
+from deblurgan.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric
 
-SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")
+METRICS = {metric.name: metric for metric in (PSNR, SSIM, SSIM_3D, CW_SSIM)}  # those that need no weights
+DEFAULT_METRICS = (PSNR, SSIM)
+SIDES = ("blurred", "restored")
 
 
 @dataclass
@@ -26,50 +28,73 @@ class Evaluation:
     """Scores of a set of pairs.
 
     Attributes:
-        rows: for each pair its `name` and the `SCORES`.
+        rows: for each pair its `name` and the `scores`.
         failed: one line for each pair that could not be scored.
+        metrics: what was computed.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    metrics: Sequence[Metric] = DEFAULT_METRICS
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The keys of the scores in `rows`: psnr_blurred, psnr_restored, ssim_blurred and so on."""
+        return tuple(f"{metric.name}_{side}" for metric in self.metrics for side in SIDES)
 
     @property
     def means(self) -> dict[str, float]:
         """The mean of each score over all pairs."""
-        return {score: float(np.mean([row[score] for row in self.rows])) for score in SCORES}
+        return {score: float(np.mean([row[score] for row in self.rows])) for score in self.scores}
 
 
 def evaluate(
     restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     pairs: Sequence[Pair],
     *,
+    metrics: Sequence[Metric] = DEFAULT_METRICS,
     squash: int | None = None,
+    show: Callable[[Mapping[str, Any], Sequence[NDArray[np.uint8]]], None] = lambda row, pictures: None,
     progress: Callable[[Path], None] = lambda picture: None,
 ) -> Evaluation:
     """Restore the blurred picture of each pair and compare it, and the blurred one itself, with the sharp one.
 
     Everything is compared as 8-bit pixels, at full size or, with `squash`, squashed to a square of so many pixels
     first. See `metrics` for the protocols. Pairs that cannot be read or compared are reported, the others scored.
+    `show` is given the row of each pair that is scored, and its blurred, restored and sharp picture.
 
     Raises:
         InputError: no pair could be scored.
     """
-    evaluation = Evaluation()
+    evaluation = Evaluation(metrics=tuple(metrics))
     for pair in pairs:
         try:
             blurred, sharp = pair.read()
             if squash is not None:
                 blurred, sharp = (resize(image, (squash, squash)) for image in (blurred, sharp))
             restored = restore(blurred)
-            scores = (psnr(sharp, blurred), psnr(sharp, restored), ssim(sharp, blurred), ssim(sharp, restored))
+            scores = [metric.score(sharp, image) for metric in metrics for image in (blurred, restored)]
         except (FileError, InputError) as error:
             evaluation.failed.append(f"{shown(pair.name)}: {error}")
         else:
-            evaluation.rows.append({"name": pair.name, **dict(zip(SCORES, scores, strict=True))})
+            row = {"name": pair.name, **dict(zip(evaluation.scores, scores, strict=True))}
+            evaluation.rows.append(row)
+            show(row, (blurred, restored, sharp))
         progress(pair.blurred)
     if not evaluation.rows:
         raise InputError(f"none of the pairs could be scored: {evaluation.failed[0]}")
     return evaluation
+
+
+def gain(metric: Metric, scores: Mapping[str, float]) -> float:
+    """Return by how much the restored picture scores better than the blurred one, negative where it is worse.
+
+    Two equal scores differ by 0, also where both are infinite (PSNR of identical pictures).
+    """
+    blurred, restored = (scores[f"{metric.name}_{side}"] for side in SIDES)
+    if blurred == restored:
+        return 0.0
+    return blurred - restored if metric.lower_is_better else restored - blurred
 
 
 def write_scores_csv(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
@@ -81,24 +106,27 @@ def write_scores_csv(evaluation: Evaluation, path: str | os.PathLike[str]) -> No
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.DictWriter(file, ("name", *SCORES))
+        writer = csv.DictWriter(file, ("name", *evaluation.scores))
         writer.writeheader()
         writer.writerows(evaluation.rows)
 
 
 def write_scores_json(evaluation: Evaluation, path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
-    """Write protocols, means, rows and failures, with `about` (weights, precision, ...) on top.
+    """Write protocols, means, gains, rows and failures, with `about` (weights, precision, ...) on top.
 
     The PSNR of identical pictures, which is infinite, is written as the string "inf".
     """
 
     def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: "inf" if value == math.inf else value for key, value in row.items()}
+        return {key: str(value) if value in (math.inf, -math.inf) else value for key, value in row.items()}
 
+    metrics, means = evaluation.metrics, evaluation.means
     content = {
         **about,
-        "protocols": [PSNR_PROTOCOL, SSIM_PROTOCOL],
-        "means": plain(evaluation.means),
+        "protocols": [metric.protocol for metric in metrics],
+        "comparable": {metric.name: metric.comparable for metric in metrics},
+        "means": plain(means),
+        "gains": plain({metric.name: gain(metric, means) for metric in metrics}),
         "pairs": [plain(row) for row in evaluation.rows],
         "failed": evaluation.failed,
     }
@@ -106,17 +134,37 @@ def write_scores_json(evaluation: Evaluation, path: str | os.PathLike[str], abou
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
 
+def summary(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
+    """Return the means as rows of (what, text for each metric): of the blurred input, the restored, the gain."""
+    metrics, means = evaluation.metrics, evaluation.means
+    rows = [
+        (title, [f"{means[f'{metric.name}_{side}']:.{metric.digits}f}" for metric in metrics])
+        for title, side in (("blurred input (baseline)", "blurred"), ("restored", "restored"))
+    ]
+    return [*rows, ("gain", [f"{gain(metric, means):+.{metric.digits}f}" for metric in metrics])]
+
+
 def table(evaluation: Evaluation) -> str:
-    """Return the scores as aligned text, means last, with the protocols below."""
+    """Return the scores of each picture as aligned text, then means, `summary` and the protocols."""
     rows = [{**row, "name": shown(row["name"])} for row in evaluation.rows]
     rows.append({"name": "mean", **evaluation.means})
+    metrics = evaluation.metrics
     width = max(len(row["name"]) for row in rows)
     lines = [
-        f"{'':{width}}  {'PSNR, dB':^17}  {'SSIM':^17}".rstrip(),
-        f"{'':{width}}  blurred  restored  blurred  restored",
+        "  ".join([f"{'':{width}}", *(f"{metric.heading:^17}" for metric in metrics)]).rstrip(),
+        "  ".join([f"{'':{width}}", *["blurred  restored"] * len(metrics)]),
     ]
     for row in rows:
-        psnrs = f"{row['psnr_blurred']:7.2f}  {row['psnr_restored']:8.2f}"
-        ssims = f"{row['ssim_blurred']:7.4f}  {row['ssim_restored']:8.4f}"
-        lines.append(f"{row['name']:{width}}  {psnrs}  {ssims}")
-    return "\n".join([*lines, "", PSNR_PROTOCOL, SSIM_PROTOCOL])
+        texts = [
+            f"{row[f'{metric.name}_blurred']:7.{metric.digits}f}  {row[f'{metric.name}_restored']:8.{metric.digits}f}"
+            for metric in metrics
+        ]
+        lines.append("  ".join([f"{row['name']:{width}}", *texts]))
+    means = summary(evaluation)
+    width = max(len(title) for title, _ in means)
+    lines += ["", "  ".join([f"{'means':{width}}", *(f"{metric.heading:>8}" for metric in metrics)])]
+    lines += ["  ".join([f"{title:{width}}", *(f"{text:>8}" for text in texts)]) for title, texts in means]
+    lines.append("")
+    for metric in metrics:
+        lines += [metric.protocol, f"  {metric.comparable}"]
+    return "\n".join(lines)

@@ -55,7 +55,7 @@ def footprint(model: keras.Model) -> Footprint:
             window = max(window, (layer.window or 0) * after)
             whole = whole or layer.window is None
             inside = BLOCK_PEAK * 4 * layer.output.shape[-1] / after**2
-        whole = whole or isinstance(layer, InstanceNormalization)
+        whole = whole or takes_statistics(layer)
         largest = max(largest, after)
         alive = sum(size for x, size in sizes.items() if last_use.get(x, len(model.operations)) >= i)
         peak = max(peak, alive + inside)
@@ -64,17 +64,20 @@ def footprint(model: keras.Model) -> Footprint:
 
 
 def run(model: keras.Model, inputs: Any, replaced: Callable[[Any, Any], Any]) -> Any:
-    """Call `model` layer by layer; `replaced(layer, input)` stands in for each InstanceNormalization."""
+    """Call `model` layer by layer; `replaced(layer, input)` stands in for what `takes_statistics`."""
     values = {id(model.inputs[0]): inputs}
     for layer in model.operations:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         given = [values[id(x)] for x in _inputs(layer)]
         argument = given if len(given) > 1 else given[0]
-        values[id(layer.output)] = (
-            replaced(layer, argument) if isinstance(layer, InstanceNormalization) else layer(argument)
-        )
+        values[id(layer.output)] = replaced(layer, argument) if takes_statistics(layer) else layer(argument)
     return values[id(model.output)]
+
+
+def takes_statistics(layer: Any) -> bool:
+    """Whether a layer normalises an image by the image's own statistics."""
+    return isinstance(layer, InstanceNormalization) and layer.statistics == "image"
 
 
 def _inputs(layer: Any) -> list[Any]:

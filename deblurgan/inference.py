@@ -14,7 +14,7 @@ from deblurgan import tiles
 from deblurgan.devices import policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
-from deblurgan.footprint import footprint, run
+from deblurgan.footprint import footprint, run, takes_statistics
 from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.weight_files import read
 from deblurgan.weights import GeneratorWeights, generator_weights
@@ -83,7 +83,7 @@ class WholePictureRestorer:
         self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
         self._strength = strength
-        self._norms = [layer for layer in model.operations if isinstance(layer, InstanceNormalization)]
+        self._norms = [layer for layer in model.operations if takes_statistics(layer)]
         multiple = self._needs.multiple
         self._overlap = -(-min(self._needs.reach, MOST_OVERLAP) // multiple) * multiple
         agree = self._norms or self._needs.local
@@ -309,7 +309,7 @@ class _Compiled:
         return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
 
     def measured(self, images: Image) -> Any:
-        """Return mean and deviation's inverse for each instance normalisation, all images taken as one."""
+        """Return mean and variance for each instance normalisation, all images taken as one."""
         return self._graph(images.dtype.name, None, False)(images)
 
     def _traced(self, source: str, target: str | None, with_statistics: bool) -> Any:
@@ -334,7 +334,7 @@ class _Compiled:
             found = []
 
             def normalised(layer: InstanceNormalization, given: Any) -> Any:
-                found.append(layer.statistics(given, of_all=True))
+                found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])
 
             run(self._network, scaled(images), normalised)
@@ -342,6 +342,6 @@ class _Compiled:
 
         signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
         if with_statistics:
-            norms = [layer for layer in self._network.operations if isinstance(layer, InstanceNormalization)]
+            norms = [layer for layer in self._network.operations if takes_statistics(layer)]
             signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in norms])
         return tf.function(measure if target is None else restore, input_signature=signature, autograph=False)

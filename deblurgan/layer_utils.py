@@ -1,4 +1,4 @@
-"""The layers that the networks are made of: reflection padding, BatchNormalization, the ResNet block, a gradient."""
+"""The layers that the networks are made of: padding, normalisations, dropout, the ResNet block, a gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,9 @@ from keras import layers, ops
 from deblurgan.errors import InputError
 
 Pair = tuple[int, int]
+
+STATISTICS = ("image", "noted")
+NOTED_SHARE = 0.1  # of each batch in the noted statistics of an instance normalisation: PyTorch's momentum
 
 
 @keras.saving.register_keras_serializable(package="deblurgan")
@@ -147,55 +150,74 @@ class BatchNormalization(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="deblurgan")
 class InstanceNormalization(layers.Layer):
-    """Normalise each channel of each image by its own mean and variance over height and width.
-
-    The statistics are those of the image at hand, in training and afterwards; none are noted. They are computed in
-    float32 under a half-precision policy. For images (batch, height, width, channels).
+    """Normalise each channel of each image by a mean and variance over height and width, its own or noted ones.
 
     Args:
-        epsilon: added to the variance; 1e-5 is PyTorch's.
-        affine: whether to scale by `gamma` and shift by `beta`, one of each per channel.
+        epsilon: added to the variance.
+        affine: whether the result is multiplied by `gamma` and `beta` is added, one value of each for each channel.
+        statistics: those used outside training. "image": each image's own. "noted": for each channel a moving mean
+            and variance, `moving_mean` and `moving_variance`, which training notes, a tenth of each batch: the mean
+            over the images of their means, and of their unbiased variances. Training itself uses each image's own.
+            That is PyTorch's `InstanceNorm2d(track_running_stats=True)`, before and after its `eval()`. A layer whose
+            `trainable` is False notes nothing.
 
-    The output has the shape of the input and the layer's compute dtype.
+    Takes images (batch, height, width, channels) and returns the same shape in the compute dtype; the statistics are
+    computed in float32, or in float64 by a float64 layer. No weights with the defaults.
 
-    Source: instance normalization, arXiv 1607.08022, equation 1.
+    Source: Ulyanov et al., arXiv 1607.08022; the defaults are those of PyTorch's InstanceNorm2d.
     """
 
-    def __init__(self, epsilon: float = 1e-5, affine: bool = False, **kwargs: Any) -> None:
+    def __init__(self, epsilon: float = 1e-5, affine: bool = False, statistics: str = "image", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if statistics not in STATISTICS:
+            raise InputError(f"statistics: expected 'image' or 'noted', received {statistics!r}")
         self.epsilon = epsilon
         self.affine = affine
+        self.statistics = statistics
         self.input_spec = keras.InputSpec(ndim=4)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Make `gamma` and `beta` where the layer has them."""
+        """Make `gamma` and `beta`, and the noted statistics, where the layer has them."""
+
+        def weight(name: str, start: str, **options: Any) -> Any:
+            return self.add_weight(shape=(input_shape[-1],), initializer=start, name=name, **options)
+
         if self.affine:
-            self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma")
-            self.beta = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="beta")
+            self.gamma = weight("gamma", "ones")
+            self.beta = weight("beta", "zeros")
+        if self.statistics == "noted":
+            self.moving_mean = weight("moving_mean", "zeros", trainable=False, autocast=False)
+            self.moving_variance = weight("moving_variance", "ones", trainable=False, autocast=False)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return `inputs` normalised."""
-        return self.normalised(inputs, *self.statistics(inputs))
+        if self.statistics == "noted" and not training:
+            return self.normalised(inputs, self.moving_mean, self.moving_variance)
+        mean, variance = self.moments(inputs)
+        if self.statistics == "noted" and self.trainable:
+            pixels = ops.shape(inputs)[1] * ops.shape(inputs)[2]
+            self._note(mean, variance, pixels=ops.cast(pixels, self._statistics_dtype))
+        return self.normalised(inputs, mean, variance)
 
-    def statistics(self, inputs: Any, *, of_all: bool = False) -> tuple[Any, Any]:
-        """Return mean and inverse deviation of each channel, float32.
+    def moments(self, inputs: Any, *, of_all: bool = False) -> tuple[Any, Any]:
+        """Return mean and variance of each channel, in float32 or float64.
 
-        Those of each image, (batch, 1, 1, channels), or `of_all` as if they were one, (1, 1, 1, channels).
+        Those of each image, (batch, 1, 1, channels), or `of_all`, as if they were one, (1, 1, 1, channels).
         """
 
         def mean(images: Any) -> Any:
-            # Of rows, then of their means: one sum over a million pixels is 70 times less exact in float32.
-            means = ops.mean(ops.mean(images, axis=2, keepdims=True), axis=1, keepdims=True)
+            means = _image_mean(images)
             return ops.mean(means, axis=0, keepdims=True) if of_all else means
 
         x = ops.cast(inputs, self._statistics_dtype)
         center = mean(x)
-        return center, ops.rsqrt(mean(ops.square(x - center)) + self.epsilon)
+        return center, mean(ops.square(x - center))
 
-    def normalised(self, inputs: Any, mean: Any, scale: Any) -> Any:
-        """Return `inputs` less `mean`, times `scale`, then with `gamma` and `beta` applied where there are."""
+    def normalised(self, inputs: Any, mean: Any, variance: Any) -> Any:
+        """Return `inputs` normalised by these statistics, which take the place of the layer's own."""
         dtype = self._statistics_dtype
-        x = (ops.cast(inputs, dtype) - mean) * scale
+        x = ops.cast(inputs, dtype) - ops.cast(mean, dtype)
+        x = x * ops.rsqrt(ops.cast(variance, dtype) + self.epsilon)
         if self.affine:
             x = x * ops.cast(self.gamma, dtype) + ops.cast(self.beta, dtype)
         return ops.cast(x, self.compute_dtype)
@@ -204,13 +226,57 @@ class InstanceNormalization(layers.Layer):
     def _statistics_dtype(self) -> str:
         return keras.backend.result_type(self.compute_dtype, "float32")
 
+    def _note(self, mean: Any, variance: Any, pixels: Any) -> None:
+        """Let the batch's share into the noted statistics."""
+        unbiased = variance * (pixels / ops.maximum(pixels - 1, 1))
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            moving.assign(moving * (1 - NOTED_SHARE) + ops.mean(batch, axis=(0, 1, 2)) * NOTED_SHARE)
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """Return `input_shape`."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
-        return {**super().get_config(), "epsilon": self.epsilon, "affine": self.affine}
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "affine": self.affine,
+            "statistics": self.statistics,
+        }
+
+
+def _image_mean(x: Any) -> Any:
+    """The mean of each channel of each image, (batch, 1, 1, channels).
+
+    Of rows, then of their means: one sum over a million pixels is 70 times less exact in float32.
+    """
+    return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="deblurgan")
+class Dropout(layers.Dropout):
+    """Keras' Dropout, which can stay on outside training.
+
+    Arguments, result and the state of its random numbers are those of `keras.layers.Dropout`: without a `seed`, they
+    follow `keras.utils.set_random_seed`, and each call draws anew.
+
+    Args:
+        always: whether it acts outside training too.
+        args, kwargs: those of `keras.layers.Dropout`.
+    """
+
+    def __init__(self, *args: Any, always: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.always = always
+
+    def call(self, inputs: Any, training: bool | None = False) -> Any:
+        """Return `inputs`, some of them set to 0 and the others scaled up where the layer acts."""
+        return super().call(inputs, training=training or self.always)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return {**super().get_config(), "always": self.always}
 
 
 def res_block(

@@ -3,7 +3,6 @@
 Each is usable in `compile(loss=...)`, gives a scalar, and computes in float32 whatever the dtype of what it is given.
 """
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, nearest
 from deblurgan.vgg import vgg16_block3_conv3, vgg19_block3_conv3, vgg_weights
 
 CHARBONNIER_EPSILON = 1e-3
@@ -213,9 +212,7 @@ def _difference(y_true: Any, y_pred: Any) -> Any:
 def _checked_weight(term: str, weight: Any) -> float:
     """Return the weight as a float, or raise InputError for an unknown term or no number."""
     if term not in LOSSES:
-        near = difflib.get_close_matches(str(term), LOSSES, 1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"terms: expected {', '.join(LOSSES)}, received {term!r}{hint}")
+        raise InputError(f"terms: expected {', '.join(LOSSES)}, received {term!r}{nearest(str(term), LOSSES)}")
     try:
         number = float(weight)
     except (TypeError, ValueError):

@@ -14,8 +14,10 @@ DECODING_ERRORS = (
     Image.DecompressionBombError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     OverflowError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -113,7 +115,7 @@ class Metadata:
             if xmp:
                 fields[_TIFF_XMP] = xmp
             options["exif"] = fields.tobytes() if fields else None
-        elif file_format == "WEBP":
+        elif file_format in ("AVIF", "HEIF", "WEBP"):
             options["xmp"] = xmp
         return {name: value for name, value in options.items() if value}
 

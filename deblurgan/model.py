@@ -6,8 +6,8 @@ import keras
 from keras import Input, layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import BatchNormalization, ReflectionPadding2D, res_block
-from deblurgan.networks.parts import Shape, checked_shape
+from deblurgan.layer_utils import BatchNormalization, InstanceNormalization, ReflectionPadding2D, res_block
+from deblurgan.networks.parts import NORMS, Shape, check_choice, checked_shape
 
 ngf = 64
 ndf = 64
@@ -99,29 +99,36 @@ def discriminator_model(
     *,
     ndf: int = ndf,
     n_layers: int = 3,
+    norm: str = "batch",
     legacy_batchnorm: bool = False,
+    sigmoid: bool = True,
     dtype: Any = None,
     name: str = "Discriminator",
 ) -> keras.Model:
     """Build the tutorial's critic: an image in, one value out.
 
-    4x4 convolutions with LeakyReLU 0.2, then Dense 1024 (tanh) and Dense 1 (sigmoid), which sees the whole image.
+    4x4 convolutions with LeakyReLU 0.2, then Dense 1024 (tanh) and Dense 1 (sigmoid), which see the whole image.
     3,098,370 parameters with the defaults.
 
     Args:
         image_shape: (height, width, channels), all known: the dense head depends on them.
         ndf: filters of the first convolution.
         n_layers: stride-2 convolutions after the first one.
+        norm: "batch" (the tutorial's), "instance" (each image's own statistics, no weights) or "none". A gradient
+            penalty wants one of the latter two, since it looks at each image alone.
         legacy_batchnorm: whether it normalises with the batch's statistics while it is frozen in the combined step,
-            as in Keras 2.1; see `layer_utils.BatchNormalization`.
+            as in Keras 2.1; see `layer_utils.BatchNormalization`. Needs norm "batch".
+        sigmoid: whether the value is a probability, as the tutorial has it, instead of a logit, which WGAN-GP and the
+            other losses of `adversarial` take. Weights fit both.
         dtype: dtype policy of the layers; Keras' global one when None. The head always computes in float32.
         name: the model's name.
 
     Returns:
-        A model from float32 (batch, height, width, channels) in [-1, 1] to float32 (batch, 1) in (0, 1).
+        A model from float32 (batch, height, width, channels) in [-1, 1] to float32 (batch, 1), in (0, 1) with
+        `sigmoid`.
 
     Raises:
-        InputError: an `image_shape` with an unknown size, or a count below 1.
+        InputError: an `image_shape` with an unknown size, or another argument that makes no network.
     """
     height, width, channels = checked_shape(image_shape)
     if height is None or width is None:
@@ -130,9 +137,17 @@ def discriminator_model(
             f"received {tuple(image_shape)}"
         )
     _check_counts(ndf=ndf, n_layers=n_layers)
+    check_choice("norm", norm, NORMS)
+    if legacy_batchnorm and norm != "batch":
+        raise InputError(f"legacy_batchnorm: expected norm='batch' with it, received {norm!r}")
 
     def conv(x: Any, filters: int, strides: int, prefix: str) -> Any:
         return layers.Conv2D(filters, 4, strides, padding="same", name=f"{prefix}_conv", dtype=dtype)(x)
+
+    def normalise(x: Any, prefix: str) -> Any:
+        if norm == "batch":
+            return BatchNormalization(legacy=legacy_batchnorm, name=f"{prefix}_bn", dtype=dtype)(x)
+        return InstanceNormalization(name=f"{prefix}_norm", dtype=dtype)(x) if norm == "instance" else x
 
     inputs = Input(shape=(height, width, channels), name="image")
     x = conv(inputs, ndf, 2, "in")
@@ -140,12 +155,12 @@ def discriminator_model(
     for n in range(n_layers + 1):
         prefix = f"layer{n + 1}"
         x = conv(x, ndf * min(2**n, 8), 2 if n < n_layers else 1, prefix)
-        x = BatchNormalization(legacy=legacy_batchnorm, name=f"{prefix}_bn", dtype=dtype)(x)
+        x = normalise(x, prefix)
         x = layers.LeakyReLU(0.2, name=f"{prefix}_relu", dtype=dtype)(x)
     x = conv(x, 1, 1, "out")
     x = layers.Flatten(name="flatten", dtype="float32")(x)
     x = layers.Dense(1024, activation="tanh", name="dense", dtype="float32")(x)
-    outputs = layers.Dense(1, activation="sigmoid", name="decision", dtype="float32")(x)
+    outputs = layers.Dense(1, activation="sigmoid" if sigmoid else None, name="decision", dtype="float32")(x)
     return keras.Model(inputs, outputs, name=name)
 
 

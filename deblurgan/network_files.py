@@ -18,6 +18,7 @@ import numpy as np
 from deblurgan import zoo
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import atomic_path, shown
+from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.weights import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
 
 ATTRIBUTE = "deblurgan"
@@ -66,6 +67,10 @@ class NamedWeights:
             InputError: the overrides make no network.
         """
         options = {**self.options, **self.switches, **overrides}
+        if overrides.get("statistics") == "noted" != self.options.get("statistics"):
+            raise InputError(
+                f"statistics: expected 'image', since {shown(self.path)} has no noted ones, received 'noted'"
+            )
         try:
             model = zoo.build(self.role, self.name, options, dtype=dtype)
         except InputError as error:
@@ -84,15 +89,18 @@ class NamedWeights:
         layers = {layer.name: layer for layer in model.layers}
         for name, layer in layers.items():
             if layer.weights:
+                if name not in self.layers:
+                    raise WeightsError(f"{shown(self.path)}: layer {name} is missing")
                 shapes = [tuple(variable.shape) for variable in layer.weights]
-                check_shapes(name, shapes, self.layers.get(name, LayerWeights("(none)", ())), shown(self.path))
+                check_shapes(name, shapes, self.layers[name], shown(self.path))
         for name in self.layers:
-            if name not in layers:
+            # An instance normalisation may do without what was noted for it.
+            if name not in layers or not (layers[name].weights or isinstance(layers[name], InstanceNormalization)):
                 raise WeightsError(
                     f"{shown(self.path)}: layer {name} is left over: {self.name} has none of that name"
                 )
         for name, entry in self.layers.items():
-            if layers[name].weights:  # an instance normalisation may do without what was noted for it
+            if layers[name].weights:
                 layers[name].set_weights(list(entry.tensors))
 
 

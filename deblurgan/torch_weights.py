@@ -13,6 +13,7 @@ import numpy as np
 
 from deblurgan import networks
 from deblurgan.errors import InputError, WeightsError
+from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.networks.nafnet import PAPER_WINDOW
 from deblurgan.networks.nafnet_layers import NAFBlock
 from deblurgan.networks.unet import LEAST_DOWNS
@@ -74,7 +75,8 @@ def identify(tensors: Tensors) -> Architecture:
       its README's command. False otherwise, as in CycleGAN (no dropout) and pix2pix ("batch"); False for U-Nets.
     - `block`, ResNet with one convolution in each block: "first", which is what DeblurGAN's code since March 2019
       makes unless dropout is turned off ("second").
-    - `dropout`: 0.5; 0 for a ResNet whose indices show none.
+    - `dropout`: 0.5; 0 for a ResNet whose indices show none. `test_dropout`, ResNet: False.
+    - `statistics`, ResNet whose instance normalisations noted some: "image", with which its authors restore.
     - `skip_first`, U-Net: True. DeblurGAN's and, before September 2017, pix2pix's are False.
     - `padding`, discriminator: 2 (DeblurGAN's) for an instance normalisation with statistics noted, else 1.
     - `sigmoid`, discriminator: False.
@@ -104,8 +106,8 @@ def build(tensors: Tensors, **overrides: Any) -> keras.Model:
 
     Args:
         tensors: the state dict. All names may start with `module.`, as `DataParallel` makes them. What an instance
-            normalisation noted of the training images is left out: the networks normalise with the statistics of
-            the image at hand, as DeblurGAN and CycleGAN do when they restore.
+            normalisation noted of the training images is left out unless `statistics` is "noted": the networks
+            normalise with the statistics of the image at hand, as DeblurGAN and CycleGAN do when they restore.
         overrides: `dtype`, `name`, and other values for what `Architecture.assumed` holds, e.g. `residual=False`, or
             `image_shape=(256, 256, 3)` where the default is for images of any size.
 
@@ -129,7 +131,7 @@ def build(tensors: Tensors, **overrides: Any) -> keras.Model:
     unused = set(tensors)
     for layer in model.layers:
         names = _CONV
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, (keras.layers.BatchNormalization, InstanceNormalization)):
             names = _NORM
         elif isinstance(layer, NAFBlock):
             names = _NAF_BLOCK
@@ -218,7 +220,10 @@ def _resnet(tensors: Tensors) -> Architecture:
         "image_shape": (None, None, channels),
         "residual": residual and channels == output_channels,
         "dropout": 0.0 if second == 5 else 0.5,
+        "test_dropout": False,
     }
+    if norm == "instance" and "model.2.running_mean" in tensors:
+        assumed["statistics"] = "image"
     if second is None:
         assumed["block"] = "first"
     return Architecture(KINDS[0] if residual else KINDS[1], "paper_generator", options, assumed, layers)

@@ -146,7 +146,8 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
 
     The name of `target` decides: `.keras` holds network and weights. For the tutorial's networks also: `.weights.h5`,
     the weights as Keras 3 writes them; another `.h5`, as Keras 2 wrote them, for old code; `.ckpt`, a TensorFlow
-    checkpoint; no extension, a SavedModel folder, which must not exist yet.
+    checkpoint; no extension, a SavedModel folder, which must not exist yet. A `source` that says which network it
+    belongs to can always become a `.weights.h5` that says so, with the `overrides`.
 
     Raises:
         InputError: another extension, or one that does not serve for this network.
@@ -164,8 +165,17 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
         known = ", ".join(writers)
         raise InputError(f"{shown(target)}: expected a name ending in {known}, or without an extension")
     content = read(source)
-    if suffix != ".keras" and "tutorial" not in content.network:
-        raise InputError(f"{shown(target)}: expected a name ending in .keras for a {content.network}")
+    served = [".keras"]
+    if (named := content.named) is not None:
+        options = {**named.options, **overrides}
+        served.append(".weights.h5")
+        writers[".weights.h5"] = lambda model, path: network_files.save_network(
+            model, path, named.name, options, role=named.role
+        )
+    # Of the tutorial's networks, those with BatchNormalization are known by their tensors.
+    known_by_tensors = "tutorial" in content.network and content.options.get("norm", "batch") == "batch"
+    if suffix not in served and not known_by_tensors:
+        raise InputError(f"{shown(target)}: expected a name ending in {' or '.join(served)} for a {content.network}")
     model = content.build(**overrides)
     writers.get(suffix, _write_saved_model)(model, target)
     return content

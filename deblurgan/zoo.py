@@ -53,7 +53,7 @@ GENERATORS = {
         "DeblurGAN generator",
         paper_generator,
         lambda options: PAPER_MULTIPLE,
-        ("image_shape", "dropout"),
+        ("image_shape", "dropout", "test_dropout", "statistics"),
     ),
     "unet": Network(
         "pix2pix U-Net generator",
@@ -73,7 +73,7 @@ CRITICS = {
         "tutorial discriminator",
         model.discriminator_model,
         lambda options: 1,
-        ("legacy_batchnorm",),
+        ("legacy_batchnorm", "sigmoid"),
     ),
     "patchgan": Network(
         "PatchGAN discriminator",

@@ -116,12 +116,21 @@ def generator(x, convs, norms, upsampling):
 
 
 def discriminator(x, convs, norms, denses):
-    """The tutorial's critic; `convs` from input to output, a normalisation for all but the first and the last."""
+    """The tutorial's critic; `convs` from input to output, a normalisation for all but the first and the last.
+
+    A normalisation is its weights, or "instance", or "none".
+    """
+
+    def normalised(x, norm):
+        if norm == "instance":
+            return (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+        return x if norm == "none" else batch_normalization(x, norm)
+
     first, *middle, last = convs
     x = leaky_relu(conv(x, first, strides=2, padding="same"))
     for i, (weights, norm) in enumerate(zip(middle, norms, strict=True), 1):
         strides = 2 if i < len(middle) else 1
-        x = leaky_relu(batch_normalization(conv(x, weights, strides=strides, padding="same"), norm))
+        x = leaky_relu(normalised(conv(x, weights, strides=strides, padding="same"), norm))
     x = conv(x, last, padding="same")
     x = np.tanh(dense(x.reshape(len(x), -1), denses[0]))
     return sigmoid(dense(x, denses[1]))

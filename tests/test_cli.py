@@ -1,5 +1,6 @@
 import csv
 import inspect
+import io
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import click
@@ -84,8 +86,20 @@ def parsed(command, arguments):
     return cli.main.commands[command].make_context(command, list(arguments)).params
 
 
-FLAGS = ("side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite")
-NO_DEFAULT = (*FLAGS, "csv_path", "json_path", "assume", "changes", "sources")
+FLAGS = ("side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite", "skip_existing", "dry_run", "watch")
+NO_DEFAULT = (
+    *FLAGS,
+    "tta",
+    "csv_path",
+    "json_path",
+    "html_path",
+    "assume",
+    "changes",
+    "sources",
+    "file_format",
+    "compare",
+    "suffix",
+)
 REQUIRED = {
     "organize": ["--dir_out", "out"],
     "synthesize": ["--input_dir", "in", "--output_dir", "out"],
@@ -149,6 +163,8 @@ def test_every_option_names_its_default_or_is_required(command):
         _, described = option.get_help_record(context)
         if option.required:
             assert described.endswith("[required]")
+        elif option.opts[0] in REQUIRED.get(command, []):  # or another in its place
+            continue
         elif context.params[option.name] not in (None, {}, ()) and not option.is_flag:
             assert f"[default: {context.params[option.name]}]" in described
         elif option.name not in NO_DEFAULT:
@@ -248,7 +264,9 @@ def sample(option):
     if isinstance(option.type, click.Choice):
         return option.type.choices[-1]
     name = type(option.type).__name__
-    return {"IntParamType": "23", "IntRange": "23", "FloatParamType": "0.25"}.get(name, "some-folder/a_b-c")
+    return {"IntParamType": "23", "IntRange": "23", "FloatParamType": "0.25", "FloatRange": "0.25"}.get(
+        name, "some-folder/a_b-c"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -728,14 +746,14 @@ def test_deblur_reports_what_it_cannot_restore_and_does_the_rest(weights, small_
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     save(folder / "tiny.png", noise(3, 9))
     save(folder / "line\nbreak.png", noise(3, 9))
-    Image.fromarray(noise()[:, :, 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(noise()).quantize(16).save(folder / "few.png")
     result = deblur(weights, folder, tmp_path / "out")
-    error = error_of(result, others=(f"{folder / 'deep.png'}: 16-bit input", "failed: "))
+    error = error_of(result, others=(f"{folder / 'few.png'}: the palette", "failed: "))
     assert error == "3 of 6 pictures failed"
     assert result.exit_code == 1
     assert result.stdout == f"3 of 6 pictures restored into {tmp_path / 'out'}\n"
-    assert names(tmp_path / "out") == ["0.png", "2.png", "deep.png"]
-    assert result.stderr.count(": 16-bit input is written with 8 bits\n") == 1
+    assert names(tmp_path / "out") == ["0.png", "2.png", "few.png"]
+    assert result.stderr.count(": the palette becomes RGB\n") == 1
     failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert [failure.split(".png")[0] for failure in failures] == [
         f"failed: {folder / '1'}",
@@ -756,9 +774,154 @@ def test_deblur_refuses_a_missing_and_an_empty_folder(weights, tmp_path):
     assert names(tmp_path) == ["empty"]
 
 
+def test_deblur_takes_files_patterns_folders_and_zip_files(fake_restorer, small_pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "more" / "sub" / "x.png", noise())
+    with zipfile.ZipFile("z.zip", "w") as archive:
+        archive.write(small_pairs / "A" / "0.png", "z.png")
+    arguments = ["pairs/A/0.png", "pairs/A/[12].png", "z.zip", "--input_dir", "more", "--recursive"]
+    out = succeeds("deblur", *arguments, "--output_dir", "out", "--format", "tiff", "--suffix", "_deblurred")
+    assert out == "5 of 5 pictures restored into out\n"
+    assert sorted(str(path.relative_to("out")) for path in Path("out").rglob("*.*")) == [
+        "0_deblurred.tif", "1_deblurred.tif", "2_deblurred.tif", "sub/x_deblurred.tif", "z_deblurred.tif",
+    ]  # fmt: skip
+    succeeds("deblur", *arguments, "--output_dir", "out.zip")
+    assert len(zipfile.ZipFile("out.zip").namelist()) == 5
+    np.testing.assert_array_equal(pixels("out/sub/x_deblurred.tif"), 255 - noise())
+
+
+def test_deblur_reads_standard_input_and_writes_standard_output(fake_restorer):
+    content = io.BytesIO()
+    Image.fromarray(noise()).save(content, format="PNG")
+    result = CliRunner(**SEPARATE).invoke(cli.main, ["deblur", "-"], input=content.getvalue())
+    assert result.exit_code == 0
+    np.testing.assert_array_equal(pixels(io.BytesIO(result.stdout_bytes)), 255 - noise())
+    assert result.stderr == "1 of 1 pictures restored into -\n"
+
+
+def test_deblur_lists_what_it_would_do_and_does_nothing(small_pairs, tmp_path):
+    out = tmp_path / "out"
+    save(out / "1.webp", noise())
+    (small_pairs / "A" / "line\nbreak.png").touch()
+    arguments = ["deblur", small_pairs / "A", "--output_dir", out, "--format", "webp", "--skip_existing"]
+    assert succeeds(*arguments, "--dry_run").splitlines() == [
+        f"{small_pairs / 'A' / '0.png'} -> {out / '0.webp'}",
+        f"{small_pairs / 'A' / '1.png'} -> {out / '1.webp'} (exists: skipped)",
+        f"{small_pairs / 'A' / '2.png'} -> {out / '2.webp'}",
+        f"{small_pairs / 'A' / 'line'}\\nbreak.png -> {out / 'line'}\\nbreak.webp",
+    ]
+    assert names(out) == ["1.webp"]
+
+
+def test_deblur_skips_what_exists_and_overwrites_what_it_may(fake_restorer, small_pairs, tmp_path):
+    folder = small_pairs / "A"
+    before = {name: pixels(folder / name) for name in names(folder)}
+    save(tmp_path / "out" / "1.png", noise())
+    out = succeeds("deblur", folder, "--output_dir", tmp_path / "out", "--skip_existing")
+    assert out == f"2 of 3 pictures restored into {tmp_path / 'out'} (1 were there already)\n"
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "1.png"), noise())
+    succeeds("deblur", folder, "--output_dir", folder, "--overwrite")
+    for name, array in before.items():
+        np.testing.assert_array_equal(pixels(folder / name), 255 - array)
+
+
+def test_deblur_refuses_two_pictures_with_one_result_before_it_starts(small_pairs, tmp_path):
+    result = deblurgan("deblur", small_pairs / "A", small_pairs / "B", "--output_dir", tmp_path / "out")
+    both = f"{small_pairs / 'A' / '0.png'} and {small_pairs / 'B' / '0.png'}"
+    assert error_of(result) == f"{tmp_path / 'out' / '0.png'}: would be the result of two pictures, {both}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_deblur_compares_on_a_page_and_in_a_folder(fake_restorer, small_pairs, tmp_path):
+    arguments = ["deblur", small_pairs / "A", "--output_dir", tmp_path / "out", "--compare"]
+    succeeds(*arguments, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("<figure>") == 3
+    succeeds(*arguments, tmp_path / "both")
+    assert pixels(tmp_path / "both" / "0.png").shape == (48, 2 * 64 + 8, 3)
+    assert "--side_by_side" in error_of(deblurgan(*arguments, tmp_path / "both", "--side_by_side"))
+
+
+def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fake_restorer, small_pairs, tmp_path):
+    arguments = ["deblur", small_pairs / "A" / "0.png", "--output_dir", tmp_path / "out", "--format", "jpg"]
+    sizes = []
+    for quality in (20, 90):
+        succeeds(*arguments, "--quality", quality)
+        sizes.append((tmp_path / "out" / "0.jpg").stat().st_size)
+    assert sizes[0] < sizes[1]
+    result = deblurgan(*arguments, "--max_pixels", 48 * 64 - 1)
+    assert "limit, 3071; --max_pixels raises it" in result.stderr
+    succeeds(*arguments, "--max_pixels", 48 * 64)
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ([], {}),
+        (["--tta", "--strength", "0"], {"tta": True, "strength": 0.0}),
+        (["--strength", "0.5", "--assume", "residual=false"], {"strength": 0.5, "residual": False}),
+    ],
+)
+def test_deblur_hands_on_how_to_restore_where_that_is_given(options, given, small_pairs, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        cli.restoring, "restorer", lambda path, precision, assumed: asked.append(assumed) or (lambda image: image)
+    )
+    succeeds("deblur", small_pairs / "A", "--output_dir", tmp_path / "out", *options)
+    assert asked == [given]
+
+
+def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    script = [
+        lambda: save(folder / "a.png", noise()),
+        lambda: (folder / "bad.png").touch(),
+        lambda: None,
+        lambda: save(folder / "b.png", noise()),
+        lambda: None,
+        lambda: None,
+    ]
+
+    def pause(seconds):
+        if not script:
+            raise KeyboardInterrupt
+        script.pop(0)()
+
+    monkeypatch.setattr(deblurring.time, "sleep", pause)
+    result = deblurgan("deblur", folder, "--output_dir", tmp_path / "out", "--watch")
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    assert result.stdout.splitlines() == [
+        str(tmp_path / "out" / "a.png"),
+        str(tmp_path / "out" / "b.png"),
+        f"2 pictures restored into {tmp_path / 'out'}",
+    ]
+    assert result.stderr.splitlines() == [
+        "Watching; Ctrl-C ends it.",
+        f"failed: {folder / 'bad.png'}: not a readable image (the file is empty)",
+        "Error: 1 pictures failed",
+    ]
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["A/0.png", "--output_dir", "out"],
+        ["A", "--output_dir", "out.zip"],
+        ["A", "--output_dir", "-"],
+        ["A", "--output_dir", "out", "--dry_run"],
+        ["A", "--output_dir", "out", "--compare", "page.html"],
+    ],
+)
+def test_watching_needs_folders(arguments, small_pairs, monkeypatch):
+    monkeypatch.chdir(small_pairs)
+    assert error_of(deblurgan("deblur", "--watch", *arguments)).startswith("--watch: expected ")
+    assert names(small_pairs) == ["A", "B"]
+
+
 def test_deblur_refuses_to_write_where_the_input_is(weights, small_pairs):
     error = error_of(deblur(weights, small_pairs / "A", small_pairs / "B" / ".." / "A"))
-    assert error.endswith("could be replaced; choose another folder")
+    assert error.endswith("could be replaced; choose another folder, or allow it with --overwrite")
 
 
 @pytest.mark.parametrize("command", ["deblur", "test"])
@@ -826,7 +989,8 @@ def test_test_writes_strips_and_names_them(weights, images, tmp_path):
 @pytest.fixture
 def fake_restorer(monkeypatch):
     """Let the commands invert pictures instead of loading a network."""
-    monkeypatch.setattr(cli.restoring, "restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
+    for module in (cli.restoring, cli.evaluating):
+        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
 
 
 def blurred_of(strip):
@@ -878,7 +1042,8 @@ def test_evaluate_prints_a_table_that_its_csv_and_json_agree_with(weights, image
         "evaluate", *arguments, "--csv", tmp_path / "new" / "scores.csv", "--json", tmp_path / "scores.json"
     )
     assert result.exit_code == 0
-    assert result.stdout.endswith(f"\n\n{PSNR_PROTOCOL}\n{SSIM_PROTOCOL}\n")
+    assert f"\n\n{PSNR_PROTOCOL}\n  comparable with" in result.stdout
+    assert f"\n{SSIM_PROTOCOL}\n  comparable with" in result.stdout
     printed = {row.split()[0]: [float(value) for value in row.split()[1:]] for row in result.stdout.splitlines()[2:6]}
     with (tmp_path / "new" / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -932,9 +1097,9 @@ def test_evaluate_fails_when_no_pair_can_be_scored(weights, small_pairs):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("option", ["--csv", "--json"])
+@pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
 def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.restoring, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
     (tmp_path / "file").touch()
     result = deblurgan("evaluate", "--input_dir", small_pairs, option, tmp_path / "file" / "scores")
     assert error_of(result) == f"{tmp_path / 'file'}: expected a folder, found a file"
@@ -942,10 +1107,10 @@ def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, 
     assert option in error_of(result, others=("Usage: ", "Try ", ""))
 
 
-@pytest.mark.parametrize("option", ["--csv", "--json"])
+@pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a file", "link to nothing"])
 def test_evaluate_does_not_replace_what_is_no_file(option, kind, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.restoring, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
     path = tmp_path / "scores"
     if kind == "pipe":
         os.mkfifo(path)
@@ -989,12 +1154,6 @@ def test_a_run_is_named_without_a_path(name, tmp_path):
     assert result.exit_code == 1
     assert f"--run {name}: expected the name of a folder" in result.stderr
     assert names(tmp_path) == []
-
-
-def test_csv_and_json_are_two_files(small_pairs, tmp_path):
-    result = deblurgan("evaluate", "--csv", tmp_path / "x", "--json", tmp_path / "x", "--input_dir", small_pairs)
-    assert "--json" in result.stderr
-    assert result.exit_code == 1
 
 
 def test_a_strip_keeps_the_profile_of_its_picture(weights, tmp_path):

@@ -116,6 +116,10 @@ def test_recipes_are_listed_and_printed_with_all_fields():
             ["--set", "bach_size=5"],
             "--set bach_size: expected a field of the tutorial's recipe; did you mean batch_size?",
         ),
+        (
+            ["--recipe", "paper", "--steps", 5, "--epoch_num", 5],
+            "--steps: expected this or --epoch_num, received both",
+        ),
         (["--recipe", "paper", "--input_dir", "nowhere"], "nowhere: expected a folder, found nothing"),
         (["--recipe", "paper", "--source", "frames=F,gama=2"], "source .*: .*did you mean gamma"),
     ],
@@ -152,6 +156,21 @@ def test_the_same_command_with_resume_means_the_same_recipe(trainings, old_run):
     given = ["--recipe", "paper", "--source", f"gopro={CROPS}", "--seed", 3, "--val_dir", "there"]
     succeeds("train", *given, "--output_dir", folder.parent, "--run", "old", "--resume")
     assert trainings.calls == [(plan, folder, True)]
+
+
+def test_the_same_command_keeps_what_it_validates_on(trainings, old_run):
+    folder, _ = old_run
+    succeeds(
+        "train", "--recipe", "paper", "--source", CROPS, "--output_dir", folder.parent, "--run", "old", "--resume"
+    )
+    assert trainings.calls[0][0].val_dir == "there"
+    assert trained(trainings, "--recipe", "paper", "--source", CROPS).val_dir == str(CROPS / "test")
+
+
+def test_weights_bring_their_network(trainings):
+    given = ["--recipe", "nafnet-gan", "--input_dir", CROPS, "--init_weights", "x.weights.h5"]
+    error = error_of(deblurgan("train", *given, "--set", "network_options.width=8"))
+    assert error == "--set network_options.width: the network and its options are those of x.weights.h5"
 
 
 def test_an_interrupted_run_tells_how_to_go_on(trainings, tmp_path):

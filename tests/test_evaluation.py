@@ -10,8 +10,19 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.data import match_pairs
 from deblurgan.errors import FileError, InputError
-from deblurgan.evaluation import SCORES, Evaluation, evaluate, table, write_scores_csv, write_scores_json
-from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
+from deblurgan.evaluation import (
+    METRICS,
+    SIDES,
+    Evaluation,
+    evaluate,
+    gain,
+    table,
+    write_scores_csv,
+    write_scores_json,
+)
+from deblurgan.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_PROTOCOL, Metric, cw_ssim, ssim_3d
+
+SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")  # as they are called in files
 
 
 def brighter(image):
@@ -123,6 +134,8 @@ def test_json_holds_everything_and_is_valid_even_for_infinite_psnr(with_identica
     assert content["weights"] == "w.h5"
     assert content["resize"] is None
     assert content["protocols"] == [PSNR_PROTOCOL, SSIM_PROTOCOL]
+    assert content["comparable"] == {"psnr": PSNR.comparable, "ssim": SSIM.comparable}
+    assert content["gains"] == {"psnr": "-inf", "ssim": scores.means["ssim_restored"] - scores.means["ssim_blurred"]}
     assert content["failed"] == scores.failed
     assert len(content["failed"]) == 1
     assert content["means"] == {**scores.means, "psnr_blurred": "inf"}
@@ -163,8 +176,8 @@ def test_a_file_that_cannot_be_written_is_named(pairs_dir, tmp_path, write):
 def test_the_table_is_aligned_and_ends_with_the_protocols(with_identical):
     text = table(evaluate(brighter, match_pairs(with_identical)))
     lines = text.splitlines()
-    assert lines[-3:] == ["", PSNR_PROTOCOL, SSIM_PROTOCOL]
-    header, *rows = lines[1:-3]
+    assert lines[-5:] == ["", PSNR_PROTOCOL, f"  {PSNR.comparable}", SSIM_PROTOCOL, f"  {SSIM.comparable}"]
+    header, *rows = lines[1 : lines.index("")]
     assert [row.split()[0] for row in rows] == ["one", "same", "three", "two", "mean"]
     assert header.split() == ["blurred", "restored"] * 2
     assert {len(row) for row in rows} == {len(header)}
@@ -187,8 +200,54 @@ def test_the_table_shows_the_scores(pairs_dir):
 def test_the_table_keeps_an_odd_name_on_one_line(tmp_path):
     row = {"name": "line\nbreak", **dict.fromkeys(SCORES, 1.5)}
     lines = table(Evaluation([row])).splitlines()
-    assert len(lines) == 7
     assert lines[2].startswith(r"'line\nbreak'")
+    assert lines[3].startswith("mean ")
+
+
+def test_chosen_metrics_are_scored_in_their_order_and_no_others(pairs_dir, tmp_path):
+    scores = evaluate(brighter, match_pairs(pairs_dir), metrics=[METRICS["cwssim"], METRICS["ssim3d"]])
+    keys = ["name", "cwssim_blurred", "cwssim_restored", "ssim3d_blurred", "ssim3d_restored"]
+    for row, pair in zip(scores.rows, match_pairs(pairs_dir), strict=True):
+        blurred, sharp = pair.read()
+        assert list(row) == keys
+        assert row["cwssim_restored"] == cw_ssim(sharp, brighter(blurred))
+        assert row["ssim3d_blurred"] == ssim_3d(sharp, blurred)
+    write_scores_csv(scores, tmp_path / "scores.csv")
+    assert (tmp_path / "scores.csv").read_text().splitlines()[0] == ",".join(keys)
+    assert table(scores).splitlines()[0].split() == ["CW-SSIM", "SSIM", "3-D"]
+
+
+def test_the_table_sums_up_baseline_and_gain(pairs_dir):
+    distance = Metric("far", "Distance", "", "", lambda x, y: float(abs(x.mean() - y.mean())), lower_is_better=True)
+    scores = evaluate(brighter, match_pairs(pairs_dir), metrics=[PSNR, distance])
+    lines = table(scores).splitlines()
+    start = lines.index("") + 1
+    means = scores.means
+    assert lines[start].split() == ["means", "PSNR,", "dB", "Distance"]
+    for line, title, side in zip(lines[start + 1 :], ("blurred input (baseline)", "restored"), SIDES, strict=False):
+        assert line.startswith(title)
+        values = [float(text) for text in line.removeprefix(title).split()]
+        assert values == pytest.approx([means[f"psnr_{side}"], means[f"far_{side}"]], abs=0.005)
+    assert means["far_restored"] > means["far_blurred"]
+    assert [float(text) for text in lines[start + 3].removeprefix("gain").split()] == pytest.approx(
+        [means["psnr_restored"] - means["psnr_blurred"], means["far_blurred"] - means["far_restored"]], abs=0.005
+    )
+
+
+def test_equal_scores_gain_nothing_even_infinite_ones():
+    assert gain(PSNR, {"psnr_blurred": math.inf, "psnr_restored": math.inf}) == 0
+    assert gain(PSNR, {"psnr_blurred": math.inf, "psnr_restored": 30}) == -math.inf
+
+
+def test_pictures_are_shown_with_their_scores(pairs_dir):
+    seen = []
+    (pairs_dir / "A" / "one.png").write_bytes(b"")
+    scores = evaluate(brighter, match_pairs(pairs_dir), show=lambda row, pictures: seen.append((row, pictures)))
+    assert [row for row, _ in seen] == scores.rows
+    for (_, pictures), pair in zip(seen, match_pairs(pairs_dir)[1:], strict=True):
+        blurred, sharp = pair.read()
+        for shown, expected in zip(pictures, (blurred, brighter(blurred), sharp), strict=True):
+            np.testing.assert_array_equal(shown, expected)
 
 
 def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(pairs_dir):

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import math
 import os
@@ -9,6 +10,7 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +18,17 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
+from deblurgan.formats import WRITABLE, named_format
 from deblurgan.images import (
     IMAGE_EXTENSIONS,
     Picture,
+    encode_picture,
     encode_png,
     from_model,
     is_an_image_file,
     list_images,
     list_images_below,
+    not_kept,
     read_picture,
     read_rgb,
     read_size,
@@ -35,6 +40,10 @@ from deblurgan.images import (
 )
 from deblurgan.metadata import Metadata
 
+Image.init()
+if importlib.util.find_spec("pillow_heif"):
+    importlib.import_module("pillow_heif").register_heif_opener()
+WRITTEN = [name for name in sorted(IMAGE_EXTENSIONS) if named_format(f"x{name}") in WRITABLE & Image.SAVE.keys()]
 ICC = bytes(range(256)) * 400  # more than one JPEG segment holds
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6">\xed\x95\x9c</rdf></x:xmpmeta>'
 # The EXIF standard: which sides of the upright picture the first stored row and the first stored column are.
@@ -164,8 +173,8 @@ def test_other_names_are_not_image_files(name):
 
 
 def test_extensions_are_lower_case_and_each_can_be_written_and_read(tmp_path):
-    for extension in IMAGE_EXTENSIONS:
-        assert extension == extension.lower()
+    assert all(extension == extension.lower() for extension in IMAGE_EXTENSIONS)
+    for extension in WRITTEN:
         write_image(tmp_path / f"x{extension}", smooth())
         assert read_rgb(tmp_path / f"x{extension}").shape == (48, 64, 3)
 
@@ -322,13 +331,19 @@ def test_a_transparent_colour_becomes_alpha(tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, extension):
+def test_sixteen_bit_grey_is_kept_and_scaled_where_8_bits_are_wanted(tmp_path, extension):
     values = np.array([[0, 128, 129, 257, 300], [32768, 40000, 65535, 65407, 65406]], np.uint16)
-    picture = read_picture(saved(tmp_path, f"s.{extension}", values))
+    path = saved(tmp_path, f"s.{extension}", values)
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.rgb[:, :, 1], values)
+    assert (picture.rgb.dtype, picture.kind, picture.notices) == (np.uint16, "L", ())
     expected = [[math.floor(int(value) / 257 + 0.5) for value in row] for row in values]
-    np.testing.assert_array_equal(picture.rgb[:, :, 1], expected)
-    assert picture.kind == "L"
-    assert picture.notices == ("16-bit input is written with 8 bits",)
+    np.testing.assert_array_equal(read_rgb(path)[:, :, 1], expected)
+    assert read_rgb(path).dtype == np.uint8
+
+
+def deep_noise(height, width, channels, seed=0):
+    return np.random.default_rng(seed).integers(0, 65536, (height, width, channels), dtype=np.uint16)
 
 
 def png_with_16_bits(values):
@@ -344,12 +359,206 @@ def png_with_16_bits(values):
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(2, "LA"), (3, "RGB"), (4, "RGBA")])
-def test_sixteen_bit_channels_are_scaled_with_a_notice(tmp_path, channels, kind):
-    array = noise(channels=channels)
-    (tmp_path / "c.png").write_bytes(png_with_16_bits(array.astype(np.uint16) * 257))
-    picture, path = written(tmp_path, tmp_path / "c.png", "out.png", rgb=read_rgb(tmp_path / "c.png"))
-    assert (picture.kind, picture.notices) == (kind, ("16-bit input is written with 8 bits",))
-    np.testing.assert_array_equal(stored_array(path), array)
+def test_sixteen_bit_channels_of_a_png_are_kept(tmp_path, channels, kind):
+    array = deep_noise(70, 9, channels)
+    (tmp_path / "c.png").write_bytes(png_with_16_bits(array))
+    picture, path = written(tmp_path, tmp_path / "c.png", "out.png", rgb=read_picture(tmp_path / "c.png").rgb)
+    assert (picture.kind, picture.notices, picture.rgb.dtype) == (kind, (), np.uint16)
+    for found in (picture, read_picture(path)):
+        np.testing.assert_array_equal(found.rgb, array[:, :, :3] if channels > 2 else array[:, :, [0, 0, 0]])
+        if found.alpha is not None:
+            np.testing.assert_array_equal(found.alpha, array[:, :, -1])
+    assert (found.alpha is not None) == (channels != 3)
+
+
+def test_a_png_of_16_bits_is_understood_by_another_reader(tmp_path):
+    array = deep_noise(70, 9, 4)
+    content = encode_picture(Picture(array[:, :, :3], array[:, :, 3], "RGBA"), array[:, :, :3], "PNG")
+    rows, position = b"", 8
+    while position < len(content):  # the standard, byte by byte
+        size, name = struct.unpack_from(">I4s", content, position)
+        data = content[position + 8 : position + 8 + size]
+        assert struct.unpack_from(">I", content, position + 8 + size)[0] == zlib.crc32(name + data)
+        rows += data if name == b"IDAT" else b""
+        position += size + 12
+    raw, stride = zlib.decompress(rows), 9 * 8
+    assert len(raw) == 70 * (stride + 1)
+    above = [0] * stride
+    for y in range(70):
+        kind, *line = raw[y * (stride + 1) : (y + 1) * (stride + 1)]
+        for i in range(stride):
+            a, b, c = (line[i - 8] if i > 7 else 0), above[i], (above[i - 8] if i > 7 else 0)
+            nearest = min((a, b, c), key=lambda value, p=a + b - c: abs(p - value))
+            line[i] = (line[i] + {0: 0, 1: a, 2: b, 3: (a + b) // 2, 4: nearest}[kind]) % 256
+        np.testing.assert_array_equal(np.frombuffer(bytes(line), ">u2").reshape(9, 4), array[y])
+        above = line
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("extra", [None, "unassalpha", "assocalpha", "unspecified"])
+def test_sixteen_bit_tiff_of_another_writer_is_kept(tmp_path, compression, order, extra):
+    tifffile = pytest.importorskip("tifffile")
+    array = deep_noise(12, 9, 4 if extra else 3)
+    stored = array.copy()
+    if extra == "assocalpha":
+        stored[:, :, :3] = np.rint(array[:, :, :3] * (array[:, :, 3:] / 65535))
+    more = {"extrasamples": [extra]} if extra else {}
+    tifffile.imwrite(tmp_path / "c.tif", stored, photometric="rgb", compression=compression, byteorder=order, **more)
+    picture = read_picture(tmp_path / "c.tif")
+    assert picture.rgb.dtype == np.uint16
+    assert picture.notices == ()
+    if extra == "assocalpha":
+        known = array[:, :, 3] > 20000
+        assert np.abs(picture.rgb.astype(int) - array[:, :, :3])[known].max() <= 2
+    else:
+        np.testing.assert_array_equal(picture.rgb, array[:, :, :3])
+    if extra in ("unassalpha", "assocalpha"):
+        np.testing.assert_array_equal(picture.alpha, array[:, :, 3])
+    else:
+        assert picture.alpha is None
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_sixteen_bit_tiff_with_a_plane_for_each_channel_is_refused(tmp_path, compression):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "c.tif"
+    tifffile.imwrite(path, deep_noise(3, 12, 9), photometric="rgb", planarconfig="separate", compression=compression)
+    with pytest.raises(FileError, match="16-bit channels pixel by pixel"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_tiff_of_16_bits_is_understood_by_another_reader(tmp_path, channels):
+    tifffile = pytest.importorskip("tifffile")
+    array = deep_noise(12, 9, channels)
+    rgb = array[:, :, :3] if channels > 2 else array[:, :, [0, 0, 0]]
+    picture = Picture(
+        rgb,
+        alpha=array[:, :, -1] if channels in (2, 4) else None,
+        kind=("RGB" if channels > 2 else "L") + ("A" if channels in (2, 4) else ""),
+        metadata=Metadata(icc_profile=ICC, xmp=XMP, dpi=(300, 200), exif=exif_of(1)),
+    )
+    write_picture(tmp_path / "c.tif", picture, rgb)
+    if channels == 2:  # Pillow does not open those
+        array = array[:, :, [0, 0, 0, 1]]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "c.tif").reshape(array.shape), array)
+    metadata = read_picture(tmp_path / "c.tif").metadata
+    assert (metadata.icc_profile, metadata.dpi) == (ICC, (300, 200))
+    assert metadata.xmp == XMP.replace(b'Orientation="6"', b'Orientation="1"')
+
+
+def test_the_metadata_of_a_png_of_16_bits_is_kept(tmp_path):
+    rgb = deep_noise(12, 9, 3)
+    metadata = Metadata(icc_profile=ICC, xmp=XMP, dpi=(300, 300), exif=exif_of(1))
+    write_picture(tmp_path / "c.png", Picture(rgb, metadata=metadata), rgb)
+    again = read_picture(tmp_path / "c.png").metadata
+    assert again.icc_profile == ICC
+    assert again.xmp == XMP.replace(b'Orientation="6"', b'Orientation="1"')
+    assert [round(value) for value in again.dpi] == [300, 300]
+    assert again.exif
+
+
+def test_a_transparent_colour_of_16_bits_becomes_alpha(tmp_path):
+    array = deep_noise(6, 5, 3)
+    content = png_with_16_bits(array)
+    data = b"tRNS" + array[2, 3].astype(">u2").tobytes()
+    content = content[:33] + struct.pack(">I", 6) + data + struct.pack(">I", zlib.crc32(data)) + content[33:]
+    (tmp_path / "c.png").write_bytes(content)
+    alpha = np.full((6, 5), 65535)
+    alpha[2, 3] = 0
+    np.testing.assert_array_equal(read_picture(tmp_path / "c.png").alpha, alpha)
+
+
+def test_16_bits_become_8_in_formats_that_hold_no_more_and_that_is_told():
+    rgb = deep_noise(6, 5, 3)
+    picture = Picture(rgb)
+    for file_format in ("BMP", "PPM"):
+        content = encode_picture(picture, rgb, file_format)
+        again = read_picture("x.png", content=content).rgb
+        np.testing.assert_array_equal(again, np.floor(rgb / 257 + 0.5).astype(np.uint8))
+        assert not_kept(picture, file_format) == [f"16-bit input is written with 8 bits, as {file_format}"]
+    assert not_kept(picture, "PNG") == []
+
+
+def test_the_content_decides_and_not_the_name(tmp_path):
+    path = saved(tmp_path, "a.jpg", smooth())
+    renamed = path.rename(tmp_path / "a.png")
+    picture = read_picture(renamed)
+    assert picture.format == "JPEG"
+    assert picture.notices == ("the name says PNG, the content is JPEG",)
+    assert read_picture(renamed.rename(tmp_path / "a")).notices == ()
+
+
+def test_the_limit_of_pixels_is_named_and_can_be_raised(tmp_path):
+    width = 20000
+    header = struct.pack(">IIBBBBB", width, width, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    rest = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + rest)
+    with pytest.raises(FileError, match=r"20000x20000 pixels .* limit, 178956970; --max_pixels raises it"):
+        read_picture(tmp_path / "bomb.png")
+    path = saved(tmp_path, "a.png", noise(10, 10))
+    with pytest.raises(FileError, match=r"10x10 pixels .* limit, 99; --max_pixels"):
+        read_picture(path, max_pixels=99)
+    assert read_picture(path, max_pixels=100).rgb.shape == (10, 10, 3)
+    assert Image.MAX_IMAGE_PIXELS == 89478485
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.avif"])
+def test_metadata_of_heic_and_avif_goes_along_and_orientation_is_right(tmp_path, name):
+    if named_format(name) not in Image.SAVE:
+        pytest.skip("this Pillow does not write it")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Make] = "Maker"
+    source = saved(tmp_path, "in.jpg", smooth(), exif=exif, icc_profile=ICC, quality=100)
+    picture = read_picture(source)
+    write_picture(tmp_path / name, picture, picture.rgb)
+    again = read_picture(tmp_path / name)
+    assert again.notices == ()
+    assert again.rgb.shape == (64, 48, 3)
+    assert np.abs(again.rgb.astype(int) - picture.rgb).mean() < 3
+    assert again.metadata.icc_profile == ICC
+    assert b"Maker" in again.metadata.exif
+    write_picture(tmp_path / f"again {name}", again, again.rgb)
+    assert read_picture(tmp_path / f"again {name}").rgb.shape == (64, 48, 3)
+
+
+def test_heic_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(FileError, match=r"pip install 'deblurgan\[heic\]'"):
+        read_picture(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize("extension", ["dds", "ico", "pcx", "psd", "qoi", "sgi"])
+def test_formats_that_are_only_read(tmp_path, extension):
+    path = tmp_path / f"a.{extension}"
+    array = noise(32, 32)
+    if extension == "psd":
+        header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 32, 32, 8, 3)
+        planes = array.transpose(2, 0, 1).tobytes()
+        path.write_bytes(header + struct.pack(">III", 0, 0, 0) + struct.pack(">H", 0) + planes)
+    elif extension == "qoi":
+        pixels = b"".join(b"\xfe" + pixel.tobytes() for pixel in array.reshape(-1, 3))
+        path.write_bytes(struct.pack(">4sIIBB", b"qoif", 32, 32, 3, 0) + pixels + b"\0" * 7 + b"\1")
+    else:
+        Image.fromarray(array).save(path)
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.rgb, array)
+    assert not_kept(picture, "PNG") == [f"{extension.upper()} is written as PNG"]
+    assert read_size(path) == (32, 32)
+    with pytest.raises(InputError, match="expected one of"):
+        write_picture(path, picture, picture.rgb)
+
+
+@pytest.mark.parametrize("file_format", sorted({"JPEG", "WEBP", "AVIF", "HEIF"} & Image.SAVE.keys()))
+def test_quality_is_that_which_is_asked_for(file_format):
+    picture = Picture(noise(64, 64))
+    sizes = [len(encode_picture(picture, picture.rgb, file_format, quality=quality)) for quality in (20, 60, 95)]
+    assert sizes == sorted(set(sizes))
+    assert encode_picture(picture, picture.rgb, "PNG", quality=20) == encode_picture(picture, picture.rgb, "PNG")
 
 
 def test_cmyk_is_converted_to_rgb_and_its_profile_dropped(tmp_path):
@@ -415,7 +624,7 @@ def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
     (tmp_path / "line\nbreak.png").touch()
     for name, reason in {
         "empty.png": "the file is empty",
-        "text.png": "no BMP, GIF, JPEG, PNG, TIFF or WebP that can be read",
+        "text.png": "no picture of a known format that can be read",
         "folder.png": "not a file",
         "missing.png": "No such file or directory",
         "line\nbreak.png": "the file is empty",
@@ -429,7 +638,7 @@ def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
             assert "\n" not in message
 
 
-@pytest.mark.parametrize("extension", sorted(IMAGE_EXTENSIONS))
+@pytest.mark.parametrize("extension", WRITTEN)
 def test_truncated_files_are_refused_wherever_they_end(tmp_path, extension):
     write_image(tmp_path / f"whole{extension}", noise(40, 40))
     data = (tmp_path / f"whole{extension}").read_bytes()
@@ -444,7 +653,7 @@ def test_damaged_bytes_never_raise_anything_but_a_package_error(tmp_path):
     random = np.random.default_rng(1)
     path = tmp_path / "damaged"
     outcomes = {"read": 0, "refused": 0}
-    for extension in sorted(IMAGE_EXTENSIONS):
+    for extension in WRITTEN:
         options = {} if extension in (".bmp", ".gif") else {"exif": exif_of(6)}
         data = saved(tmp_path, f"whole{extension}", smooth(16, 16), **options).read_bytes()
         for _ in range(40):
@@ -459,14 +668,14 @@ def test_damaged_bytes_never_raise_anything_but_a_package_error(tmp_path):
                 outcomes["refused"] += 1
             else:
                 outcomes["read"] += 1
-                assert read_size(path) == shape[:2]
+                assert read_size(path) == shape[:2], extension
     assert min(outcomes.values()) > 20
 
 
 def test_sizes_of_damaged_files_raise_nothing_but_a_package_error(tmp_path):
     random = np.random.default_rng(2)
     path = tmp_path / "damaged"
-    for extension in sorted(IMAGE_EXTENSIONS):
+    for extension in WRITTEN:
         options = {} if extension in (".bmp", ".gif") else {"exif": exif_of(6)}
         data = saved(tmp_path, f"whole{extension}", smooth(16, 16), **options).read_bytes()
         for _ in range(40):
@@ -486,7 +695,7 @@ def test_a_large_picture_is_read_without_a_warning_and_one_above_the_limit_refus
         assert read_rgb(path).shape == (20, 20, 3)
     assert caught == []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 199)
-    with pytest.raises(FileError, match=r"large\.png: not a readable image \(.*400 pixels.* limit of 398 pixels"):
+    with pytest.raises(FileError, match=r"large\.png: not a readable image \(20x20 pixels.* limit, 398;"):
         read_rgb(path)
 
 
@@ -538,7 +747,7 @@ def test_the_size_is_that_of_the_upright_picture_without_decoding(
     assert read_size(path) == read_size(str(path)) == (24, 40)
 
 
-@pytest.mark.parametrize("extension", sorted(IMAGE_EXTENSIONS))
+@pytest.mark.parametrize("extension", WRITTEN)
 def test_the_size_of_a_plain_file_of_each_format(tmp_path, extension):
     write_image(tmp_path / f"x{extension}", noise(7, 11))
     assert read_size(tmp_path / f"x{extension}") == (7, 11)
@@ -876,7 +1085,7 @@ def test_unknown_extensions_are_refused(tmp_path, name):
         lambda path: write_image(path, noise()),
         lambda path: write_picture(path, Picture(noise()), noise()),
     ):
-        with pytest.raises(InputError, match=r"expected one of \.bmp .*\.webp, got '"):
+        with pytest.raises(InputError, match=r"expected one of \.avif .*\.webp, got '"):
             write(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -887,19 +1096,20 @@ def test_unknown_extensions_are_refused(tmp_path, name):
 def test_a_failing_save_leaves_the_earlier_file_and_no_other(tmp_path, name, shape):
     path = tmp_path / name
     path.write_bytes(b"earlier")
-    with pytest.raises(FileError, match=rf"{name}: cannot be written"):
+    with pytest.raises(FileError, match=rf"{name}: cannot be written as"):
         write_image(path, np.zeros(shape, np.uint8))
     assert path.read_bytes() == b"earlier"
     assert os.listdir(tmp_path) == [name]
 
 
 def test_an_interrupted_save_leaves_the_earlier_file_and_no_other(tmp_path, monkeypatch):
-    def interrupted(self, path, **options):
-        path.write_bytes(b"half")
+    def interrupted(path, content):
+        with path.open("wb") as file:
+            file.write(content[:20])
         raise KeyboardInterrupt
 
     write_image(tmp_path / "x.png", smooth())
-    monkeypatch.setattr(Image.Image, "save", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_image(tmp_path / "x.png", noise())
     np.testing.assert_array_equal(stored_array(tmp_path / "x.png"), smooth())

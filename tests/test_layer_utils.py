@@ -8,7 +8,15 @@ import tensorflow as tf
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import BatchNormalization, InputGradient, ReflectionPadding2D, input_gradient, res_block
+from deblurgan.layer_utils import (
+    BatchNormalization,
+    Dropout,
+    InputGradient,
+    InstanceNormalization,
+    ReflectionPadding2D,
+    input_gradient,
+    res_block,
+)
 from deblurgan.losses import gradient_penalty_loss, wasserstein_loss
 
 
@@ -533,3 +541,126 @@ def test_a_model_with_an_input_gradient_loads_in_safe_mode(tmp_path, randomised)
     again = keras.saving.load_model(tmp_path / "gradient.keras", safe_mode=True)
     images = normal((2, 6, 6, 2))
     np.testing.assert_array_equal(again(images), model(images))
+
+
+# The instance normalisation's noted statistics, and dropout that stays on
+
+
+def noted_by_hand(batches, share=0.1):
+    """Moving mean and variance after the batches, in float64."""
+    mean, variance = 0.0, 1.0
+    for batch in np.asarray(batches, np.float64):
+        means = [image.reshape(-1, image.shape[-1]).mean(0) for image in batch]
+        variances = [image.reshape(-1, image.shape[-1]).var(0, ddof=1) for image in batch]
+        mean = (1 - share) * mean + share * np.mean(means, axis=0)
+        variance = (1 - share) * variance + share * np.mean(variances, axis=0)
+    return mean, variance
+
+
+def uneven_batches():
+    """Three batches of two images, whose channels have different means and deviations."""
+    random = np.random.default_rng(0)
+    return random.normal([1, -2, 0.5], [0.5, 2, 0.1], (3, 2, 5, 4, 3)).astype(np.float32)
+
+
+def test_noted_statistics_are_moving_means_that_are_used_outside_training():
+    batches = uneven_batches()
+    layer = InstanceNormalization(statistics="noted")
+    for batch in batches:
+        np.testing.assert_array_equal(layer(batch, training=True), InstanceNormalization()(batch))
+    mean, variance = noted_by_hand(batches)
+    assert [variable.name for variable in layer.non_trainable_weights] == ["moving_mean", "moving_variance"]
+    np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-5)
+    expected = (batches[0] - mean) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(layer(batches[0]), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_noted_statistics_are_noted_in_fit_too():
+    batches = uneven_batches()
+    norm = InstanceNormalization(affine=True, statistics="noted")
+    model = keras.Sequential([keras.Input((None, None, 3)), norm])
+    model.compile("sgd", "mse")
+    images = batches.reshape(6, 5, 4, 3)
+    model.fit(images, images, batch_size=2, shuffle=False, verbose=0)
+    mean, variance = noted_by_hand(batches)
+    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-5)
+
+
+def test_a_frozen_instance_normalisation_notes_nothing():
+    layer = InstanceNormalization(statistics="noted")
+    layer.trainable = False
+    batch = uneven_batches()[0]
+    np.testing.assert_array_equal(layer(batch, training=True), InstanceNormalization()(batch))
+    np.testing.assert_array_equal(layer.moving_mean, 0)
+    np.testing.assert_array_equal(layer.moving_variance, 1)
+
+
+def test_noted_statistics_keep_their_digits_in_half_precision():
+    batch = np.repeat(uneven_batches()[:1], 2, axis=0)
+    half = InstanceNormalization(statistics="noted", dtype="mixed_bfloat16")
+    for images in batch:
+        half(images, training=True)
+    assert half.moving_mean.dtype == "float32"
+    rounded = np.asarray(keras.ops.cast(keras.ops.cast(batch, "bfloat16"), "float32"))
+    np.testing.assert_allclose(half.moving_mean, noted_by_hand(rounded)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.torch
+def test_noted_statistics_are_those_of_pytorch():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.InstanceNorm2d(3, affine=True, track_running_stats=True)
+    layer = InstanceNormalization(affine=True, statistics="noted")
+    batches = uneven_batches()
+    layer.build(batches[0].shape)
+    layer.gamma.assign([1, -2, 0.3])
+    layer.beta.assign([0.5, 0, 3])
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([1, -2, 0.3]))
+        module.bias.copy_(torch.tensor([0.5, 0, 3]))
+        for images in batches:
+            expected = module(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+            np.testing.assert_allclose(layer(images, training=True), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(layer.moving_mean, module.running_mean.numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(layer.moving_variance, module.running_var.numpy(), rtol=1e-5)
+        module.eval()
+        expected = module(torch.from_numpy(batches[0].transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(layer(batches[0]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_of_another_kind_are_refused():
+    with pytest.raises(InputError, match="statistics: expected 'image' or 'noted', received 'batch'"):
+        InstanceNormalization(statistics="batch")
+
+
+def test_layers_with_these_choices_are_made_again_from_their_config():
+    for layer in (InstanceNormalization(statistics="noted"), Dropout(0.3, always=True, seed=1)):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        assert type(again) is type(layer)
+        assert again.get_config() == layer.get_config()
+
+
+def test_dropout_that_stays_on_is_that_of_training():
+    images = np.ones((2, 8, 8, 4), np.float32)
+    kept = np.asarray(Dropout(0.25, always=True, seed=3)(images))
+    np.testing.assert_array_equal(kept, keras.layers.Dropout(0.25, seed=3)(images, training=True))
+    assert 0 < (kept == 0).mean() < 0.5
+    np.testing.assert_allclose(kept[kept != 0], 1 / 0.75, rtol=1e-6)
+    np.testing.assert_array_equal(Dropout(0.25)(images), images)
+
+
+def test_dropout_draws_anew_with_each_call_and_follows_the_global_seed():
+    images = np.ones((1, 8, 8, 4), np.float32)
+
+    def two_calls(seed):
+        keras.utils.set_random_seed(seed)
+        layer = Dropout(0.5, always=True)
+        return np.asarray(layer(images)), np.asarray(layer(images))
+
+    first, second = two_calls(1)
+    assert np.any(first != second)
+    for drawn, again in zip((first, second), two_calls(1), strict=True):
+        np.testing.assert_array_equal(drawn, again)
+    assert np.any(two_calls(2)[0] != first)

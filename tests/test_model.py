@@ -101,6 +101,42 @@ def test_a_small_discriminator_equals_the_reference_at_awkward_sizes(size, rando
     np.testing.assert_allclose(model(images), reference_discriminator(model, images), rtol=0, atol=FLOAT32)
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_discriminators_of_other_norms_and_outputs_equal_the_reference(norm, sigmoid, randomised):
+    model = randomised(discriminator_model((32, 24, 3), ndf=4, norm=norm, sigmoid=sigmoid))
+    images = noise((2, 32, 24, 3))
+    layers = [f"layer{i + 1}" for i in range(4)]
+    convs = weights_of(model, [f"{name}_conv" for name in ("in", *layers, "out")])
+    norms = weights_of(model, [f"{name}_bn" for name in layers]) if norm == "batch" else [norm] * 4
+    expected = reference.discriminator(images, convs, norms, weights_of(model, ["dense", "decision"]))
+    logits = np.log(expected / (1 - expected))
+    assert abs(logits[0] - logits[1]) > 1e-4
+    np.testing.assert_allclose(model(images), expected if sigmoid else logits, rtol=0, atol=FLOAT32)
+    batch_norms = [layer.name for layer in model.layers if isinstance(layer, BatchNormalization)]
+    assert batch_norms == ([f"{name}_bn" for name in layers] if norm == "batch" else [])
+
+
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_discriminators_without_batchnorm_judge_each_image_alone(norm, randomised):
+    model = randomised(discriminator_model((16, 16, 3), ndf=4, norm=norm, sigmoid=False))
+    images = noise((3, 16, 16, 3))
+    alone = np.concatenate([model(images[i : i + 1], training=True) for i in range(3)])
+    np.testing.assert_allclose(model(images, training=True), alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "layer"}, "norm: expected 'instance', 'batch', 'none', received 'layer'"),
+        ({"norm": "none", "legacy_batchnorm": True}, "legacy_batchnorm: expected norm='batch' with it"),
+    ],
+)
+def test_a_discriminators_options_that_make_no_network_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        discriminator_model((16, 16, 3), ndf=4, **options)
+
+
 # Sizes and keywords
 
 

@@ -189,6 +189,37 @@ def test_the_gradient_is_that_of_finite_differences(small):
         np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6, atol=1e-8)
 
 
+def test_initial_weights_follow_the_seed_and_no_two_kernels_are_equal():
+    def built(seed):
+        keras.utils.set_random_seed(seed)
+        model = nafnet(**{**SMALL, "encoder_blocks": (2, 2), "decoder_blocks": (2, 2)})
+        return {variable.path: np.array(variable) for variable in model.weights}
+
+    first, again, other = built(1), built(1), built(2)
+    kernels = {path: value for path, value in first.items() if value.ndim > 1 and value.any()}
+    assert len(kernels) == 9 * 6 + 5  # six in each block; the first, two down, two up
+    for path, value in first.items():
+        np.testing.assert_array_equal(again[path], value)
+    for path, value in kernels.items():
+        assert np.any(other[path] != value), path
+    values = list(kernels.values())
+    for i, value in enumerate(values):
+        assert not any(value.shape == later.shape and np.any(value == later) for later in values[i + 1 :])
+
+
+def test_initial_weights_are_spread_as_pytorchs():
+    """Uniform within 1 / sqrt(fan in), of convolutions of every kind; the last one starts at 0."""
+    model = nafnet(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    for variable in model.weights:
+        values, shape = np.asarray(variable), tuple(variable.shape)
+        if variable.path.startswith("out_conv"):
+            assert not values.any()
+        elif len(shape) > 1:
+            bound = (9 if shape[-1] == 1 else np.prod(shape[:-1])) ** -0.5
+            assert 0.95 * bound < np.abs(values).max() <= bound * (1 + 1e-6), variable.path
+            assert abs(values.std() - bound / 3**0.5) < 0.1 * bound, variable.path
+
+
 # As a Keras model
 
 

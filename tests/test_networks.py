@@ -130,6 +130,19 @@ def test_generators_keep_any_size_that_they_can_halve(builder, options, image_sh
         assert run(model, noise((1, *size, 3))).shape == (1, *size, 3)
 
 
+@each_norm
+@pytest.mark.parametrize("num_downs", [5, 6, 7, 8])
+def test_a_unet_trains_on_its_least_size_and_runs_at_any_multiple(norm, num_downs):
+    model = unet_generator(ngf=2, num_downs=num_downs, norm=norm)
+    least = 2**num_downs
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.train_on_batch(noise((1, least, least, 3)), noise((1, least, least, 3), 1)))
+    for size in ((least, least), (least, 3 * least), (2 * least, least)):
+        output = run(model, noise((1, *size, 3)))
+        assert output.shape == (1, *size, 3)
+        assert np.isfinite(output).all()
+
+
 @each_generator
 def test_generators_can_have_other_output_channels(builder, options, image_shape):
     model = builder((*image_shape[:2], 1), **options, residual=False, output_channels=2)
@@ -170,7 +183,13 @@ def test_patchgan_discriminator_sees_70_pixels():
         (paper_generator, {"up_kernel": 5}, "up_kernel: expected 3, 4, received 5"),
         (paper_generator, {"output_channels": 1}, "output_channels: a residual needs the input's 3, received 1"),
         (paper_generator, {"output_channels": 0, "residual": False}, "output_channels"),
+        (paper_generator, {"statistics": "batch"}, "statistics: expected 'image', 'noted', received 'batch'"),
+        (paper_generator, {"statistics": "noted", "norm": "batch"}, "statistics: 'noted' are those of an instance"),
         (unet_generator, {"image_shape": (256, 128, 3)}, "image_shape: expected sides that are multiples of 256"),
+        (unet_generator, {"image_shape": (128, 128, 3)}, r"multiples of 256, 2 to the num_downs=8, \(or None\), rec"),
+        (unet_generator, {"image_shape": (48, 32, 3), "num_downs": 5}, "multiples of 32, 2 to the num_downs=5"),
+        (unet_generator, {"image_shape": 256}, "image_shape: expected .height, width, channels., .* received 256"),
+        (unet_generator, {"image_shape": (256.0, 256, 3)}, r"received \(256.0, 256, 3\)"),
         (unet_generator, {"num_downs": 4}, "num_downs: expected an int of at least 5, received 4"),
         (unet_generator, {"norm": None}, "norm"),
         (unet_generator, {"dropout": -0.1}, "dropout"),
@@ -342,3 +361,62 @@ def test_instance_normalisation_is_made_again_from_its_config():
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is InstanceNormalization
     assert again.get_config() == layer.get_config()
+
+
+# What the paper's generator does outside training
+
+
+def test_the_papers_generator_can_keep_dropping_out(randomised):
+    images = noise((1, 16, 16, 3))
+
+    def built(**options):
+        keras.utils.set_random_seed(0)
+        return randomised(paper_generator(ngf=4, n_blocks=2, **options))
+
+    model = built(test_dropout=True)
+    first, second = run(model, images), run(model, images)
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(first, run(built(), images, training=True))
+
+
+def test_the_papers_generator_takes_noted_statistics_from_training(randomised):
+    model = randomised(paper_generator(ngf=4, n_blocks=2, statistics="noted", dropout=0))
+    plain = randomised(paper_generator(ngf=4, n_blocks=2, dropout=0))
+    assert [v.path for v in model.trainable_weights] == [v.path for v in plain.trainable_weights]
+    plain.set_weights([np.asarray(v) for v in model.trainable_weights])
+    images = noise((1, 32, 32, 3))
+    np.testing.assert_allclose(run(model, images, training=True), run(plain, images), rtol=0, atol=1e-6)
+    for _ in range(100):  # until (1 - 0.1)^100 of what was there is left
+        run(model, images, training=True)
+    # These statistics are the picture's own, but for the unbiased variance, on 8x8 pixels at the smallest size.
+    np.testing.assert_allclose(run(model, images), run(plain, images), rtol=0, atol=0.1)
+    other = 0.1 * images + 0.5
+    assert np.abs(run(model, other) - run(plain, other)).max() > 0.2
+
+
+def test_with_noted_statistics_a_part_of_a_picture_is_restored_as_in_the_whole(randomised):
+    images = noise((1, 128, 16, 3))
+    noted, own = (randomised(paper_generator(ngf=4, n_blocks=1, statistics=s)) for s in ("noted", "image"))
+    rows = slice(32, 96)  # away from the edges of the part, as far as the network sees
+    part = slice(4, 124)
+    inside = slice(rows.start - part.start, rows.stop - part.start)
+    np.testing.assert_allclose(run(noted, images[:, part])[:, inside], run(noted, images)[:, rows], atol=1e-5)
+    assert np.abs(run(own, images[:, part])[:, inside] - run(own, images)[:, rows]).max() > 1e-4
+
+
+def test_a_saved_paper_generator_keeps_these_choices(randomised, tmp_path):
+    model = randomised(paper_generator(ngf=4, n_blocks=1, statistics="noted", test_dropout=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.get_layer("block1_dropout").always
+    for variable, again in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(variable, again)
+
+
+def test_weights_are_the_same_with_and_without_test_dropout(randomised, tmp_path):
+    """Keras looks for the state of a dropout layer's random numbers by the name of its class."""
+    model = randomised(paper_generator(ngf=4, n_blocks=1))
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = paper_generator(ngf=4, n_blocks=1, test_dropout=True)
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.get_layer("up2_conv").kernel, model.get_layer("up2_conv").kernel)

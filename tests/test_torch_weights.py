@@ -1,5 +1,6 @@
 import re
 
+import keras
 import numpy as np
 import pytest
 import torch_reference
@@ -228,6 +229,24 @@ def test_statistics_that_an_instance_normalisation_noted_change_nothing():
     np.testing.assert_array_equal(run(build(tracked), images), run(build(plain), images))
 
 
+def test_statistics_that_an_instance_normalisation_noted_can_be_used():
+    reference = torch_reference.resnet_generator(ngf=4, n_blocks=2, norm="tracked instance")
+    state, images = torch_reference.random_state(reference.shapes()), noise((1, 32, 32, 3))
+    model = build(state, statistics="noted")
+    names = {"in_norm": "model.2", "block2_norm2": "model.11.conv_block.7", "up2_norm": "model.16"}
+    for layer, name in names.items():
+        for variable, tensor in zip(model.get_layer(layer).weights, ("running_mean", "running_var"), strict=True):
+            np.testing.assert_array_equal(variable, state[f"{name}.{tensor}"].astype(np.float32))
+    model = keras.Model(model.input, [model.get_layer("in_conv").output, model.get_layer("in_norm").output])
+    before, after = (np.asarray(x, np.float64) for x in model(images))
+    expected = (before - state["model.2.running_mean"]) / np.sqrt(state["model.2.running_var"] + 1e-5)
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=FLOAT32)
+
+
+def test_statistics_that_were_not_noted_cannot_be_used():
+    refused("statistics: expected one of", state_of("resnet_generator"), InputError, statistics="noted")
+
+
 # What is refused
 
 
@@ -314,7 +333,12 @@ def test_a_unet_of_too_few_levels_is_refused():
 
 def test_overrides_of_what_the_tensors_tell_are_refused():
     resnet, one_convolution = state_of("resnet_generator"), state_of("resnet_generator", block="first")
-    refused("ngf: expected one of image_shape, residual, dropout, dtype, name for", resnet, InputError, ngf=8)
+    refused(
+        "ngf: expected one of image_shape, residual, dropout, test_dropout, dtype, name for",
+        resnet,
+        InputError,
+        ngf=8,
+    )
     refused("block: expected one of", resnet, InputError, block="first")
     refused("block: expected 'first' or 'second'", one_convolution, InputError, block="whole")
     refused("residual: expected one of", state_of("patchgan_discriminator"), InputError, residual=True)

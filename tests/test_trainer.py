@@ -330,8 +330,12 @@ def test_only_damaged_checkpoints_are_an_error(finished, tmp_path):
     run, plan = copied(finished, tmp_path)
     for path in (run / "checkpoints").iterdir():
         path.write_bytes(b"no")
-    with pytest.raises(FileError, match="expected a checkpoint, found 2 that are all damaged"):
-        train(plan, run, resume=True)
+    for _ in range(2):
+        with pytest.raises(FileError, match="expected a checkpoint, found 2 that are all damaged"):
+            train(plan, run, resume=True)
+    (run / "recipe.json").unlink()
+    with pytest.raises(InputError, match="holds a run already"):
+        train(plan, run)
 
 
 def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished):
@@ -340,8 +344,28 @@ def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished
         train(plan, run)
     with pytest.raises(InputError, match=r"batch_size: expected 2, which the run .* was started with, received 4"):
         train(dataclasses.replace(plan, batch_size=4), run, resume=True)
-    with pytest.raises(InputError, match=r"steps: expected more than the 6 that .* already has, received 6"):
-        train(plan, run, resume=True)
+    longer = dataclasses.replace(plan, steps=3)
+    with pytest.raises(InputError, match=r"steps: expected at least the 6 that .* already has, received 3"):
+        train(dataclasses.replace(longer, schedule="constant"), constant_copy(run), resume=True)
+    assert json.loads((run.parent / "constant" / "recipe.json").read_text())["steps"] == 6
+
+
+def constant_copy(run):
+    """The same run, as if its schedule had been constant, so that its length may change."""
+    copy = run.parent / "constant"
+    shutil.copytree(run, copy)
+    text = (copy / "recipe.json").read_text().replace('"schedule": "cosine"', '"schedule": "constant"')
+    (copy / "recipe.json").write_text(text)
+    return copy
+
+
+def test_a_finished_run_is_resumed_without_doing_anything(finished, tmp_path):
+    run, plan = copied(finished, tmp_path)
+    listener = Listener()
+    result = train(plan, run, resume=True, progress=listener)
+    assert (listener.steps, result.interrupted, result.history) == ([], False, finished[1].history)
+    (run / "generator_best.weights.h5").unlink()
+    assert train(plan, run, resume=True).weights == run / "generator_last.weights.h5"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
@@ -424,6 +448,8 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
         ({"steps": None}, "steps: expected steps or epochs, received neither"),
         ({"sources": []}, "sources: expected at least one source of training pictures"),
         ({"early_stopping": 2, "val_dir": None}, "early_stopping, reduce_lr: expected validation pairs"),
+        ({"image_size": 33}, "image_size: expected a multiple of 4 for this network, received 33"),
+        ({"adversarial": "wgan-gp", "critic": "patchgan"}, "gradient_penalty: expected a weight such as 10"),
         ({"image_size": 512, "cache_mb": 512}, "smaller than the 512x512 pixels needed"),
     ],
 )
@@ -488,6 +514,34 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
     result = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path)
     assert not result.interrupted
     assert result.history[-1]["step"] < 30
+    again = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path, resume=True)
+    assert again.history == result.history
+
+
+def test_a_callback_is_told_once_that_training_begins_and_ends(tmp_path):
+    told = []
+
+    class Telling(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            told.append("begin")
+
+        def on_train_end(self, logs=None):
+            told.append("end")
+
+    csv_logger = keras.callbacks.CSVLogger(tmp_path / "keras.csv")
+    train(recipe(steps=7), tmp_path / "run", callbacks=[Telling(), csv_logger])
+    assert told == ["begin", "end"]
+    rows = list(csv.DictReader((tmp_path / "keras.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[2]["val_psnr"]) > 0
+
+
+def test_float16_goes_on_after_an_overflow(tmp_path):
+    listener = Listener()
+    result = train(recipe(precision="float16", losses={"l1": 2000.0}), tmp_path, progress=listener)
+    assert any(not np.isfinite(losses["gradient_norm"]) for losses in listener.steps)
+    assert result.history[-1]["step"] == 6
+    json.loads((tmp_path / "run.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
 def test_epochs_of_all_pictures_are_the_unit_unless_steps_are(tmp_path):

@@ -1,8 +1,10 @@
-"""`deblurgan deblur`, `test` and `evaluate`: using a trained generator."""
+"""`deblurgan deblur` and `test`: using a trained generator."""
 
 import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -11,7 +13,6 @@ from deblurgan.cli.common import (
     assume_option,
     command,
     finish,
-    new_file_type,
     one_line,
     pairs_dir_option,
     path_type,
@@ -20,55 +21,196 @@ from deblurgan.cli.common import (
     restorer,
     weight_path_option,
 )
-from deblurgan.devices import resolve_precision
-from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder
+from deblurgan.errors import InputError
+from deblurgan.formats import EXTENSIONS
+
+if TYPE_CHECKING:
+    from deblurgan.deblurring import Report
+    from deblurgan.inputs import Job, Source
 
 
 @command("deblur", "Restore pictures.")
+@click.argument("inputs", nargs=-1, type=path_type)
 @weight_path_option
-@click.option("--input_dir", type=path_type, required=True, help="Folder of pictures, or one picture.")
+@click.option("--input_dir", type=path_type, help="Folder of pictures, or one picture; one more of the INPUTS.")
 @click.option(
     "--output_dir",
     type=path_type,
     metavar="FOLDER",
-    required=True,
-    help="Folder for the restored pictures, made where missing; another than theirs.",
+    help="Folder for the restored pictures, made where missing; a name ending in .zip; or - for standard output.",
 )
+@click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
+@click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write this format instead.")
+@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP, AVIF and HEIC.  [default: the input's]")
+@click.option("--suffix", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
+@click.option("--skip_existing", is_flag=True, help="Leave out pictures whose result is there.")
+@click.option("--overwrite", is_flag=True, help="Allow that pictures are replaced by their restored versions.")
+@click.option("--dry_run", is_flag=True, help="Only list what would be written where.")
+@click.option("--watch", is_flag=True, help="Go on with what appears in the folders until Ctrl-C.")
+@click.option(
+    "--compare",
+    type=path_type,
+    metavar="PLACE",
+    help="Also write before and after: into a folder, or onto a page with sliders when the name ends in .html.",
+)
+@click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
+@click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
+@click.option("--strength", type=click.FloatRange(0, 1), help="From 0, leave as it is, on.  [default: 1]")
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @resize_option
 @precision_option
 @assume_option
 def deblur(
+    inputs: tuple[Path, ...],
     weight_path: Path,
-    input_dir: Path,
-    output_dir: Path,
+    input_dir: Path | None,
+    output_dir: Path | None,
+    recursive: bool,
+    file_format: str | None,
+    quality: int | None,
+    suffix: str | None,
+    skip_existing: bool,
+    overwrite: bool,
+    dry_run: bool,
+    watch: bool,
+    compare: Path | None,
+    max_pixels: int | None,
+    tta: bool,
+    strength: float | None,
     side_by_side: bool,
     resize: int | None,
     precision: str,
     assume: dict[str, Any],
 ) -> None:
-    """Restore the pictures in INPUT_DIR at their own size, under their own names, into OUTPUT_DIR.
+    """Restore pictures at their own size, under their own names, into OUTPUT_DIR.
 
-    A picture that cannot be read is reported, and the others are still done.
+    INPUTS are files, folders, zip files, patterns such as "photos/*.jpg", or - for standard input. A picture that
+    cannot be read is reported, and the others are still done.
     """
-    from deblurgan.deblurring import deblur_pictures, find_pictures
+    from deblurgan.deblurring import restore_jobs
+    from deblurgan.inputs import STANDARD, find_sources, plan
 
-    pictures = find_pictures(input_dir)
-    restore = restorer(weight_path, precision, assume)
-    with tqdm(total=len(pictures), unit="picture", disable=None) as bar:
-        report = deblur_pictures(
+    inputs += () if input_dir is None else (input_dir,)
+    if not inputs:
+        raise click.UsageError("Missing INPUTS or option '--input_dir'.")
+    if output_dir is None:
+        if inputs != (STANDARD,):
+            raise click.UsageError("Missing option '--output_dir'.")
+        output_dir = STANDARD
+    if compare and side_by_side:
+        raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
+
+    def find() -> "tuple[list[Source], list[str]]":
+        return find_sources(inputs, recursive=recursive, but_not_in=output_dir, may_be_empty=watch)
+
+    def planned(sources: "Sequence[Source]") -> "list[Job]":
+        return plan(
+            sources,
+            output_dir,
+            file_format=file_format,
+            suffix=suffix or "",
+            skip_existing=skip_existing,
+            overwrite=overwrite,
+        )
+
+    if watch:
+        _check_watched(inputs, output_dir, compare, dry_run)
+        problems: list[str] = []
+        jobs: list[Job] = []
+    else:
+        sources, problems = find()
+        jobs = planned(sources)
+    to_standard = output_dir == STANDARD
+    if dry_run:
+        for job in jobs:
+            where = STANDARD if to_standard else output_dir / job.target
+            there = " (exists: skipped)" if job.exists else ""
+            click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(where))}{there}")
+        finish(problems, f"{len(inputs)} inputs")
+        return
+    standard_output = sys.stdout.buffer if to_standard else None
+    if standard_output is not None and standard_output.isatty():
+        raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
+    given = {"tta": tta or None, "strength": strength}
+    restore = restorer(
+        weight_path, precision, {**assume, **{name: value for name, value in given.items() if value is not None}}
+    )
+
+    def restored(jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
+        report = restore_jobs(
             restore,
-            pictures,
+            jobs,
             output_dir,
             squash=resize,
             beside_input=side_by_side,
-            progress=lambda path: bar.update(),
+            quality=quality,
+            compare=compare,
+            max_pixels=max_pixels,
+            standard_input=lambda: sys.stdin.buffer.read(),
+            standard_output=standard_output,
+            progress=progress,
         )
-    for notice in report.notices:
-        click.echo(notice, err=True)
-    click.echo(one_line(f"{len(report.written)} of {len(pictures)} pictures restored into {output_dir}"))
-    finish(report.failed, f"{len(pictures)} pictures")
+        for notice in report.notices:
+            click.echo(notice, err=True)
+        return report
+
+    if watch:
+        _watch(lambda: find()[0], planned, restored, output_dir)
+        return
+    with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
+        report = restored(jobs, lambda path: bar.update())
+    skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
+    total = len(jobs) + len(problems)
+    summary = f"{len(report.written)} of {total} pictures restored into {output_dir}{skipped}"
+    click.echo(one_line(summary), err=to_standard)
+    finish(problems + report.failed, f"{total} pictures")
+
+
+def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | None, dry_run: bool) -> None:
+    """Raise `InputError` unless all that is watched is a folder, and results go into one."""
+    from deblurgan.inputs import STANDARD, is_zip
+
+    for path in inputs:
+        if not os.path.isdir(path):
+            raise InputError(f"--watch: expected folders to watch, received {path}")
+    if output_dir == STANDARD or is_zip(output_dir):
+        raise InputError(f"--watch: expected a folder for the results, received {output_dir}")
+    if dry_run or (compare and compare.suffix.lower() in (".html", ".htm")):
+        raise InputError("--watch: expected neither --dry_run nor a page for --compare with it")
+
+
+def _watch(
+    find: "Callable[[], list[Source]]",
+    planned: "Callable[[Sequence[Source]], list[Job]]",
+    restored: "Callable[[Sequence[Job], Callable[[Path], None]], Report]",
+    output_dir: Path,
+) -> None:
+    """Restore what appears, and say so, until Ctrl-C."""
+    from deblurgan.deblurring import watched
+
+    written = 0
+    failed: list[str] = []
+    click.echo("Watching; Ctrl-C ends it.", err=True)
+    try:
+        for sources in watched(find):
+            try:
+                jobs = planned(sources)
+            except InputError as error:
+                failed.append(str(error))
+                click.echo(f"failed: {error}", err=True)
+                continue
+            for job in jobs:  # one by one, so that each is told as soon as it is done
+                report = restored([job], lambda path: None)
+                written += len(report.written)
+                failed += report.failed
+                for path in report.written:
+                    click.echo(one_line(str(path)))
+                for failure in report.failed:
+                    click.echo(f"failed: {failure}", err=True)
+    except KeyboardInterrupt:
+        click.echo(one_line(f"{written} pictures restored into {output_dir}"))
+    if failed:
+        raise click.ClickException(f"{len(failed)} pictures failed")
 
 
 @command("test", "Write sharp, blurred and restored pictures side by side.")
@@ -109,65 +251,3 @@ def test(
     for path in report.written:
         click.echo(one_line(str(path)))
     finish(report.failed, f"{len(pairs)} pairs")
-
-
-@command("evaluate", "Score restored pictures: PSNR and SSIM.")
-@weight_path_option
-@pairs_dir_option
-@click.option("--n_images", default=-1, help="Pairs to use, drawn with --seed; -1 for all.")
-@click.option("--seed", default=0, help="Seed of the choice of pairs.")
-@click.option(
-    "--csv", "csv_path", type=new_file_type, metavar="FILE", help="Write the scores of each pair to this file."
-)
-@click.option(
-    "--json", "json_path", type=new_file_type, metavar="FILE", help="Write scores, means and settings to this file."
-)
-@resize_option
-@precision_option
-@assume_option
-def evaluate(
-    weight_path: Path,
-    input_dir: Path,
-    n_images: int,
-    seed: int,
-    csv_path: Path | None,
-    json_path: Path | None,
-    resize: int | None,
-    precision: str,
-    assume: dict[str, Any],
-) -> None:
-    """Score the restored pictures, and the blurred ones, against the sharp ones: PSNR and SSIM, each and mean.
-
-    Scores are printed with the protocol that makes them comparable. Higher is better.
-    """
-    from deblurgan import evaluation
-    from deblurgan.data import choose_pairs, match_pairs
-
-    pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
-    if csv_path and csv_path == json_path:
-        raise InputError(f"--json {json_path}: expected another file than --csv")
-    for path in (csv_path, json_path):
-        if path:
-            require_replaceable(path)
-    restore = restorer(weight_path, precision, assume)
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
-        scores = evaluation.evaluate(restore, pairs, squash=resize, progress=lambda path: bar.update())
-    click.echo(evaluation.table(scores))
-    if csv_path:
-        evaluation.write_scores_csv(scores, csv_path)
-    if json_path:
-        about = {
-            "weights": str(weight_path),
-            "input_dir": str(input_dir),
-            "resize": resize,
-            "precision": resolve_precision(precision),
-        }
-        evaluation.write_scores_json(scores, json_path, about)
-    finish(scores.failed, f"{len(pairs)} pairs")
-
-
-def require_replaceable(path: Path) -> None:
-    """Make the folder of `path` where missing; refuse what writing, which replaces, would destroy: /dev/stdout."""
-    if os.path.lexists(path) and (path.is_symlink() or not os.path.isfile(path)):
-        raise FileError(f"{path}: expected the name of a file, found a link, a device or a pipe")
-    ensure_folder(path.parent)

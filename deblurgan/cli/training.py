@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import start_quietly
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, nearest
 from deblurgan.sources import guess, parse_source
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
@@ -24,7 +24,6 @@ from deblurgan.training.recipe import (
     Recipe,
     make,
     names,
-    nearest,
     parse_change,
     read_fields,
     read_run,
@@ -155,7 +154,8 @@ def train(
         plan = _tutorial_settings(values, given, changes, folder if resume else None)
     else:
         stored = folder if resume and not _is_given(ctx, "recipe") else None
-        plan = _recipe(recipe, given, changes, stored)
+        resumed = folder if resume and (folder / RECIPE_NAME).exists() else None
+        plan = _recipe(recipe, given, changes, stored, resumed)
 
     start_quietly()
     with _TrainingBars() as progress:
@@ -243,11 +243,18 @@ def _resumed_settings(folder: Path, given: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _recipe(name: str, given: Mapping[str, Any], changes: tuple[str, ...], stored: Path | None) -> Recipe:
-    """Return the recipe `name`, or that of the run `stored`, with the options and changes of the command line."""
+def _recipe(
+    name: str, given: Mapping[str, Any], changes: tuple[str, ...], stored: Path | None, resumed: Path | None
+) -> Recipe:
+    """Return the recipe `name`, or that of the run `stored`, with the options and changes of the command line.
+
+    Where nothing says what to validate on, it is what the run `resumed` has, or the pictures beside the first source.
+    """
     for option in given:
         if option in TUTORIAL_ONLY:
             raise InputError(f"--{option}: only the tutorial's recipe has this option")
+    if "steps" in given and "epoch_num" in given:
+        raise InputError("--steps: expected this or --epoch_num, received both")
     fields = read_fields(name) if stored is None else dataclasses.asdict(read_run(stored))
     changed = list(map(parse_change, changes))
     make(fields, changed)  # what is written wrongly is told before folders are looked into
@@ -258,15 +265,19 @@ def _recipe(name: str, given: Mapping[str, Any], changes: tuple[str, ...], store
         folder = given.get("input_dir", _DEFAULTS.input_dir)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
     recipe = make(fields, [*altered, *changed])
+    networks = [field for field, _ in changed if field.partition(".")[0] in ("network", "network_options")]
+    if recipe.init_weights and networks:
+        raise InputError(f"--set {networks[0]}: the network and its options are those of {recipe.init_weights}")
     if recipe.val_dir is None and stored is None:
-        recipe = dataclasses.replace(recipe, val_dir=_validation_beside(recipe))
+        known = read_run(resumed).val_dir if resumed is not None else _validation_beside(recipe)
+        recipe = dataclasses.replace(recipe, val_dir=known)
     return recipe
 
 
 def _validation_beside(recipe: Recipe) -> str | None:
     """Return the folder `test` in or beside a source of pairs, if there is one."""
     for source in recipe.sources:
-        if source.get("kind") in ("pairs", "gopro"):
+        if (source.get("kind") or guess(source["folder"])) in ("pairs", "gopro"):
             for folder in (Path(source["folder"]) / "test", Path(source["folder"]).parent / "test"):
                 if folder.is_dir():
                     return str(folder)

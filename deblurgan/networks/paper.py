@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import Input, layers
 
-from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.errors import InputError
+from deblurgan.layer_utils import STATISTICS, Dropout, ReflectionPadding2D
 from deblurgan.networks.parts import (
     Shape,
     check_choice,
@@ -29,6 +30,8 @@ def paper_generator(
     n_blocks: int = 9,
     norm: str = "instance",
     dropout: float = 0.5,
+    test_dropout: bool = False,
+    statistics: str = "image",
     residual: bool = True,
     block: str = "whole",
     output_channels: int | None = None,
@@ -50,6 +53,12 @@ def paper_generator(
         norm: "instance" (each image's own statistics, no weights), "batch", or "none". The convolutions that a
             normalisation follows have a bias with "instance" only.
         dropout: rate inside the blocks, active in training only; 0 leaves the layers out.
+        test_dropout: whether dropout stays on when restoring, as in the paper's code, which never leaves training
+            mode: the result then differs from call to call.
+        statistics: those that an instance normalisation uses outside training: "image", each picture's own, as the
+            paper's code does for the same reason; or "noted", means over the training images, two more tensors for
+            each normalisation. With noted ones a part of a picture is restored as in the whole picture, away from
+            its edges. See `layer_utils.InstanceNormalization`.
         residual: whether the network learns what to add: clip(tanh + input, -1, 1) (DeblurGAN), else tanh (CycleGAN).
         block: what each block adds to its input. "whole": pad, convolve, normalise, ReLU, dropout, then pad,
             convolve, normalise. "first" and "second": one half of that alone. DeblurGAN's code since March 2019
@@ -76,10 +85,13 @@ def paper_generator(
     check_counts(ngf=ngf, n_blocks=n_blocks)
     check_choice("block", block, BLOCKS)
     check_choice("up_kernel", up_kernel, (3, 4))
+    check_choice("statistics", statistics, STATISTICS)
+    if statistics == "noted" and norm != "instance":
+        raise InputError(f"statistics: 'noted' are those of an instance normalisation, received norm={norm!r}")
     bias = has_bias(norm)
 
     def norm_relu(x: Any, prefix: str) -> Any:
-        x = normalise(x, norm, name=f"{prefix}_norm", dtype=dtype)
+        x = normalise(x, norm, statistics=statistics, name=f"{prefix}_norm", dtype=dtype)
         return layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
 
     def pad_conv(x: Any, prefix: str, part: int) -> Any:
@@ -90,13 +102,13 @@ def paper_generator(
         shortcut = x
         if block in ("whole", "first"):
             x = pad_conv(x, prefix, 1)
-            x = normalise(x, norm, name=f"{prefix}_norm1", dtype=dtype)
+            x = normalise(x, norm, statistics=statistics, name=f"{prefix}_norm1", dtype=dtype)
             x = layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
             if dropout:
-                x = layers.Dropout(dropout, name=f"{prefix}_dropout", dtype=dtype)(x)
+                x = Dropout(dropout, always=test_dropout, name=f"{prefix}_dropout", dtype=dtype)(x)
         if block in ("whole", "second"):
             x = pad_conv(x, prefix, 2)
-            x = normalise(x, norm, name=f"{prefix}_norm2", dtype=dtype)
+            x = normalise(x, norm, statistics=statistics, name=f"{prefix}_norm2", dtype=dtype)
         return layers.Add(name=f"{prefix}_add", dtype=dtype)([shortcut, x])
 
     inputs = Input(shape=(height, width, channels), name="blurred")
@@ -115,5 +127,7 @@ def paper_generator(
         x = layers.Cropping2D((crop, crop), name=f"up{i}_crop", dtype=dtype)(x)
         x = norm_relu(x, f"up{i}")
     x = ReflectionPadding2D(3, name="out_pad", dtype=dtype)(x)
-    x = conv(x, output_channels, 7, name="out_conv", dtype=dtype)
+    # A residual starts small, as the code's does not: there tanh begins saturated, and takes long to find out of it.
+    start = 0.002 if residual else 0.02
+    x = conv(x, output_channels, 7, deviation=start, name="out_conv", dtype=dtype)
     return keras.Model(inputs, image_output(x, inputs, residual), name=name)

@@ -1,6 +1,6 @@
 """What the networks of this folder share: checks of their arguments, and PyTorch's layers spelt in Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -15,12 +15,14 @@ NORMS = ("instance", "batch", "none")
 EPSILON = 1e-5  # PyTorch's, of both normalisations
 
 
-def checked_shape(image_shape: Shape, multiple: int = 1, least: int = 1) -> tuple[int | None, int | None, int]:
+def checked_shape(
+    image_shape: Shape, multiple: int = 1, least: int = 1, reason: str = ""
+) -> tuple[int | None, int | None, int]:
     """Return (height, width, channels), or raise InputError.
 
-    A height or width is None, or a multiple of `multiple` that is at least `least`.
+    A height or width is None, or a multiple of `multiple` that is at least `least`. `reason` says why in the message.
     """
-    shape = tuple(image_shape)
+    shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     known = [side for side in shape if side is not None]
     if len(shape) != 3 or shape[2] is None or any(type(side) is not int or side < 1 for side in known):
         raise InputError(
@@ -29,8 +31,8 @@ def checked_shape(image_shape: Shape, multiple: int = 1, least: int = 1) -> tupl
         )
     if any(side is not None and (side % multiple or side < least) for side in shape[:2]):
         raise InputError(
-            f"image_shape: expected sides that are multiples of {multiple} and at least {least} (or None), "
-            f"received {shape}"
+            f"image_shape: expected sides that are multiples of {multiple}{reason}"
+            f"{f' and at least {least}' if least > multiple else ''} (or None), received {shape}"
         )
     return shape[0], shape[1], shape[2]
 
@@ -63,13 +65,15 @@ def check_generator_options(norm: str, dropout: float, residual: bool, channels:
         raise InputError(f"output_channels: a residual needs the input's {channels}, received {output_channels}")
 
 
-def conv(x: Any, filters: int, kernel_size: int, *, transposed: bool = False, **options: Any) -> Any:
-    """Convolve with weights that start as the PyTorch code of these networks starts them: normal, deviation 0.02.
+def conv(
+    x: Any, filters: int, kernel_size: int, *, transposed: bool = False, deviation: float = 0.02, **options: Any
+) -> Any:
+    """Convolve with weights that start normal, unless told otherwise with the PyTorch code's deviation of 0.02.
 
     `options` are those of `keras.layers.Conv2D`, or of `Conv2DTranspose` where `transposed`.
     """
     layer = layers.Conv2DTranspose if transposed else layers.Conv2D
-    return layer(filters, kernel_size, kernel_initializer=keras.initializers.RandomNormal(0, 0.02), **options)(x)
+    return layer(filters, kernel_size, kernel_initializer=keras.initializers.RandomNormal(0, deviation), **options)(x)
 
 
 def has_bias(norm: str) -> bool:
@@ -77,10 +81,13 @@ def has_bias(norm: str) -> bool:
     return norm == "instance"
 
 
-def normalise(x: Any, norm: str, **options: Any) -> Any:
-    """Apply the normalisation `norm` with PyTorch's constants; `options` are its name and dtype."""
+def normalise(x: Any, norm: str, *, statistics: str = "image", **options: Any) -> Any:
+    """Apply the normalisation `norm` with PyTorch's constants; `options` are its name and dtype.
+
+    `statistics` are those of an instance normalisation.
+    """
     if norm == "instance":
-        return InstanceNormalization(EPSILON, **options)(x)
+        return InstanceNormalization(EPSILON, statistics=statistics, **options)(x)
     if norm == "batch":
         start = keras.initializers.RandomNormal(1, 0.02)
         return BatchNormalization(momentum=0.9, epsilon=EPSILON, gamma_initializer=start, **options)(x)

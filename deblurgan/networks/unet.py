@@ -38,9 +38,11 @@ def unet_generator(
 
     Args:
         image_shape: (height, width, channels); None for a height or width that may vary. Heights and widths are
-            multiples of 2**num_downs.
+            multiples of 2**num_downs: 256 with the default.
         ngf: filters of the first convolution; they double from level to level, up to 8 times as many.
-        num_downs: levels, at least 5.
+        num_downs: levels, at least 5. An image is halved as many times, so that 2**num_downs is also the least side:
+            crops of 128 pixels need 7 levels, crops of 64 need 6, crops of 32 need 5. Crops of that size are a single
+            pixel at the innermost level, where the network sees all of the crop.
         norm: "batch", "instance" (each image's own statistics, no weights) or "none". The convolutions that may
             have a normalisation after them have a bias with "instance" only.
         dropout: rate after the transposed convolutions of the levels from 5 to the last but one, active in training
@@ -64,7 +66,7 @@ def unet_generator(
     """
     check_counts(LEAST_DOWNS, num_downs=num_downs)
     check_counts(ngf=ngf)
-    height, width, channels = checked_shape(image_shape, 2**num_downs)
+    height, width, channels = checked_shape(image_shape, 2**num_downs, reason=f", 2 to the num_downs={num_downs},")
     output_channels = channels if output_channels is None else output_channels
     check_generator_options(norm, dropout, residual, channels, output_channels)
     bias = has_bias(norm)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import metrics, zoo
+from deblurgan import devices, metrics, zoo
 from deblurgan.data import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
@@ -68,23 +68,124 @@ class WeightAverage(keras.callbacks.Callback):
         self._update()
 
 
+class EpochMeans(keras.callbacks.Callback):
+    """Puts the means of an epoch's losses into its logs, also when the epoch was interrupted and resumed.
+
+    Keras' own start again with every `fit`, and are wrong under a `tf.distribute` strategy before Keras 3.10.
+
+    `state` is what a checkpoint needs; set it before an epoch begins to go on with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: dict[str, Any] = {}  # for each loss, its sum and the number of steps in it
+        self._resumed = False
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on with an epoch whose first steps are behind it."""
+        self.state = state
+        self._resumed = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Forget the last epoch."""
+        if not self._resumed:
+            self.state = {}
+        self._resumed = False
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take in the losses of a step."""
+        for name, value in (logs or {}).items():
+            if math.isfinite(value):  # the gradients' norm is not in a step that loss scaling skips
+                total, steps = self.state.get(name, (0.0, 0))
+                self.state[name] = (total + float(value), steps + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Replace what Keras says."""
+        if logs is not None:
+            for name in [name for name, value in logs.items() if not math.isfinite(value)]:
+                del logs[name]
+            logs.update({name: total / steps for name, (total, steps) in self.state.items()})
+
+
+class Once(keras.callbacks.Callback):
+    """Passes everything on to other callbacks, but tells them only once that training begins, in however many `fit`s.
+
+    Args:
+        callbacks: the others. `finish` tells them that training has ended.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.callbacks = callbacks
+        self._begun = False
+
+    def set_params(self, params: Any) -> None:
+        """Pass on."""
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Pass on."""
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Pass on the first time."""
+        if not self._begun:
+            self._begun = True
+            for callback in self.callbacks:
+                callback.on_train_begin(logs)
+
+    def finish(self) -> None:
+        """Tell that training has ended."""
+        if self._begun:
+            for callback in self.callbacks:
+                callback.on_train_end()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
 class LossGuard(keras.callbacks.Callback):
     """Stops a run whose losses are no longer finite, or beyond a limit.
 
     Args:
         limit: the largest absolute value that is let pass.
+        scaled: whether losses are scaled, so that a step whose gradients overflow is skipped and does no harm.
         last_good: returns the checkpoint to go back to, to be named.
     """
 
-    def __init__(self, limit: float, last_good: Callable[[], Path | None]) -> None:
+    def __init__(self, limit: float, scaled: bool, last_good: Callable[[], Path | None]) -> None:
         super().__init__()
         self.limit = limit
+        self.scaled = scaled
         self.last_good = last_good
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Raise DeblurganError for a broken loss."""
         for name, value in (logs or {}).items():
             if math.isfinite(value) and (abs(value) <= self.limit or name == "gradient_norm"):
+                continue
+            if name == "gradient_norm" and self.scaled:
                 continue
             what = f"larger than {self.limit:g} (loss_limit)" if math.isfinite(value) else "no longer finite"
             good = self.last_good()
@@ -102,7 +203,7 @@ class Validation(keras.callbacks.Callback):
         pairs: what to validate on; without any, no scores are added.
         samples: what to restore and show instead where there are none; read like pairs.
         network, options: of the generator, by its name in `zoo`.
-        policy: Keras dtype policy to restore in.
+        precision: "float32", "bfloat16" or "float16", to restore in.
         source: the generator in training.
         average: the averaged weights, which then are the ones validated, or None.
         progress: is told how far it is.
@@ -116,7 +217,7 @@ class Validation(keras.callbacks.Callback):
         samples: Sequence[Any],
         network: str,
         options: Mapping[str, Any],
-        policy: str,
+        precision: str,
         source: keras.Model,
         average: WeightAverage | None,
         progress: Progress,
@@ -124,8 +225,12 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.pairs = pairs
         self.samples = samples
-        self.generator = zoo.build_generator(network, options, dtype=policy)
-        self.restorer: Any = (Restorer if network == "tutorial" else WholePictureRestorer)(self.generator)
+        self.generator = zoo.build_generator(network, options, dtype=devices.policy(precision))
+        self.restorer: Restorer | WholePictureRestorer
+        if network == "tutorial":
+            self.restorer = Restorer(self.generator, precision=precision)
+        else:
+            self.restorer = WholePictureRestorer(self.generator)
         self.source = source
         self.average = average
         self.progress = progress
@@ -145,7 +250,7 @@ class Validation(keras.callbacks.Callback):
 
     def score(self) -> dict[str, float]:
         """Restore the pictures with the present weights and return the mean scores, if there are pairs."""
-        self._take_weights()
+        self.take_weights()
         scores: list[tuple[float, float]] = []
         rows: list[list[NDArray[np.uint8]]] = []
         for number, (blurred, sharp) in enumerate(self._pictures(), 1):
@@ -159,7 +264,8 @@ class Validation(keras.callbacks.Callback):
             self.grid = picture_grid(rows)
         return _means(scores)
 
-    def _take_weights(self) -> None:
+    def take_weights(self) -> None:
+        """Take over the present weights of the generator in training, or their average."""
         weights = [np.asarray(variable.numpy()) for variable in self.source.weights]
         if self.average is not None:
             places = {id(variable): place for place, variable in enumerate(self.source.weights)}
@@ -184,7 +290,8 @@ class Recorder(keras.callbacks.Callback):
         run: the run's folder.
         validation: comes before it in the list of callbacks.
         others: callbacks whose state belongs into a checkpoint.
-        parts: everything with variables that training changes, by name; the means of an epoch are `means`.
+        parts: everything with variables that training changes, by name.
+        means: of the present epoch.
         save_weights: writes the validated generator's weights to a file.
         checkpoints: where checkpoints go.
         checkpoint_every: steps between two.
@@ -203,6 +310,7 @@ class Recorder(keras.callbacks.Callback):
         validation: Validation,
         others: Sequence[keras.callbacks.Callback],
         parts: Mapping[str, Any],
+        means: EpochMeans,
         save_weights: Callable[[Path], None],
         checkpoints: checkpoint.Checkpoints,
         checkpoint_every: int,
@@ -219,6 +327,7 @@ class Recorder(keras.callbacks.Callback):
         self.validation = validation
         self.others = others
         self.parts = parts
+        self.means = means
         self.save_weights = save_weights
         self.checkpoints = checkpoints
         self.checkpoint_every = checkpoint_every
@@ -232,7 +341,6 @@ class Recorder(keras.callbacks.Callback):
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.others_state: list[dict[str, Any]] | None = None
-        self.pending: checkpoint.Values | None = None  # the values of a checkpoint in the middle of an epoch
 
     def start(self) -> None:
         """Record what the network does before any training: epoch 0."""
@@ -244,11 +352,17 @@ class Recorder(keras.callbacks.Callback):
         checkpoint.assign(path, values, self.parts)
         self.step, self.history, self.others_state = state["step"], state["history"], state["callbacks"]
         if self.step % self.steps_per_epoch:
-            self.pending = values
+            self.means.resume(state["means"])
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
-        state = {"step": self.step, "history": self.history, "callbacks": self.others_state}
+        state = {
+            "step": self.step,
+            "stopped": bool(self.model is not None and self.model.stop_training),
+            "means": self.means.state,
+            "history": self.history,
+            "callbacks": self.others_state,
+        }
         self.checkpoints.save(self.step, self.parts, state)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -257,10 +371,7 @@ class Recorder(keras.callbacks.Callback):
             vars(callback).update(state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Go on with the means of the epoch's steps before the interruption; `fit` has just reset them."""
-        if self.pending is not None:
-            checkpoint.assign(self.run, self.pending, {"means": self.parts["means"]})
-            self.pending = None
+        """Tell that an epoch begins, and how much of it is done."""
         done = self.step % self.steps_per_epoch
         epochs = -(-self.steps // self.steps_per_epoch)
         length = min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
@@ -273,7 +384,7 @@ class Recorder(keras.callbacks.Callback):
         self.progress.step_done(logs or {})
         ends_epoch = self.step % self.steps_per_epoch == 0 or self.step == self.steps
         if self.interrupted() and not ends_epoch:
-            self.validation._take_weights()
+            self.validation.take_weights()
             self.save_weights(self._weights("last"))
             self.save()
             raise Stopped

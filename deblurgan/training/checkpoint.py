@@ -107,15 +107,19 @@ class Checkpoints:
         Raises:
             FileError: all are damaged.
         """
-        paths = self.paths()
-        for path in reversed(paths):
+        damaged: list[Path] = []
+        for path in reversed(self.paths()):
             try:
-                return path, *read(path)
+                found = path, *read(path)
             except FileError as error:
                 notice(f"DAMAGED, the checkpoint before it is used: {error}")
-                path.rename(path.with_suffix(".damaged"))
-        if paths:
-            raise FileError(f"{self.folder}: expected a checkpoint, found {len(paths)} that are all damaged")
+                damaged.append(path)
+                continue
+            for other in damaged:
+                other.rename(other.with_suffix(".damaged"))
+            return found
+        if damaged:
+            raise FileError(f"{self.folder}: expected a checkpoint, found {len(damaged)} that are all damaged")
         return None
 
 

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by the names that recipes give them."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         start: the rate after the warmup.
-        end: the rate at the last step.
+        end: the rate that it has come down to after the last step.
         steps: steps in all.
         warmup_steps: over these it rises linearly from 0.
         constant_steps: until this step it stays.
@@ -88,6 +89,7 @@ def build_optimizer(recipe: Recipe, steps: int, compute_dtype: str, *, critic: b
     if critic:
         start = start if recipe.critic_learning_rate is None else recipe.critic_learning_rate
         steps *= recipe.critic_updates
+        recipe = dataclasses.replace(recipe, warmup_steps=recipe.warmup_steps * recipe.critic_updates)
     if recipe.weight_decay and recipe.optimizer == "adam":
         raise InputError(f"weight_decay: expected 0 with adam (adamw has it), received {recipe.weight_decay}")
     rate = learning_rate(recipe, start, steps)

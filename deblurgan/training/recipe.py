@@ -1,7 +1,6 @@
 """Recipes: how a network is trained, as data; see the files of `deblurgan/recipes`, and `recipe.json` of a run."""
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from deblurgan.devices import PRECISIONS
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, reason, shown
 
 RECIPE_NAME = "recipe.json"
@@ -102,7 +101,8 @@ class Recipe:
         checkpoint_every: steps between two checkpoints; there is always one after an epoch.
         keep_checkpoints: how many of the latest to keep.
         early_stopping: epochs without a better validation PSNR after which the run ends; 0 for never.
-        reduce_lr: epochs without a better validation PSNR after which the learning rate is reduced; 0 for never.
+        reduce_lr: epochs without a better validation PSNR after which the generator's learning rate is reduced; 0 for
+            never.
         reduce_lr_factor: what it is then multiplied by.
         loss_limit: a loss whose absolute value is larger stops the run.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.training_precision`.
@@ -210,10 +210,13 @@ class Recipe:
             "precision": PRECISIONS,
         }
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}: expected one of {', '.join(known)}, received {getattr(self, name)!r}")
-        if self.ema == 1:
-            raise InputError("ema: expected less than 1, which would never move, received 1")
+            value = getattr(self, name)
+            if value not in known:
+                hint = nearest(value, known)
+                raise InputError(f"{name}: expected one of {', '.join(known)}, received {value!r}{hint}")
+        for name in ("ema", "beta_1", "beta_2"):
+            if getattr(self, name) == 1:
+                raise InputError(f"{name}: expected less than 1, which would never move, received 1")
         if (self.critic is None) != (self.adversarial is None):
             raise InputError(
                 "critic, adversarial: expected both or neither, "
@@ -335,12 +338,6 @@ def check_resumable(recipe: Recipe, started: Recipe, run: str | os.PathLike[str]
             raise InputError(
                 f"{name}: expected {before!r}, which the run {run} was started with, received {now!r}{why}"
             )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known name nearest to `name`, or nothing where none is near."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _folder() -> Any:

@@ -19,7 +19,8 @@ class Restoration(keras.Model):
     One training step, with a critic: restore the batch once; update the critic `critic_updates` times, each time on
     the sharp and on the restored crops and with a new random point between them for the gradient penalty; then
     update the generator on content loss + `adversarial_weight` x adversarial loss. The generator's forward pass
-    is made once and serves both. Without a critic there is only the last update.
+    is made once and serves both (twice where a batch is computed in parts). Without a critic there is only the last
+    update.
 
     Args:
         generator: float32 (batch, height, width, 3) RGB in [-1, 1] -> the same.

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import platform
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import __version__, devices, metrics, weight_files, zoo
-from deblurgan.adversarial import ADVERSARIAL
+from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
-from deblurgan.errors import DeblurganError, InputError, WeightsError
+from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
 from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
-from deblurgan.training.callbacks import GRID_ROWS, LossGuard, Recorder, Stopped, Validation, WeightAverage
+from deblurgan.training.callbacks import (
+    GRID_ROWS,
+    EpochMeans,
+    LossGuard,
+    Once,
+    Recorder,
+    Stopped,
+    Validation,
+    WeightAverage,
+)
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.optimizers import build_optimizer
@@ -72,12 +82,13 @@ def train(
     run = Path(run)
     checkpoints = Checkpoints(run / CHECKPOINTS, recipe.keep_checkpoints)
     is_there = (run / recipes.RECIPE_NAME).exists()
-    if (is_there and not resume) or (run / SETTINGS_NAME).exists():
+    if ((is_there or checkpoints.paths()) and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     started = recipes.read_run(run) if is_there else None
     recipe = _with_network_of_weights(recipe, started, progress)
     if started is not None:
         recipes.check_resumable(recipe, started, run)
+    recorded_patience = started.early_stopping if started is not None else None
     saved = checkpoints.latest(progress.notice) if resume else None
     if resume and saved is None:
         progress.notice(f"{run}: no checkpoint yet; the run starts from the beginning")
@@ -88,7 +99,8 @@ def train(
         progress.notice(f"left out: {message}")
     steps_per_epoch = recipe.steps_per_epoch or max(1, stream.pictures // recipe.batch_size)
     steps = _steps(recipe, steps_per_epoch)
-
+    if saved is not None and saved[2]["step"] > steps:
+        raise InputError(f"steps: expected at least the {saved[2]['step']} that {run} already has, received {steps}")
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
@@ -102,21 +114,22 @@ def train(
         [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
         recipe.network,
         recipe.network_options,
-        devices.policy(precision),
+        precision,
         model.generator,
         average,
         progress,
     )
     validating.bad.update(bad_validation)
     blurred = validating.blurred_scores() if validation else {}
-    means = _Variables([variable for mean in model.means for variable in mean.variables])
-    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer, "means": means}
+    parts: dict[str, Any] = {"model": model, "optimizer": model.optimizer}
     parts |= {"critic_optimizer": model.critic_optimizer} if model.critic is not None else {}
     parts |= {"average": average} if average is not None else {}
+    means = EpochMeans()
     others = [*_plateau_callbacks(recipe), *callbacks]
     device = f"{devices.describe(precision)}" + (
         f", {strategy.num_replicas_in_sync} replicas" if strategy.num_replicas_in_sync > 1 else ""
     )
+    networks = {"generator": model.generator} | ({"critic": model.critic} if model.critic is not None else {})
     about = {
         "recipe": dataclasses.asdict(recipe),
         "versions": _versions(),
@@ -126,8 +139,7 @@ def train(
         "validation": {"folder": recipe.val_dir, "pairs": len(validation), "blurred": blurred},
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
-        "parameters": {"generator": model.generator.count_params()}
-        | ({"critic": model.critic.count_params()} if model.critic is not None else {}),
+        "parameters": {name: network.count_params() for name, network in networks.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     ensure_folder(run)
@@ -139,6 +151,7 @@ def train(
             validation=validating,
             others=others,
             parts=parts,
+            means=means,
             save_weights=lambda path: save_network(
                 validating.generator, path, recipe.network, recipe.network_options
             ),
@@ -153,35 +166,37 @@ def train(
             progress=progress,
         )
         progress.started(run, device, stream.pictures, len(validation))
-        if saved is None:
-            recorder.start()
-        else:
-            recorder.restore(*saved)
-            _require_steps(recorder.step, steps, run)
-        guard = LossGuard(recipe.loss_limit, lambda: next(reversed(checkpoints.paths()), None))
-        ordered = [*([average] if average is not None else []), guard, validating, *others, recorder]
+        guard = LossGuard(
+            recipe.loss_limit, precision == "float16", lambda: next(reversed(checkpoints.paths()), None)
+        )
+        once = Once(others)
+        ordered = [*([average] if average is not None else []), means, guard, validating, once, recorder]
         try:
-            finished = _fit(model, stream, recorder, ordered)
+            if saved is None:
+                recorder.start()
+            else:
+                recorder.restore(*saved)
+            stopped = saved is not None and saved[2]["stopped"] and recipe.early_stopping == recorded_patience
+            finished = stopped or _fit(model, stream, recorder, ordered)
+            once.finish()
         except Stopped:
             finished = False
         except tf.errors.ResourceExhaustedError as error:
             raise DeblurganError(
                 f"out of memory: raise accumulate ({recipe.accumulate}), or lower batch_size ({recipe.batch_size}) "
-                f"or image_size ({recipe.image_size})"
+                f"or image_size ({recipe.image_size}); in a validation, take smaller pictures"
             ) from error
+        except DeblurganError as error:
+            # The frames of `fit` hold an iterator, whose threads would keep the process from ending.
+            traceback.clear_frames(error.__traceback__)
+            raise
         except tf.errors.OpError:
             if stream.failure is not None:
                 raise stream.failure from None
             raise
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
-    return Result(run, run / "generator_best.weights.h5", recorder.history, bad, interrupted=not finished)
-
-
-@dataclass(frozen=True)
-class _Variables:
-    """Variables that belong to nothing else in a checkpoint."""
-
-    variables: list[Any]
+    best, last = (run / f"generator_{label}.weights.h5" for label in ("best", "last"))
+    return Result(run, best if best.exists() else last, recorder.history, bad, interrupted=not finished)
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
@@ -256,11 +271,6 @@ def _steps(recipe: Recipe, steps_per_epoch: int) -> int:
     return recipe.steps or (recipe.epochs or 0) * steps_per_epoch
 
 
-def _require_steps(done: int, steps: int, run: Path) -> None:
-    if done >= steps:
-        raise InputError(f"steps: expected more than the {done} that {run} already has, received {steps}")
-
-
 def _require_divisible(recipe: Recipe, replicas: int) -> None:
     if recipe.batch_size % (replicas * recipe.accumulate):
         raise InputError(
@@ -282,12 +292,14 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
     """
     keras.utils.set_random_seed(recipe.seed)
     policy = devices.policy(precision)
+    multiple = zoo.size_multiple(recipe.network, recipe.network_options)
+    if recipe.image_size % multiple:
+        raise InputError(
+            f"image_size: expected a multiple of {multiple} for this network, received {recipe.image_size}"
+        )
     generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
     critic = None
     if recipe.critic is not None:
-        if recipe.adversarial not in ADVERSARIAL:
-            near = recipes.nearest(str(recipe.adversarial), ADVERSARIAL)
-            raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
         shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
         critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
     perceptual: dict[str, Any] = {
@@ -300,7 +312,7 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
         critic=critic,
-        adversarial=ADVERSARIAL[recipe.adversarial] if recipe.adversarial else None,
+        adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
         penalty_weight=recipe.gradient_penalty,
         critic_updates=recipe.critic_updates,
@@ -316,6 +328,19 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
         jit_compile=jit,
     )
     return model
+
+
+def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
+    """Return the recipe's adversarial loss, if it has one."""
+    if recipe.adversarial is None:
+        return None
+    if recipe.adversarial not in ADVERSARIAL:
+        near = nearest(recipe.adversarial, ADVERSARIAL)
+        raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
+    loss = ADVERSARIAL[recipe.adversarial]
+    if loss.penalty and not recipe.gradient_penalty:
+        raise InputError(f"gradient_penalty: expected a weight such as 10 with {recipe.adversarial}, received 0")
+    return loss
 
 
 def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:

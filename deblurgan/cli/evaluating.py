@@ -1,0 +1,157 @@
+"""`deblurgan evaluate`: scoring a trained generator."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from deblurgan.cli.common import (
+    assume_option,
+    command,
+    finish,
+    new_file_type,
+    one_line,
+    pairs_dir_option,
+    path_type,
+    precision_option,
+    resize_option,
+    restorer,
+    weight_path_option,
+)
+from deblurgan.devices import resolve_precision, start_quietly
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import ensure_folder
+
+METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
+
+
+@command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
+@weight_path_option
+@pairs_dir_option
+@click.option("--n_images", default=-1, help="Pairs to use, drawn with --seed; -1 for all.")
+@click.option("--seed", default=0, help="Seed of the choice of pairs.")
+@click.option(
+    "--metrics",
+    default="psnr,ssim",
+    metavar="NAMES",
+    help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's.",
+)
+@click.option(
+    "--lpips_weights",
+    type=path_type,
+    metavar="FILE",
+    help="State dict of lpips.LPIPS(net='alex'), .pth or .safetensors.  [default: the package lpips gets them]",
+)
+@click.option(
+    "--csv", "csv_path", type=new_file_type, metavar="FILE", help="Write the scores of each pair to this file."
+)
+@click.option(
+    "--json", "json_path", type=new_file_type, metavar="FILE", help="Write scores, means and settings to this file."
+)
+@click.option(
+    "--html",
+    "html_path",
+    type=new_file_type,
+    metavar="FILE",
+    help="Write a page with means, protocols, and the worst and the best pictures beside the sharp ones.",
+)
+@click.option(
+    "--html_pictures",
+    default=3,
+    help="Worst and best pictures on that page, so many of each, by the gain of the first of --metrics.",
+)
+@resize_option
+@precision_option
+@assume_option
+def evaluate(
+    weight_path: Path,
+    input_dir: Path,
+    n_images: int,
+    seed: int,
+    metrics: str,
+    lpips_weights: Path | None,
+    csv_path: Path | None,
+    json_path: Path | None,
+    html_path: Path | None,
+    html_pictures: int,
+    resize: int | None,
+    precision: str,
+    assume: dict[str, Any],
+) -> None:
+    """Score the restored pictures, and the blurred ones, against the sharp ones, each and mean.
+
+    Scores are printed with the protocol that makes them comparable, and with what they can be compared. Higher is
+    better, except for LPIPS, which is a distance.
+    """
+    from deblurgan import evaluation
+    from deblurgan.data import choose_pairs, match_pairs
+    from deblurgan.reports import Gallery, write_report
+
+    pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
+    _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
+    names = _metric_names(metrics)
+    if lpips_weights and "lpips" not in names:
+        raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
+    known = dict(evaluation.METRICS)
+    if "lpips" in names:
+        start_quietly()
+        from deblurgan.lpips import lpips_metric
+
+        known["lpips"] = lpips_metric(lpips_weights)
+    chosen = [known[name] for name in names]
+    gallery = Gallery(chosen[0], html_pictures if html_path else 0)
+    restore = restorer(weight_path, precision, assume)
+    with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
+        scores = evaluation.evaluate(
+            restore,
+            pairs,
+            metrics=chosen,
+            squash=resize,
+            show=gallery.add,
+            progress=lambda path: bar.update(),
+        )
+    click.echo(evaluation.table(scores))
+    about = {
+        "weights": str(weight_path),
+        "input_dir": str(input_dir),
+        "resize": resize,
+        "precision": resolve_precision(precision),
+    }
+    if csv_path:
+        evaluation.write_scores_csv(scores, csv_path)
+    if json_path:
+        evaluation.write_scores_json(scores, json_path, about)
+    if html_path:
+        write_report(scores, gallery, html_path, about)
+        click.echo("\n" + one_line(f"Report: {html_path}"))
+    finish(scores.failed, f"{len(pairs)} pairs")
+
+
+def _metric_names(text: str) -> list[str]:
+    names = [name.strip().lower() for name in text.split(",")]
+    if len(set(names)) < len(names) or not set(names) <= set(METRICS):
+        known = ", ".join(METRICS)
+        raise InputError(f"--metrics: expected some of {known}, each once, with commas between, received {text}")
+    return names
+
+
+def _require_writable(paths: dict[str, Path | None]) -> None:
+    """Refuse two options with one file, and what writing would destroy; make folders where missing."""
+    taken: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        if path in taken:
+            raise InputError(f"{option} {path}: expected another file than {taken[path]}")
+        taken[path] = option
+    for path in taken:
+        require_replaceable(path)
+
+
+def require_replaceable(path: Path) -> None:
+    """Make the folder of `path` where missing; refuse what writing, which replaces, would destroy: /dev/stdout."""
+    if os.path.lexists(path) and (path.is_symlink() or not os.path.isfile(path)):
+        raise FileError(f"{path}: expected the name of a file, found a link, a device or a pipe")
+    ensure_folder(path.parent)

@@ -1,0 +1,167 @@
+"""Colours of 16 bits, which Pillow reads and writes with 8: PNG and TIFF, grey or RGB, with or without alpha.
+
+Pillow unpacks either the first or the second byte of a 16-bit value, as it is told to. Decoding a file twice gives
+both.
+"""
+
+import io
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ROWS = 64  # that are filtered at a time
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+
+
+def read_deep(file: IO[bytes], image: Image.Image, rawmode: str) -> NDArray[np.uint16] | None:
+    """Read the pixels of a PNG or TIFF file with 16 bits and 2 to 4 channels, as stored.
+
+    Args:
+        file: the file, opened for reading and seeking.
+        image: what Pillow has read from it.
+        rawmode: how a pixel is stored, in Pillow's notation, such as "RGB;16B".
+
+    Returns:
+        uint16 (height, width, channels); premultiplied alpha has been divided out. None when it is no such file.
+
+    Raises:
+        metadata.DECODING_ERRORS: the file is damaged.
+    """
+    colours, _, order = rawmode.partition(";16")
+    if not order or order not in "LBN" or colours not in ("LA", "RGB", "RGBA", "RGBa", "RGBX"):
+        return None
+    if colours == "LA":
+        return _read_grey_with_alpha(file)
+    little = order == "L" or (order == "N" and sys.byteorder == "little")
+    layout = colours.replace("a", "A")  # premultiplied alpha, which Pillow would divide out with the first byte alone
+    first, second = "LB" if little else "BL"
+    high = _decoded(file, f"{layout};16{first}") if colours == "RGBa" else np.asarray(image)
+    values: NDArray[np.uint16] = high.astype(np.uint16) << np.uint16(8) | _decoded(file, f"{layout};16{second}")
+    if colours == "RGBa":
+        straight = values[:, :, :3] * np.float32(65535) / np.maximum(values[:, :, 3:], np.uint16(1))
+        values[:, :, :3] = np.rint(np.minimum(straight, 65535)).astype(np.uint16)
+    return values[:, :, :3] if colours == "RGBX" else values  # older versions of Pillow do not leave X out
+
+
+def _decoded(file: IO[bytes], rawmode: str) -> NDArray[np.uint8]:
+    """The pixels with one byte of each value, as `rawmode` says."""
+    file.seek(0)
+    image = Image.open(file, formats=("PNG", "TIFF"))
+    image.tile = [_with_rawmode(tile, rawmode) for tile in image.tile]
+    image.load()
+    return np.asarray(image)
+
+
+def _with_rawmode(tile: Any, rawmode: str) -> Any:
+    """Pillow's description of a part of a file, with another rawmode."""
+    *rest, arguments = tile
+    changed = (rawmode, *arguments[1:]) if isinstance(arguments, tuple) else rawmode
+    return getattr(tile, "_make", tuple)((*rest, changed))  # a plain tuple in older versions
+
+
+def _read_grey_with_alpha(file: IO[bytes]) -> NDArray[np.uint16]:
+    """A PNG file of 16-bit grey and alpha: byte by byte the same as one of 8-bit RGBA, but for its header."""
+    file.seek(0)
+    content = bytearray(file.read())
+    content[24:26] = 8, 6  # bits; RGBA
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    image = Image.open(io.BytesIO(content), formats=("PNG",))
+    image.load()
+    return np.ascontiguousarray(image).view(">u2").astype(np.uint16)
+
+
+def encode_deep_png(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:
+    """Return the content of a PNG file with 16 bits.
+
+    Args:
+        values: uint16 (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
+        options: Pillow's save options: metadata.
+    """
+    height, width, channels = values.shape
+    small = io.BytesIO()  # with all that goes around the pixels
+    Image.new(_MODES[channels], (1, 1)).save(small, format="PNG", **options)
+    parts = [_PNG_SIGNATURE]
+    for name, data in _png_chunks(small.getvalue()):
+        if name == b"IHDR":
+            data = struct.pack(">IIB", width, height, 16) + data[9:]
+        elif name == b"IDAT":
+            data = _png_pixels(values)
+        parts += [struct.pack(">I", len(data)), name, data, struct.pack(">I", zlib.crc32(name + data))]
+    return b"".join(parts)
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The name and data of each chunk of a whole PNG file."""
+    position = len(_PNG_SIGNATURE)
+    while position < len(content):
+        size, name = struct.unpack_from(">I4s", content, position)
+        yield name, content[position + 8 : position + 8 + size]
+        position += size + 12
+
+
+def _png_pixels(values: NDArray[np.uint16]) -> bytes:
+    """The rows, each filtered by whichever of Sub, Up and Paeth leaves the smallest values, and compressed."""
+    height, width, channels = values.shape
+    step = 2 * channels
+    compressor = zlib.compressobj(6)
+    parts = []
+    above = np.zeros((1, step * (width + 1)), np.int16)
+    for top in range(0, height, _ROWS):
+        rows = values[top : top + _ROWS].astype(">u2").view(np.uint8).reshape(-1, step * width)
+        padded = np.pad(rows, ((0, 0), (step, 0))).astype(np.int16)
+        upper = np.concatenate([above, padded[:-1]])
+        above = padded[-1:]
+        a, b, c = padded[:, :-step], upper[:, step:], upper[:, :-step]  # left, above, above left
+        to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+        paeth = np.where((to_a <= to_b) & (to_a <= to_c), a, np.where(to_b <= to_c, b, c))
+        filtered = np.stack([(rows - guess).astype(np.uint8) for guess in (a, b, paeth)])
+        cost = np.abs(filtered.view(np.int8).astype(np.int16)).sum(axis=2)
+        best = cost.argmin(axis=0)
+        chosen = np.take_along_axis(filtered, best[None, :, None], axis=0)[0]
+        kinds = np.array([1, 2, 4], np.uint8)[best]
+        parts.append(compressor.compress(np.column_stack([kinds, chosen]).tobytes()))
+    return b"".join([*parts, compressor.flush()])
+
+
+def encode_deep_tiff(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:
+    """Return the content of an uncompressed TIFF file with 16 bits; arguments as for `encode_deep_png`.
+
+    Grey with alpha is written as RGB with alpha, because Pillow does not open the former.
+    """
+    if values.shape[2] == 2:
+        values = values[:, :, [0, 0, 0, 1]]
+    height, width, channels = values.shape
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    fields = Image.Exif()
+    if "exif" in options:
+        fields.load(options["exif"])
+    for tag, value in fields.items():
+        directory[tag] = fields.get_ifd(tag) if tag in _DIRECTORIES else value
+    if "icc_profile" in options:
+        directory.tagtype[ExifTags.Base.InterColorProfile] = 7  # bytes
+        directory[ExifTags.Base.InterColorProfile] = options["icc_profile"]
+    if "dpi" in options:
+        directory[ExifTags.Base.ResolutionUnit] = 2  # inches
+        directory[ExifTags.Base.XResolution], directory[ExifTags.Base.YResolution] = options["dpi"]
+    directory[ExifTags.Base.ImageWidth] = width
+    directory[ExifTags.Base.ImageLength] = height
+    directory[ExifTags.Base.BitsPerSample] = (16,) * channels
+    directory[ExifTags.Base.Compression] = 1
+    directory[ExifTags.Base.PhotometricInterpretation] = 1 if channels < 3 else 2
+    directory[ExifTags.Base.SamplesPerPixel] = channels
+    directory[ExifTags.Base.RowsPerStrip] = height
+    directory[ExifTags.Base.StripByteCounts] = values.size * 2
+    directory[ExifTags.Base.StripOffsets] = 0  # counted from the end of the directory
+    if channels == 4:
+        directory[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha that has not been multiplied in
+    content = io.BytesIO()
+    directory.save(content)
+    return content.getvalue() + values.astype("<u2").tobytes()

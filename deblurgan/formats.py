@@ -1,0 +1,87 @@
+"""The picture formats: which extension stands for which, which can be written, and with what."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deblurgan.errors import InputError
+from deblurgan.files import shown
+
+_FORMATS = {
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".dds": "DDS",
+    ".gif": "GIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".ico": "ICO",
+    ".j2k": "JPEG2000",
+    ".jfif": "JPEG",
+    ".jp2": "JPEG2000",
+    ".jpe": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".mpo": "JPEG",
+    ".pbm": "PPM",
+    ".pcx": "PCX",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".pnm": "PPM",
+    ".ppm": "PPM",
+    ".psd": "PSD",
+    ".qoi": "QOI",
+    ".sgi": "SGI",
+    ".tga": "TGA",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+IMAGE_EXTENSIONS: frozenset[str] = frozenset(_FORMATS)
+EXTENSIONS = {"jpg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}  # by the name of the format to write
+READABLE: frozenset[str] = frozenset(_FORMATS.values())
+WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
+WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so
+
+WITH_ALPHA = frozenset({"AVIF", "HEIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP"})
+WITH_16_BITS = frozenset({"PNG", "TIFF"})
+
+# Pillow's save options for a picture that does not come from a file of the same format.
+ENCODINGS: Mapping[str, Mapping[str, Any]] = {
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+}
+
+
+def is_an_image_file(filename: str | os.PathLike[str]) -> bool:
+    """Whether the name ends in one of `IMAGE_EXTENSIONS`, in upper or lower case. The file is not looked at."""
+    return Path(filename).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def named_format(path: str | os.PathLike[str]) -> str | None:
+    """Return Pillow's name for the format that the extension of `path` stands for, or None."""
+    return _FORMATS.get(Path(path).suffix.lower())
+
+
+def format_to_write(path: str | os.PathLike[str]) -> str:
+    """Return Pillow's name for the format that a file named `path` is written in.
+
+    Raises:
+        InputError: there is no such format, or it cannot be written.
+    """
+    file_format = named_format(path)
+    if file_format not in WRITABLE:
+        extensions = " ".join(sorted(name for name, kind in _FORMATS.items() if kind in WRITABLE))
+        raise InputError(f"{shown(path)}: expected one of {extensions}, got {Path(path).suffix.lower() or 'none'!r}")
+    return file_format
+
+
+def encoding_of_quality(file_format: str, quality: int) -> dict[str, Any]:
+    """Return Pillow's save options for this quality, 1 to 100; none where the format knows no quality."""
+    if file_format not in ENCODINGS:
+        return {}
+    kept = {name: value for name, value in ENCODINGS[file_format].items() if name == "subsampling"}
+    return {**kept, "quality": quality}

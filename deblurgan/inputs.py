@@ -1,0 +1,282 @@
+"""Which pictures to restore, and where each result goes: decided before any picture is read."""
+
+import glob
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import reason, shown
+from deblurgan.formats import EXTENSIONS, IMAGE_EXTENSIONS, WRITABLE, is_an_image_file, named_format
+from deblurgan.images import list_images
+
+STANDARD = Path("-")  # standard input, or output
+_MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to restore.
+
+    Attributes:
+        path: the file; the zip file that holds it; or `STANDARD`.
+        relative: its name, with the folders it lies in below the folder or zip file that was asked for.
+        archive: the zip file, opened.
+        member: which file in it.
+    """
+
+    path: Path
+    relative: Path
+    archive: zipfile.ZipFile | None = field(default=None, compare=False)
+    member: zipfile.ZipInfo | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> Path:
+        """What to call it in messages."""
+        return self.path / self.member.filename if self.member else self.path
+
+    def content(self, standard_input: Callable[[], bytes]) -> bytes | None:
+        """Return what it holds; None where it is a file to be read by its path.
+
+        Raises:
+            FileError: the zip file is damaged or needs a password, or the picture in it is very large.
+        """
+        if self.archive is None or self.member is None:
+            return standard_input() if self.path == STANDARD else None
+        if self.member.file_size > _MEMBER_BYTES:
+            raise FileError(
+                f"{shown(self.name)}: expected at most {_MEMBER_BYTES} bytes, found {self.member.file_size}"
+            )
+        try:
+            return self.archive.read(self.member)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to restore and where to.
+
+    Attributes:
+        source: the picture.
+        target: name of the result, with its folders, below the output folder or in the output zip file.
+        exists: there is one already, which is to be left alone.
+    """
+
+    source: Source
+    target: Path
+    exists: bool = False
+
+
+def find_sources(
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    but_not_in: str | os.PathLike[str] | None = None,
+    may_be_empty: bool = False,
+) -> tuple[list[Source], list[str]]:
+    """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
+
+    Args:
+        inputs: files, folders, zip files, patterns such as `photos/*.jpg`, or `-` for standard input.
+        recursive: look into folders below folders as well.
+        but_not_in: a folder that is not looked into, where results go.
+        may_be_empty: a folder without pictures is no error.
+
+    Raises:
+        FileError: there is nothing of that name.
+        InputError: there are no pictures in a folder or zip file.
+    """
+    hidden = None if but_not_in is None else os.path.realpath(but_not_in)
+    sources: dict[tuple[str, str], Source] = {}
+    problems: list[str] = []
+    for name in inputs:
+        for source in _found(name, recursive, hidden, may_be_empty, problems):
+            member = source.member.filename if source.member else ""
+            sources.setdefault((os.path.abspath(source.path), member), source)
+    return list(sources.values()), problems
+
+
+def _found(
+    name: str | os.PathLike[str], recursive: bool, hidden: str | None, may_be_empty: bool, problems: list[str]
+) -> list[Source]:
+    """The pictures that one of the inputs names."""
+    path = Path(name)
+    if os.fspath(name) == "-":
+        return [Source(STANDARD, Path("stdin"))]
+    if os.path.isdir(path):
+        found = [Source(file, file.relative_to(path)) for file in _pictures(path, recursive, hidden, problems)]
+        if not found and not problems and not may_be_empty:
+            where = "in this folder" if recursive else "directly in this folder"
+            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) {where}, found none")
+        return found
+    if os.path.lexists(path):
+        return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+    if glob.has_magic(os.fspath(name)):
+        matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
+        files = [match for match in matches if os.path.isfile(match)]
+        found = [Source(file, Path(file.name)) for file in files if is_an_image_file(file)]
+        if not found:
+            raise FileError(f"{shown(path)}: no picture matches this pattern")
+        return found
+    raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
+
+
+def _kinds() -> str:
+    return " ".join(sorted(IMAGE_EXTENSIONS))
+
+
+def _pictures(folder: Path, recursive: bool, hidden: str | None, problems: list[str]) -> list[Path]:
+    """The picture files in a folder and, where asked, those below it: each folder after the files beside it, once."""
+    paths = list_images(folder)
+    seen = {os.path.realpath(folder)} | ({hidden} if hidden else set())
+    waiting = _folders(folder) if recursive else []
+    while waiting:
+        here = waiting.pop()
+        if os.path.realpath(here) in seen:  # a link may lead back up
+            continue
+        seen.add(os.path.realpath(here))
+        try:
+            paths += list_images(here)
+            waiting += _folders(here)
+        except FileError as error:
+            problems.append(str(error))
+    return paths
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, the last one first, without hidden ones."""
+    below = [path for path in folder.iterdir() if not path.name.startswith(".") and os.path.isdir(path)]
+    return sorted(below, key=lambda path: path.name, reverse=True)
+
+
+def _members(path: Path, problems: list[str]) -> list[Source]:
+    """The pictures in a zip file."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FileError("not a file")
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        problems.append(f"{shown(path)}: not a readable zip file ({reason(error)})")
+        return []
+    found = []
+    for member in archive.infolist():
+        parts = [part for part in PurePosixPath(member.filename.replace("\\", "/")).parts if part not in ("/", "..")]
+        if member.is_dir() or not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
+            continue
+        if is_an_image_file(parts[-1]) and "\0" not in member.filename:
+            found.append(Source(path, Path(*parts), archive, member))
+    if not found:
+        raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) in this zip file, found none")
+    return found
+
+
+def plan(
+    sources: Sequence[Source],
+    output: str | os.PathLike[str],
+    *,
+    file_format: str | None = None,
+    suffix: str = "",
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    exists: Callable[[Path], bool] = os.path.lexists,
+    real: Callable[[Path], str] = os.path.realpath,
+) -> list[Job]:
+    """Return what is to be written where.
+
+    A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
+    `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
+    can only be read.
+
+    Args:
+        sources: from `find_sources`.
+        output: a folder; the name of a zip file; or `-` for standard output.
+        file_format: one of `formats.EXTENSIONS`.
+        suffix: what to add to the names, before the extension.
+        skip_existing: mark those whose result is there.
+        overwrite: allow that pictures are replaced by their own results.
+        exists: whether a file is there.
+        real: a path without links.
+
+    Raises:
+        InputError: two pictures have the same result, or a result might replace a picture.
+    """
+    output = Path(output)
+    if any(character in suffix for character in ("/", "\0", os.sep)):
+        raise InputError(f"suffix: expected a part of a file's name, received {suffix!r}")
+    jobs = [Job(source, _target(source.relative, file_format, suffix)) for source in sources]
+    if output == STANDARD:
+        if len(jobs) > 1:
+            raise InputError(f"standard output takes one picture, received {len(jobs)}")
+        return jobs
+    first: dict[Path, Source] = {}
+    for job in jobs:
+        other = first.setdefault(job.target, job.source)
+        if other is not job.source:
+            names = f"{shown(other.name)} and {shown(job.source.name)}"
+            raise InputError(f"{shown(output / job.target)}: would be the result of two pictures, {names}")
+    if is_zip(output):
+        if skip_existing:
+            raise InputError(f"{shown(output)}: a zip file is written anew; to skip what exists, name a folder")
+        originals = [source for source in sources if real(source.path) == real(output)]
+        if originals and not overwrite:
+            raise InputError(f"{shown(output)}: is an input, and would be replaced; choose another name")
+        return jobs
+    check_originals(jobs, output, overwrite, real)
+    if not skip_existing:
+        return jobs
+    return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
+
+
+def is_zip(output: str | os.PathLike[str]) -> bool:
+    """Whether results go into a zip file of that name. A folder may be named so, too."""
+    return Path(output).suffix.lower() == ".zip" and not os.path.isdir(output)
+
+
+def check_originals(
+    jobs: Sequence[Job], output: Path, overwrite: bool, real: Callable[[Path], str] = os.path.realpath
+) -> None:
+    """Raise `InputError` where results go into a folder that pictures come from, or one would replace another's."""
+    folders: dict[Path, str] = {}
+    files = [job for job in jobs if job.source.path != STANDARD and job.source.member is None]
+    homes: dict[str, Source] = {}
+    originals: dict[str, Source] = {}
+    for job in files:
+        path = job.source.path
+        if path.parent not in folders:
+            folders[path.parent] = real(path.parent)
+        original = real(path)
+        homes.setdefault(folders[path.parent], job.source)
+        homes.setdefault(os.path.dirname(original), job.source)
+        originals.setdefault(original, job.source)
+        originals.setdefault(os.path.join(folders[path.parent], path.name), job.source)
+    places = {job.target.parent: real(output / job.target.parent) for job in jobs}
+    for job in jobs:
+        place = places[job.target.parent]
+        if place in homes and not overwrite:
+            raise InputError(
+                f"{shown(output)}: holds the input {shown(homes[place].name)}, which could be replaced; "
+                "choose another folder, or allow it with --overwrite"
+            )
+        replaced = originals.get(os.path.join(place, job.target.name), job.source)
+        if replaced is not job.source:
+            raise InputError(
+                f"{shown(output / job.target)}: the result of {shown(job.source.name)} would replace the input "
+                f"{shown(replaced.name)}"
+            )
+
+
+def _target(relative: Path, file_format: str | None, suffix: str) -> Path:
+    """The name of the result of the picture `relative`."""
+    named = named_format(relative)
+    stem, extension = (relative.name, "") if named is None else (relative.stem, relative.suffix)
+    if file_format is not None:
+        wanted = EXTENSIONS[file_format]
+        extension = extension if named == named_format(f"x{wanted}") else wanted  # .jpeg is a .jpg
+    elif named not in WRITABLE:
+        extension = ".png"
+    return relative.with_name(f"{stem}{suffix}{extension}")

@@ -1,0 +1,188 @@
+"""Where restored pictures go: a folder, a zip file or standard output; and before and after, to be compared."""
+
+import base64
+import contextlib
+import dataclasses
+import html
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.formats import format_to_write
+from deblurgan.images import Picture, Pixels, encode_picture, side_by_side, to_8_bits
+from deblurgan.inputs import STANDARD, Job, check_originals, is_zip
+
+Write = Callable[[Path, bytes], Path]
+Compare = Callable[[Path, Picture, Pixels], None]
+
+_GAP = 8  # columns between before and after
+_PAGE_SIDE = 1600  # pixels: pictures on a page are made smaller than that
+_PAGE_QUALITY = 90
+
+_PAGE_START = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Before and after</title>
+<style>
+body { font-family: sans-serif; margin: 2rem auto; max-width: 1640px; padding: 0 1rem; background: #222; color: #eee }
+h2 { font-size: 1rem; overflow-wrap: anywhere }
+figure { margin: 0 0 2rem; position: relative; width: fit-content }
+figure img { display: block; max-width: 100% }
+figure img + img { position: absolute; inset: 0; width: 100%; height: 100%; clip-path: inset(0 0 0 50%) }
+figure input { display: block; width: 100%; margin: 0.5rem 0 0 }
+</style>
+</head>
+<body>
+<h1>Before (left) and after (right)</h1>
+"""
+_PAGE_PART = """<h2>{name}</h2>
+<figure>
+<img alt="before" src="data:image/jpeg;base64,{before}">
+<img alt="after" src="data:image/jpeg;base64,{after}">
+<input type="range" min="0" max="100" value="50" step="0.1" aria-label="Where before ends and after begins"
+ oninput="this.previousElementSibling.style.clipPath = `inset(0 0 0 ${{this.value}}%)`">
+</figure>
+"""
+_PAGE_END = "</body>\n</html>\n"
+
+
+@contextlib.contextmanager
+def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | None = None) -> Iterator[Write]:
+    """Yield a function that writes a file of this name and content, and returns where it is.
+
+    In a folder each file appears whole or not at all, in folders made where missing; a zip file appears when the
+    block ends well and something was written.
+
+    Args:
+        output: a folder; the name of a zip file; or `-` for `standard_output`.
+        standard_output: what to write to then.
+
+    Raises:
+        FileError: the folder, or the zip file, cannot be written to.
+    """
+    output = Path(output)
+    if output == STANDARD:
+
+        def write_out(target: Path, content: bytes) -> Path:
+            if standard_output is None:
+                raise InputError("standard output: there is none")
+            try:
+                standard_output.write(content)
+                standard_output.flush()
+            except OSError as error:
+                raise FileError(f"standard output: cannot be written: {reason(error)}") from error
+            return STANDARD
+
+        yield write_out
+    elif is_zip(output):
+        ensure_folder(output.parent)
+        with _opened_zip(output) as write:
+            yield write
+    else:
+        ensure_folder(output)
+
+        def write_file(target: Path, content: bytes) -> Path:
+            path = output / target
+            ensure_folder(path.parent)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+            return path
+
+        yield write_file
+
+
+@contextlib.contextmanager
+def _opened_zip(output: Path) -> Iterator[Write]:
+    """As `opened_output`, for a zip file."""
+    with contextlib.ExitStack() as stack:
+        opened: list[zipfile.ZipFile] = []
+        failed: list[FileError] = []
+
+        def write(target: Path, content: bytes) -> Path:
+            name = os.fsencode(target.as_posix()).decode("utf-8", "backslashreplace")
+            try:
+                if failed:
+                    raise failed[0]
+                if not opened:
+                    temporary = stack.enter_context(atomic_path(output))
+                    opened.append(stack.enter_context(zipfile.ZipFile(temporary, "w")))
+                opened[0].writestr(name, content)
+            except OSError as error:
+                what = f"{shown(output)}: cannot be written: {reason(error)}"
+                failed[:] = [error if isinstance(error, FileError) else FileError(what)]
+                raise failed[0] from error
+            return output / target
+
+        yield write
+        if failed:
+            raise failed[0]
+
+
+@contextlib.contextmanager
+def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]:
+    """Yield a function that adds a picture, before and after, to the folder or HTML page `place`; or does nothing.
+
+    Into a folder it writes the two beside each other, as a file of the result's name. On a page, which is one file
+    with all pictures in it, a slider moves between the two.
+
+    Raises:
+        FileError: the folder, or the page, cannot be written to.
+    """
+    if place is None:
+        yield lambda target, picture, restored: None
+        return
+    place = Path(place)
+    if not _is_page(place):
+        with opened_output(place) as write:
+
+            def add(target: Path, picture: Picture, restored: Pixels) -> None:
+                opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
+                both = side_by_side([picture.rgb, restored], _GAP)
+                write(target, encode_picture(opaque, both, format_to_write(target)))
+
+            yield add
+        return
+    ensure_folder(place.parent)
+    with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8") as page:
+        page.write(_PAGE_START)
+
+        def add(target: Path, picture: Picture, restored: Pixels) -> None:
+            before, after = (_for_page(image) for image in (picture.rgb, restored))
+            try:
+                page.write(_PAGE_PART.format(name=html.escape(shown(target)), before=before, after=after))
+            except OSError as error:
+                raise FileError(f"{shown(place)}: cannot be written: {reason(error)}") from error
+
+        yield add
+        page.write(_PAGE_END)
+
+
+def check_comparison(jobs: Sequence[Job], output: str | os.PathLike[str], place: str | os.PathLike[str]) -> None:
+    """Raise `InputError` where before and after would go into a folder of inputs or results."""
+    if _is_page(place):
+        return
+    if os.path.realpath(place) == os.path.realpath(output):
+        raise InputError(f"{shown(place)}: results go there; choose another folder for before and after")
+    check_originals(jobs, Path(place), overwrite=False)
+
+
+def _is_page(place: str | os.PathLike[str]) -> bool:
+    return Path(place).suffix.lower() in (".html", ".htm")
+
+
+def _for_page(image: Pixels) -> str:
+    """A picture as it stands in a page."""
+    small = Image.fromarray(to_8_bits(image))
+    small.thumbnail((_PAGE_SIDE, _PAGE_SIDE))
+    content = io.BytesIO()
+    small.save(content, format="JPEG", quality=_PAGE_QUALITY)
+    return base64.b64encode(content.getvalue()).decode()

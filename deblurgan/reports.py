@@ -1,0 +1,272 @@
+"""An evaluation as one HTML page: means, protocols, the worst and the best pictures. It needs no other file."""
+
+import base64
+import bisect
+import html
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.errors import InputError
+from deblurgan.evaluation import SIDES, Evaluation, gain, summary
+from deblurgan.files import atomic_path, shown
+from deblurgan.metrics import Metric
+
+LARGEST_SHOWN = 1280  # pixels, of a picture's longer side
+JPEG_QUALITY = 92
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #c9ced6; --soft: #f3f5f8; --text: #1b1f24; --quiet: #4c5561; --page: #fff; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #3b434e; --soft: #1d232b; --text: #e7eaee; --quiet: #a9b3bf; --page: #12161b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 110rem; margin: 0 auto; padding: 2rem clamp(1rem, 3vw, 3rem) 4rem; }
+h1 { margin: 0 0 .5rem; font-size: 1.9rem; line-height: 1.2; }
+h2 { margin: 2.75rem 0 .75rem; font-size: 1.35rem; }
+h3 { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; }
+p, dd, li { max-width: 75ch; }
+p { margin: .25rem 0 .75rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.25rem; margin: 1rem 0; }
+dt { color: var(--quiet); }
+dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { padding-bottom: .5rem; color: var(--quiet); text-align: left; }
+th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child { padding-left: 0; text-align: left; font-weight: 400; }
+thead th, tr.gain > * { font-weight: 650; }
+.quiet { color: var(--quiet); }
+article { margin: 0 0 1.5rem; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem;
+  background: var(--soft); }
+.pictures { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .75rem; }
+figure { margin: 0; }
+img { display: block; width: 100%; height: auto; border-radius: .25rem; }
+figcaption { padding-top: .35rem; font-size: .9rem; }
+figcaption b { display: block; }
+figcaption span { white-space: nowrap; }
+summary { cursor: pointer; }
+@media (max-width: 48rem) {
+  .pictures { grid-template-columns: 1fr; }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .5rem; }
+}
+"""
+
+
+@dataclass(frozen=True)
+class _Exhibit:
+    """The scores of a pair; its pictures as data URIs: blurred, restored, sharp; their size before and when shown."""
+
+    row: Mapping[str, Any]
+    uris: tuple[str, ...]
+    size: tuple[int, int]
+    shown_size: tuple[int, int]
+
+
+class Gallery:
+    """Keeps the pictures of which the restored one gained least and most, as JPEG, while an evaluation goes on.
+
+    Args:
+        metric: whose gain decides.
+        count: so many of the worst and so many of the best; half of all each where there are fewer.
+
+    Raises:
+        InputError: `count` is negative.
+    """
+
+    def __init__(self, metric: Metric, count: int) -> None:
+        if count < 0:
+            raise InputError(f"html_pictures: expected a number from 0 on, received {count}")
+        self.metric = metric
+        self.count = count
+        self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
+
+    def add(self, row: Mapping[str, Any], pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Keep these if they belong to the worst or best so far.
+
+        Args:
+            row: name and scores of a pair, as in `Evaluation.rows`.
+            pictures: blurred, restored and sharp, each uint8 (height, width, 3).
+        """
+        place = bisect.bisect_right(self._exhibits, gain(self.metric, row), key=self._gain)
+        full = len(self._exhibits) == 2 * self.count
+        if full and place == self.count:
+            return
+        encoded = [_encode(picture) for picture in pictures]
+        height, width = pictures[0].shape[:2]
+        self._exhibits.insert(place, _Exhibit(row, tuple(uri for uri, _ in encoded), (width, height), encoded[0][1]))
+        if full:
+            del self._exhibits[self.count]
+
+    @property
+    def worst(self) -> list[_Exhibit]:
+        """Those with the smallest gains, the smallest first."""
+        return self._exhibits[: len(self._exhibits) // 2]
+
+    @property
+    def best(self) -> list[_Exhibit]:
+        """Those with the largest gains, the largest first."""
+        return self._exhibits[len(self._exhibits) // 2 :][::-1]
+
+    def _gain(self, exhibit: _Exhibit) -> float:
+        return gain(self.metric, exhibit.row)
+
+
+def write_report(
+    evaluation: Evaluation, gallery: Gallery, path: str | os.PathLike[str], about: Mapping[str, Any]
+) -> None:
+    """Write the page, UTF-8, with pictures inside it and no scripts; it appears whole or not at all.
+
+    Args:
+        evaluation: the scores.
+        gallery: the pictures to show.
+        path: file to write.
+        about: settings (weights, precision, ...); those that are None are left out.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    page = _page(evaluation, gallery, about)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _page(evaluation: Evaluation, gallery: Gallery, about: Mapping[str, Any]) -> str:
+    settings = {name.replace("_", " "): value for name, value in about.items() if value is not None}
+    settings["pairs scored"] = len(evaluation.rows)
+    parts = [
+        "<h1>Restored pictures, scored</h1>",
+        _definitions((name.capitalize(), value) for name, value in settings.items()),
+        "<h2>Means</h2>",
+        _means(evaluation),
+        "<h2>What is computed, and what it can be compared with</h2>",
+        "<ul>",
+        *(
+            f'<li>{_text(metric.protocol)}<br><span class="quiet">{_text(metric.comparable)}</span></li>'
+            for metric in evaluation.metrics
+        ),
+        "</ul>",
+    ]
+    for title, exhibits in (("Worst", gallery.worst), ("Best", gallery.best)):
+        if exhibits:
+            order = "least" if title == "Worst" else "most"
+            parts.append(f"<h2>{title} pictures</h2>")
+            parts.append(
+                f'<p class="quiet">Where {_text(gallery.metric.title)} gained {order} over the blurred picture.</p>'
+            )
+            parts += [_article(exhibit, evaluation.metrics, gallery.metric) for exhibit in exhibits]
+    if evaluation.failed:
+        parts.append("<h2>Failed</h2>")
+        parts += ["<ul>", *(f"<li>{_text(failure)}</li>" for failure in evaluation.failed), "</ul>"]
+    parts += ["<h2>All pictures</h2>", _all_rows(evaluation)]
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta http-equiv="Content-Security-Policy" '
+            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+            f"<title>deblurgan evaluate: {_text(about.get('weights', 'restored pictures'))}</title>",
+            f"<style>{_STYLE}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            *parts,
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _means(evaluation: Evaluation) -> str:
+    heads = "".join(f'<th scope="col">{_text(metric.heading)}</th>' for metric in evaluation.metrics)
+    rows = [
+        f'<tr{" class=gain" if title == "gain" else ""}><th scope="row">{_text(title)}</th>'
+        + "".join(f"<td>{_text(text)}</td>" for text in texts)
+        + "</tr>"
+        for title, texts in summary(evaluation)
+    ]
+    return (
+        '<div class="scroll"><table><caption>A positive gain is an improvement.</caption>'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _all_rows(evaluation: Evaluation) -> str:
+    groups = "".join(
+        f'<th scope="colgroup" colspan="2">{_text(metric.heading)}</th>' for metric in evaluation.metrics
+    )
+    heads = "".join(f'<th scope="col">{side}</th>' for _ in evaluation.metrics for side in SIDES)
+    rows = [
+        f'<tr><th scope="row">{_text(shown(row["name"]))}</th>'
+        + "".join(
+            f"<td>{row[f'{metric.name}_{side}']:.{metric.digits}f}</td>"
+            for metric in evaluation.metrics
+            for side in SIDES
+        )
+        + "</tr>"
+        for row in evaluation.rows
+    ]
+    return (
+        f"<details><summary>Scores of each of the {len(rows)} pictures</summary>"
+        f'<div class="scroll"><table><thead><tr><td></td>{groups}</tr><tr><td></td>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+def _article(exhibit: _Exhibit, metrics: Sequence[Metric], ranked_by: Metric) -> str:
+    name = shown(exhibit.row["name"])
+    width, height = exhibit.shown_size
+    note = f"{exhibit.size[0]} x {exhibit.size[1]} pixels"
+    if exhibit.shown_size != exhibit.size:
+        note += f", shown at {width} x {height}"
+    gained = _score(ranked_by, gain(ranked_by, exhibit.row), "+")
+    figures = []
+    for kind, uri in zip((*SIDES, "sharp"), exhibit.uris, strict=True):
+        texts = [
+            f"<span>{_score(metric, exhibit.row[f'{metric.name}_{kind}'])}</span>"
+            for metric in metrics
+            if kind in SIDES
+        ]
+        figures.append(
+            f'<figure><img src="{uri}" width="{width}" height="{height}" alt="{_text(name)}, {kind}">'
+            f"<figcaption><b>{kind.capitalize()}</b>{' · '.join(texts) or 'the truth'}</figcaption></figure>"
+        )
+    return (
+        f'<article><h3>{_text(name)}</h3><p class="quiet">{gained}; {note}</p>'
+        f'<div class="pictures">{"".join(figures)}</div></article>'
+    )
+
+
+def _score(metric: Metric, value: float, sign: str = "") -> str:
+    return _text(f"{metric.title} {value:{sign}.{metric.digits}f} {metric.unit}".rstrip())
+
+
+def _definitions(pairs: Any) -> str:
+    return "<dl>" + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in pairs) + "</dl>"
+
+
+def _text(value: object) -> str:
+    """Escape for HTML, inside quotation marks too; unprintable characters, such as lone surrogates, are shown."""
+    return html.escape(shown(str(value)))
+
+
+def _encode(picture: NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:
+    """Return a data URI of the picture as JPEG, and its width and height there: at most `LARGEST_SHOWN`."""
+    image = Image.fromarray(picture)
+    image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}", image.size

@@ -1,0 +1,140 @@
+"""`deblurgan evaluate`: which metrics, which files. What it shares with other commands is in test_cli."""
+
+import csv
+import inspect
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from deblurgan import cli, lpips
+from deblurgan.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
+
+SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
+
+
+@pytest.fixture
+def pairs(photos, tmp_path):
+    """Folder with three pairs of 48x64 pictures in A and B, one with a name that is markup."""
+    for side, photo in zip("AB", photos, strict=True):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for number, name in enumerate(("0", "1", "<script>alert(1)")):
+            Image.fromarray(photo[40 * number :][:48, :64]).save(tmp_path / "pairs" / side / f"{name}.png")
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def evaluate(pairs, monkeypatch):
+    """Run the command on those pairs with a network that darkens pictures a little; returns click's result."""
+    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: lambda image: image - image // 8)
+
+    def run(*arguments):
+        arguments = ["evaluate", "--input_dir", pairs, *arguments]
+        result = CliRunner(**SEPARATE).invoke(cli.main, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def error_of(result):
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    return result.stderr.splitlines()[-1].removeprefix("Error: ")
+
+
+def test_without_options_psnr_and_ssim_are_printed_with_what_they_compare_with(evaluate):
+    result = evaluate()
+    assert result.exit_code == 0
+    tail = [PSNR.protocol, f"  {PSNR.comparable}", SSIM.protocol, f"  {SSIM.comparable}"]
+    assert result.stdout.splitlines()[-4:] == tail
+    assert result.stdout.splitlines()[0].split() == ["PSNR,", "dB", "SSIM"]
+
+
+def test_chosen_metrics_are_in_table_csv_and_json(evaluate, pairs, tmp_path):
+    result = evaluate(
+        "--metrics", "ssim3d, CWSSIM", "--csv", tmp_path / "scores.csv", "--json", tmp_path / "scores.json"
+    )
+    assert result.exit_code == 0
+    assert SSIM_3D.protocol in result.stdout
+    assert CW_SSIM.comparable in result.stdout
+    assert PSNR.protocol not in result.stdout
+    content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", "ssim3d_blurred", "ssim3d_restored", "cwssim_blurred", "cwssim_restored"]
+    for row, saved in zip(rows, content["pairs"], strict=True):
+        blurred, sharp = (np.asarray(Image.open(pairs / side / f"{row['name']}.png")) for side in "AB")
+        assert float(row["ssim3d_blurred"]) == saved["ssim3d_blurred"] == ssim_3d(sharp, blurred)
+        assert float(row["cwssim_restored"]) == cw_ssim(sharp, blurred - blurred // 8)
+    assert content["protocols"] == [SSIM_3D.protocol, CW_SSIM.protocol]
+
+
+@pytest.mark.parametrize("names", ["psnr,mse", "psnr,,ssim", "psnr,psnr", "all"])
+def test_unknown_and_repeated_metrics_are_refused_and_the_known_listed(evaluate, names):
+    known = "psnr, ssim, ssim3d, cwssim, lpips"
+    error = error_of(evaluate("--metrics", names))
+    assert error == f"--metrics: expected some of {known}, each once, with commas between, received {names}"
+
+
+def test_the_report_holds_the_pictures_asked_for_and_no_markup_of_names(evaluate, tmp_path):
+    result = evaluate("--html", tmp_path / "new" / "report.html", "--html_pictures", 1)
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"\n\nReport: {tmp_path / 'new' / 'report.html'}\n")
+    page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 6
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert SSIM.comparable.replace("'", "&#x27;") in page
+    assert "blurred input (baseline)" in page
+
+
+def test_the_report_without_pictures_is_small(evaluate, tmp_path):
+    assert evaluate("--html", tmp_path / "report.html", "--html_pictures", 0).exit_code == 0
+    assert "<img " not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    error = error_of(evaluate("--html", tmp_path / "report.html", "--html_pictures", -1))
+    assert error == "html_pictures: expected a number from 0 on, received -1"
+
+
+@pytest.mark.parametrize("options", [("--csv", "--json"), ("--csv", "--html"), ("--json", "--html")])
+def test_two_files_of_one_name_are_refused(options, evaluate, tmp_path):
+    first, second = options
+    error = error_of(evaluate(first, tmp_path / "x", second, tmp_path / "x"))
+    assert error == f"{second} {tmp_path / 'x'}: expected another file than {first}"
+    assert os.listdir(tmp_path) == ["pairs"]
+
+
+def test_lpips_takes_weights_from_the_file_named(evaluate, tmp_path, monkeypatch):
+    asked = []
+
+    def lpips_metric(path):
+        asked.append(path)
+        return Metric("lpips", "LPIPS", "LPIPS: a stand-in", "", lambda x, y: 0.25, lower_is_better=True)
+
+    monkeypatch.setattr(lpips, "lpips_metric", lpips_metric)
+    result = evaluate("--metrics", "psnr,lpips", "--lpips_weights", tmp_path / "lpips.pth")
+    assert result.exit_code == 0
+    assert asked == [tmp_path / "lpips.pth"]
+    assert "LPIPS: a stand-in" in result.stdout
+    assert evaluate("--metrics", "lpips").exit_code == 0
+    assert asked[1:] == [None]
+
+
+def test_lpips_without_weights_is_one_line_before_any_work(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    error = error_of(evaluate("--metrics", "lpips"))
+    assert error.startswith("lpips: expected a file of weights (--lpips_weights) or the package")
+    missing = tmp_path / "missing.pth"
+    error = error_of(evaluate("--metrics", "lpips", "--lpips_weights", missing))
+    assert error == f"{missing}: expected a PyTorch weight file, found nothing"
+
+
+def test_weights_of_a_metric_that_is_not_asked_for_are_refused(evaluate, tmp_path):
+    error = error_of(evaluate("--lpips_weights", tmp_path / "lpips.pth"))
+    assert error == f"--lpips_weights {tmp_path / 'lpips.pth'}: expected lpips among --metrics"

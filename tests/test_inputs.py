@@ -1,0 +1,263 @@
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.inputs import STANDARD, Source, find_sources, is_zip, plan
+
+
+def sources(*names, folder="in"):
+    return [Source(Path(folder, name), Path(name)) for name in names]
+
+
+def targets(*names, output="out", **options):
+    options = {"exists": lambda path: False, "real": os.path.normpath, **options}
+    return [str(job.target) for job in plan(sources(*names), output, **options)]
+
+
+def save(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    Image.fromarray(array).save(path, format=None if path.suffix else "PNG")
+    return path
+
+
+def found(*inputs, **options):
+    sources, problems = find_sources(inputs, **options)
+    return [str(source.relative) for source in sources], problems
+
+
+# What is written where: no file is looked at
+
+
+def test_a_result_has_the_name_of_its_picture():
+    assert targets("a.png", "b.JPG", "c/d e.tif", "사진.webp") == ["a.png", "b.JPG", "c/d e.tif", "사진.webp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format", "suffix", "target"),
+    [
+        ("a.png", "jpg", "", "a.jpg"),
+        ("a.jpeg", "jpg", "", "a.jpeg"),
+        ("a.JPG", "jpg", "", "a.JPG"),
+        ("a.tif", "tiff", "", "a.tif"),
+        ("a.heic", "webp", "_x", "a_x.webp"),
+        ("a.b.png", None, "_deblurred", "a.b_deblurred.png"),
+        ("sub/a.png", "tiff", "_d", "sub/a_d.tif"),
+        ("a.psd", None, "", "a.png"),
+        ("a.dat", None, "", "a.dat.png"),
+        ("a", "jpg", "_d", "a_d.jpg"),
+        ("2018.05.01", None, "", "2018.05.01.png"),
+    ],
+)
+def test_format_and_suffix_change_the_name(name, file_format, suffix, target):
+    assert targets(name, file_format=file_format, suffix=suffix) == [target]
+
+
+@pytest.mark.parametrize("suffix", ["/x", "../x", "a\0b"])
+def test_a_suffix_is_no_path(suffix):
+    with pytest.raises(InputError, match="suffix: expected a part of a file's name"):
+        targets("a.png", suffix=suffix)
+
+
+def test_two_pictures_with_one_result_are_refused_by_both_names():
+    with pytest.raises(InputError, match=r"out/a\.png: would be the result of two pictures, in/a\.jpg and in/a\.png"):
+        targets("a.jpg", "b.jpg", "a.png", file_format="png")
+    twice = [*sources("a.png", folder="one"), *sources("a.png", folder="two")]
+    with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
+        plan(twice, "out")
+    with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
+        plan(twice, "out.zip")
+
+
+def test_results_that_exist_are_marked_where_they_are_to_be_skipped():
+    options = {"exists": lambda path: path == Path("out/b.png"), "real": os.path.normpath}
+    jobs = plan(sources("a.png", "b.png"), "out", skip_existing=True, **options)
+    assert [job.exists for job in jobs] == [False, True]
+    assert [job.exists for job in plan(sources("a.png", "b.png"), "out", **options)] == [False, False]
+    with pytest.raises(InputError, match="a zip file is written anew"):
+        plan(sources("a.png"), "out.zip", skip_existing=True)
+
+
+@pytest.mark.parametrize("output", ["in", "in/", "./in", "in/../in"])
+def test_the_folder_of_an_input_is_refused_unless_it_may_be_overwritten(output):
+    with pytest.raises(InputError, match=r"holds the input in/a\.png, .* --overwrite"):
+        targets("a.png", output=output)
+    assert targets("a.png", output=output, overwrite=True) == ["a.png"]
+
+
+def test_a_folder_below_another_is_compared_with_those_that_results_go_to():
+    with pytest.raises(InputError, match=r"holds the input in/sub/a\.png"):
+        targets("sub/a.png", output="in")
+    below = [Source(Path("in/x/a.png"), Path("x/a.png"))]
+    assert [str(job.target) for job in plan(below, "in/x/out", real=os.path.normpath)] == ["x/a.png"]
+
+
+def test_no_result_replaces_another_input_even_so():
+    with pytest.raises(InputError, match=r"the result of in/a\.png would replace the input in/a_d\.png"):
+        targets("a.png", "a_d.png", output="in", suffix="_d", overwrite=True)
+
+
+def test_links_are_seen_through():
+    real = {"links/a.png": "pictures/a.png"}
+    with pytest.raises(InputError, match="could be replaced"):
+        plan(sources("a.png", folder="links"), "pictures", real=lambda path: real.get(str(path), str(path)))
+
+
+def test_standard_output_takes_one_picture():
+    assert [job.target for job in plan([Source(STANDARD, Path("stdin"))], "-")] == [Path("stdin.png")]
+    with pytest.raises(InputError, match="standard output takes one picture, received 2"):
+        plan(sources("a.png", "b.png"), "-")
+
+
+def test_a_zip_file_does_not_replace_itself():
+    source = Source(Path("a.zip"), Path("x.png"))
+    with pytest.raises(InputError, match=r"a\.zip: is an input, and would be replaced"):
+        plan([source], "a.zip")
+    assert len(plan([source], "a.zip", overwrite=True)) == 1
+
+
+def test_a_folder_may_be_called_zip(tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    assert not is_zip(tmp_path / "a.zip")
+    assert is_zip(tmp_path / "b.ZIP")
+    assert not is_zip(tmp_path / "b")
+
+
+# What there is
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.png", "a.jpg", "sub/c.png", "sub/deep/d.png", "out/e.png", ".hidden/f.png", "two words.png"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").touch()
+    return tmp_path / "in"
+
+
+def test_a_folder_gives_its_pictures_and_those_below_where_asked(folder):
+    assert found(folder) == (["a.jpg", "b.png", "two words.png"], [])
+    below = ["a.jpg", "b.png", "two words.png", "out/e.png", "sub/c.png", "sub/deep/d.png"]
+    assert found(folder, recursive=True) == (below, [])
+    assert found(folder, recursive=True, but_not_in=folder / "out")[0] == [
+        name for name in below if "out" not in name
+    ]
+
+
+def test_files_folders_and_patterns_may_be_mixed_and_each_counts_once(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert found("b.png", "*.png", str(folder / "b.png"), ".")[0] == ["b.png", "two words.png", "a.jpg"]
+    assert found("**/*.png")[0] == ["b.png", ["out", "e.png"][1], "c.png", "d.png", "two words.png"]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(folder):
+    save(folder / "x[1].png")
+    save(folder / "x1.png")
+    assert found(folder / "x[1].png")[0] == ["x[1].png"]
+    (folder / "x[1].png").unlink()
+    assert found(folder / "x[1].png")[0] == ["x1.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing.png", "expected a picture or a folder of pictures, found nothing"), ("*.gif", "no picture matches")],
+)
+def test_what_is_not_there_is_named(folder, name, message):
+    with pytest.raises(FileError, match=rf"{message}"):
+        find_sources([folder / "a.jpg", folder / name])
+
+
+def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for recursive in (False, True):
+        with pytest.raises(InputError, match=r"empty: expected pictures \(.*\.png .*in this folder, found none"):
+            find_sources([tmp_path / "empty"], recursive=recursive)
+    assert find_sources([tmp_path / "empty"], may_be_empty=True) == ([], [])
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr("notes.txt", "")
+    with pytest.raises(InputError, match=r"e\.zip: expected pictures .* in this zip file, found none"):
+        find_sources([tmp_path / "e.zip"])
+
+
+def test_loops_of_links_end(folder):
+    (folder / "sub" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "self").symlink_to(folder / "self")
+    (folder / "one").symlink_to(folder / "two")
+    (folder / "two").symlink_to(folder / "one")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    names, problems = found(folder, recursive=True)
+    assert names == ["a.jpg", "b.png", "loop.png", "two words.png", "out/e.png", "sub/c.png", "sub/deep/d.png"]
+    assert problems == []
+
+
+def test_a_folder_that_cannot_be_listed_is_reported_and_the_others_done(folder, monkeypatch):
+    listed = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    names, problems = found(folder, recursive=True)
+    assert names == ["a.jpg", "b.png", "two words.png", "out/e.png"]
+    assert problems == [f"{folder / 'sub'}: the folder cannot be listed: Permission denied"]
+
+
+def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
+    content = save(tmp_path / "x.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.png", "sub/사진.png", "../../up.png", "/root.png", "__MACOSX/._a.png", ".h.png", "notes.txt"):
+            archive.writestr(name, content)
+        archive.writestr("folder.png/", "")
+        archive.writestr("back\\slash.png", content)
+    sources, problems = find_sources([tmp_path / "a.zip"])
+    assert [str(source.relative) for source in sources] == [
+        "a.png", "sub/사진.png", "up.png", "root.png", "back/slash.png",
+    ]  # fmt: skip
+    assert problems == []
+    assert [source.content(bytes) for source in sources] == [content] * 5
+    assert str(sources[1].name) == str(tmp_path / "a.zip" / "sub" / "사진.png")
+
+
+def test_a_damaged_zip_file_is_reported_and_the_others_done(folder, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"no zip file")
+    (tmp_path / "b.zip").symlink_to(tmp_path / "b.zip")
+    os.mkfifo(tmp_path / "c.zip")
+    names, problems = found(tmp_path / "a.zip", tmp_path / "b.zip", tmp_path / "c.zip", folder / "b.png")
+    assert names == ["b.png"]
+    assert [problem.split(": ")[0] for problem in problems] == [str(tmp_path / f"{name}.zip") for name in "abc"]
+    assert all(": not a readable zip file (" in problem for problem in problems)
+
+
+def test_damage_inside_a_zip_file_and_a_password_are_reported(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", b"x" * 100)
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace(b"x" * 100, b"x" * 99 + b"y"))
+    encrypted = bytearray(content)
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        encrypted[content.index(signature) + offset] |= 1
+    (tmp_path / "b.zip").write_bytes(encrypted)
+    for name, reason in (("a.zip", "Bad CRC-32"), ("b.zip", "password required")):
+        (source,), _ = find_sources([tmp_path / name])
+        with pytest.raises(FileError, match=f"{name}/a.png: cannot be read from the zip file: .*{reason}"):
+            source.content(bytes)
+
+
+def test_a_very_large_picture_in_a_zip_file_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(2000))
+    monkeypatch.setattr("deblurgan.inputs._MEMBER_BYTES", 1999)
+    (source,), _ = find_sources([tmp_path / "a.zip"])
+    with pytest.raises(FileError, match=r"a\.png: expected at most 1999 bytes, found 2000"):
+        source.content(bytes)
+
+
+def test_standard_input_is_read_when_its_turn_comes():
+    (source,), _ = find_sources(["-", "-"])
+    assert source.content(lambda: b"picture") == b"picture"

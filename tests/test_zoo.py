@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deblurgan import zoo
+from deblurgan.errors import InputError
+
+TINY = {
+    "tutorial": {"ngf": 4, "n_blocks": 1},
+    "paper": {"ngf": 4, "n_blocks": 1},
+    "unet": {"ngf": 4, "num_downs": 5},
+    "nafnet": {"width": 4, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
+}
+OTHERS = [
+    ("unet", {"ngf": 2, "num_downs": 6}, 64),
+    ("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]}, 2),
+    ("nafnet", {"width": 4, "encoder_blocks": [1, 0, 1], "decoder_blocks": [0, 1, 0], "space_to_depth": 2}, 16),
+]
+MULTIPLES = {"tutorial": 4, "paper": 4, "unet": 32, "nafnet": 4}
+SIZES = [*((name, options, MULTIPLES[name]) for name, options in TINY.items()), *OTHERS]
+
+
+def noise(shape):
+    """Images of noise in [-1, 1]."""
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+# Names and options
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "message"),
+    [
+        ("generator", "nafnett", r"network: expected a generator, one of tutorial, .* \(did you mean nafnet\?\)"),
+        ("generator", "u-net", r"did you mean unet\?"),
+        ("critic", "pachgan", r"expected a critic, one of tutorial, patchgan \(did you mean patchgan\?\)"),
+        ("generator", "resnet50", "one of tutorial, paper, unet, nafnet.*, received 'resnet50'"),
+        ("generator", None, "received None"),
+        ("teacher", "nafnet", "role: expected one of generator, critic, received 'teacher'"),
+    ],
+)
+def test_an_unknown_network_is_refused_with_the_nearest_name(role, name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        zoo.build(role, name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "nearest"),
+    [
+        ("nafnet", "widht", "width"),
+        ("nafnet", "local_windows", "local_window"),
+        ("unet", "n_downs", "num_downs"),
+        ("paper", "test_drop", "test_dropout"),
+        ("tutorial", "blocks", "n_blocks"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_one(name, option, nearest):
+    with pytest.raises(InputError, match=rf"^{option}: expected an option of {name}, .* \(did you mean {nearest}\?"):
+        zoo.build_generator(name, {option: 1})
+
+
+@pytest.mark.parametrize("option", ["dtype", "name"])
+def test_what_the_zoo_decides_is_no_option(option):
+    with pytest.raises(InputError, match=f"{option}: expected an option of nafnet"):
+        zoo.build_generator("nafnet", {option: "float32"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nafnet", {"width": 4.0}, "width: expected a value like 32, received 4.0"),
+        ("nafnet", {"width": True}, "width: expected a value like 32, received True"),
+        ("nafnet", {"encoder_blocks": "1111"}, "encoder_blocks: expected a value like"),
+        ("nafnet", {"local_window": 1.5}, "local_window: expected an int or None, received 1.5"),
+        ("nafnet", {"encoder_blocks": [1, 2]}, "decoder_blocks: expected 2 numbers"),
+        ("paper", {"dropout": "0.5"}, "dropout: expected a value like 0.5, received '0.5'"),
+        ("paper", {"residual": 1}, "residual: expected a value like True, received 1"),
+        ("paper", {"statistics": None}, "statistics: expected a value like 'image', received None"),
+        ("unet", {"num_downs": 4}, "num_downs: expected an int of at least 5, received 4"),
+    ],
+)
+def test_a_value_that_makes_no_network_is_refused(name, options, message):
+    with pytest.raises(InputError, match=message):
+        zoo.build_generator(name, options)
+
+
+def test_lists_stand_for_tuples_and_ints_for_floats():
+    options = {"width": 4, "encoder_blocks": [1, 0], "decoder_blocks": [0, 1], "dropout": 0, "local_window": 8}
+    checked = zoo.checked_options("generator", "nafnet", options)
+    assert checked == {**options, "encoder_blocks": (1, 0), "decoder_blocks": (0, 1)}
+    model = zoo.build_generator("nafnet", {**options, "image_shape": [8, None, 1]})
+    assert model.input_shape == (None, 8, None, 1)
+
+
+# What is built
+
+
+@pytest.mark.parametrize("name", zoo.GENERATORS)
+def test_the_defaults_build_a_generator_for_any_size(name):
+    model = zoo.build_generator(name)
+    assert model.input_shape == model.output_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize("name", zoo.CRITICS)
+def test_the_defaults_build_a_critic(name):
+    assert zoo.build_critic(name).input_shape[-1] == 3
+
+
+@pytest.mark.parametrize("name", zoo.CRITICS)
+def test_a_critic_can_be_conditional(name):
+    model = zoo.build_critic(name, {"image_shape": [32, 32, 6], "ndf": 4})
+    assert model(noise((2, 32, 32, 6))).shape[0] == 2
+
+
+@pytest.mark.parametrize("role", zoo.ROLES)
+def test_a_dtype_policy_reaches_every_network(role):
+    tiny = {**TINY, "patchgan": {"ndf": 4}} if role == "generator" else {name: {"ndf": 4} for name in zoo.CRITICS}
+    for name in zoo.ROLES[role]:
+        model = zoo.build(role, name, tiny[name], dtype="mixed_bfloat16")
+        assert model.get_layer("out_conv").compute_dtype == "bfloat16"
+        assert model.layers[-1].compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("role", zoo.ROLES)
+def test_switches_are_options_that_leave_the_weights_alone(role):
+    others = {
+        "image_shape": (64, 64, 3),
+        "dropout": 0.25,
+        "test_dropout": True,
+        "local_window": 8,
+        "legacy_batchnorm": True,
+        "padding": 2,
+        "sigmoid": None,
+        "statistics": "image",  # the other direction needs more weights
+    }
+    for name, network in zoo.ROLES[role].items():
+        options = TINY[name] if role == "generator" else {"ndf": 4, "image_shape": (64, 64, 3)}
+        shapes = [(v.path, v.shape) for v in zoo.build(role, name, options).weights]
+        for switch in network.switches:
+            value = not network.defaults[switch] if switch == "sigmoid" else others[switch]
+            built = zoo.build(role, name, {**options, switch: value})
+            assert [(v.path, v.shape) for v in built.weights] == shapes, (name, switch)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(("name", "options", "multiple"), SIZES)
+def test_sides_that_are_multiples_run(name, options, multiple):
+    assert zoo.size_multiple(name, options) == multiple
+    model = zoo.build_generator(name, options)
+    least = max(multiple, 8)
+    for size in ((least, least), (least + multiple, least), (3 * least, least + 2 * multiple)):
+        assert model(noise((1, *size, 3))).shape == (1, *size, 3)
+    fixed = zoo.build_generator(name, {**options, "image_shape": [least, least + multiple, 3]})
+    assert fixed(noise((1, least, least + multiple, 3))).shape == (1, least, least + multiple, 3)
+
+
+@pytest.mark.parametrize(("name", "options", "multiple"), SIZES)
+def test_sides_that_are_no_multiples_are_refused_and_would_not_run(name, options, multiple):
+    side = 4 * multiple + multiple // 2
+    with pytest.raises(InputError, match=rf"image_shape: expected sides that are multiples of {multiple}\b"):
+        zoo.build_generator(name, {**options, "image_shape": [side, 8 * multiple, 3]})
+    images = noise((1, side, 8 * multiple, 3))
+    model = zoo.build_generator(name, options)
+    try:
+        shape = model(images).shape
+    except (ValueError, tf.errors.InvalidArgumentError):
+        return
+    assert shape != images.shape
+
+
+def test_the_size_multiple_is_that_of_the_options():
+    assert zoo.size_multiple("nafnet") == 16
+    assert zoo.size_multiple("unet") == 256
+    with pytest.raises(InputError, match="network: expected a generator"):
+        zoo.size_multiple("patchgan")
+    with pytest.raises(InputError, match="num_down: expected an option of unet"):
+        zoo.size_multiple("unet", {"num_down": 5})
