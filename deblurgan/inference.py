@@ -24,10 +24,10 @@ LEAST_INPUT = 8  # a side; the innermost reflection of the ResNet generators nee
 
 DEFAULT_ROOM = 1_600_000_000  # bytes for the network's activations, unless half of what is free is less
 WARM_UP = 150_000_000  # bytes that TensorFlow takes for itself when a network first runs
-OVERHEAD = 1.25  # what a network takes over its activations: the convolutions' own buffers (benchmarks/tiles.py)
+OVERHEAD = 1.5  # what a network takes over its activations: the convolutions' own buffers (benchmarks/tiles.py)
 MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
 BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
-SAMPLE_SIDE = 512  # pixels; of the squares that statistics are measured on
+SAMPLE_SIDE = 128  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
 
 Image = NDArray[Any]
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
@@ -77,17 +77,17 @@ class WholePictureRestorer:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self._needs = footprint(model)
+        self.needs = footprint(model)
         self._memory = memory
         self._room = _room(memory)
         self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
         self._strength = strength
         self._norms = [layer for layer in model.operations if takes_statistics(layer)]
-        multiple = self._needs.multiple
-        self._overlap = -(-min(self._needs.reach, MOST_OVERLAP) // multiple) * multiple
-        agree = self._norms or self._needs.local
-        self._blend = 0 if agree and self._needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
+        multiple = self.needs.multiple
+        self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
+        agree = self._norms or self.needs.local
+        self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
         self._run = _Compiled(model)
 
     def __call__(self, image: Image) -> Image:
@@ -158,7 +158,7 @@ class WholePictureRestorer:
             raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
 
     def _padded_side(self, side: int) -> int:
-        return max(LEAST_INPUT, -(-side // self._needs.multiple) * self._needs.multiple)
+        return max(LEAST_INPUT, -(-side // self.needs.multiple) * self.needs.multiple)
 
     def _padded(self, image: Image) -> Image:
         more = [(0, self._padded_side(side) - side) for side in image.shape[:2]]
@@ -168,13 +168,13 @@ class WholePictureRestorer:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
         if self._tile_pixels is not None:
             return self._tile_pixels
-        return max(0, int((self._room - held) / (self._needs.bytes_per_pixel * OVERHEAD)))
+        return max(0, int((self._room - held) / (self.needs.bytes_per_pixel * OVERHEAD)))
 
     def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
-        limits = {"overlap": self._overlap, "multiple": self._needs.multiple, "least": max(1, 2 * self._blend)}
+        limits = {"overlap": self._overlap, "multiple": self.needs.multiple, "least": max(1, 2 * self._blend)}
         pixels, needed = self._pixels(held), tiles.least_pixels(height, width, **limits)
         if pixels < needed:
-            more = (needed * self._needs.bytes_per_pixel * OVERHEAD + held - self._room) / 1e6
+            more = (needed * self.needs.bytes_per_pixel * OVERHEAD + held - self._room) / 1e6
             raise InputError(
                 f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
             )
@@ -185,7 +185,7 @@ class WholePictureRestorer:
         if not self._norms or len(parts[0]) == len(parts[1]) == 1:
             return [None] * len(self._turns)
         largest = max(row.see_to - row.see_from for row in parts[0]) * max(c.see_to - c.see_from for c in parts[1])
-        multiple = self._needs.multiple
+        multiple = self.needs.multiple
         side = min(SAMPLE_SIDE, int(largest**0.5)) // multiple * multiple
         places = tiles.samples(*padded.shape[:2], pixels=largest, side=side, multiple=multiple)
         squares = np.stack([padded[place] for place in places])

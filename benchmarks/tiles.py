@@ -1,0 +1,115 @@
+"""Large pictures: time per pixel against that of a 1280x720 one, what the overlap of tiles costs, and peak memory.
+
+Each case runs in a process of its own, whose largest resident memory, Python and TensorFlow included, is that of
+loading the network and restoring one picture twice, of which the second is timed. Bytes per pixel are what the network
+took over what the process held before, for each pixel of the largest tile, beside the estimate of `footprint`.
+
+    python benchmarks/tiles.py
+    python benchmarks/tiles.py --networks nafnet-small --sizes 720x1280 4000x6000 --memory default 1.5GB
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+NETWORKS = {
+    "tutorial": ("tutorial", {}),
+    "tutorial-narrow": ("tutorial", {"ngf": 16, "n_blocks": 9}),
+    "paper": ("paper", {}),
+    "unet": ("unet", {}),
+    "nafnet": ("nafnet", {"local_window": 384}),
+    "nafnet-small": (
+        "nafnet",
+        {
+            "encoder_blocks": (1, 1, 4),
+            "middle_blocks": 2,
+            "decoder_blocks": (1, 1, 1),
+            "space_to_depth": 2,
+            "local_window": 384,
+        },
+    ),
+}
+
+
+def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> None:
+    """Print the results of one case as JSON."""
+    import numpy as np
+
+    from deblurgan import zoo
+    from deblurgan.devices import policy
+    from deblurgan.inference import Restorer, WholePictureRestorer
+    from deblurgan.memory import resident
+    from deblurgan.tiles import computed
+
+    height, width = map(int, size.split("x"))
+    network, options = NETWORKS[name]
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    given = {} if memory == "default" else {"memory": memory}
+    model = zoo.build_generator(network, options, dtype=policy(precision))
+    restore = (
+        Restorer(model, precision=precision, **given) if network == "tutorial" else WholePictureRestorer(model, **given)
+    )
+    parts = restore.tile_plan(height, width)
+    before = resident()
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        restore(image)
+        seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    longest = [max(span.see_to - span.see_from for span in side) for side in parts]
+    result = {
+        "tiles": f"{len(parts[0])}x{len(parts[1])}",
+        "tile": f"{longest[0]}x{longest[1]}",
+        "overlap": computed(parts) / (height * width),
+        "nanoseconds": min(seconds[-1:] if rounds > 1 else seconds) * 1e9 / (height * width),
+        "peak": peak,
+        "held": before,
+        "bytes": (peak - before - 3 * image.nbytes) / (longest[0] * longest[1]),
+        "estimate": restore.needs.bytes_per_pixel,
+    }
+    print(json.dumps(result))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["tutorial", "nafnet-small"])
+    parser.add_argument("--sizes", nargs="+", metavar="HEIGHTxWIDTH", default=["720x1280", "4000x6000"])
+    parser.add_argument("--memory", nargs="+", default=["default", "1.5GB"])
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        measure(*arguments.case, arguments.precision, arguments.rounds)
+        return
+    for name in arguments.networks:
+        baseline = None
+        for memory in arguments.memory:
+            for size in arguments.sizes:
+                command = [sys.executable, __file__, "--precision", arguments.precision, "--case", name, size, memory]
+                command += ["--rounds", str(arguments.rounds)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    print(f"{name:16} {size:10} memory {memory:8} {done.stderr.strip().splitlines()[-1]}", flush=True)
+                    continue
+                case = json.loads(done.stdout.splitlines()[-1])
+                baseline = baseline or case["nanoseconds"]
+                print(
+                    f"{name:16} {size:10} memory {memory:8} tiles {case['tiles']:>5} of {case['tile']:>9}: "
+                    f"{case['nanoseconds']:6.0f} ns per pixel, {case['nanoseconds'] / baseline:5.2f}x the first; "
+                    f"{case['overlap']:.2f}x the pixels computed; peak {case['peak'] / 1e9:.2f} GB "
+                    f"(held before: {case['held'] / 1e9:.2f}), {case['bytes']:.0f} bytes per pixel "
+                    f"(estimated {case['estimate']:.0f})",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
