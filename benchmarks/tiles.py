@@ -53,7 +53,9 @@ def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> N
     given = {} if memory == "default" else {"memory": memory}
     model = zoo.build_generator(network, options, dtype=policy(precision))
     restore = (
-        Restorer(model, precision=precision, **given) if network == "tutorial" else WholePictureRestorer(model, **given)
+        Restorer(model, precision=precision, **given)
+        if network == "tutorial"
+        else WholePictureRestorer(model, **given)
     )
     parts = restore.tile_plan(height, width)
     before = resident()

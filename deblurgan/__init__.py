@@ -1,3 +1,40 @@
 """GAN image deblurring in Keras 3: the DeblurGAN tutorial of 2018, working again, at full resolution."""
 
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deblurgan.deblurrer import Deblurrer
+
 __version__ = "0.1.0"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "auto",
+    memory: int | str | None = None,
+    tta: bool = False,
+    strength: float = 1.0,
+    **assumed: Any,
+) -> "Deblurrer":
+    """Return what restores arrays, Pillow images and image files with the generator in the weight file `path`.
+
+    `deblurgan.load("generator.weights.h5").restore("blurred.jpg").save("restored.jpg")`
+
+    Args:
+        path: a weight file of any kind that `weight_files.read` knows.
+        precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
+        memory: how much this process may hold while it restores, bytes or a text like "2GB"; None for a safe amount.
+        tta: restore each of the 8 ways in which the image can be turned and mirrored, and average.
+        strength: from 0 (the input) to 1 (the restored image).
+        assumed: what the file leaves open, e.g. `residual=False`; `deblurgan inspect` tells.
+
+    Raises:
+        FileError, WeightsError, InputError: see `inference.open_restorer`.
+    """
+    from deblurgan.deblurrer import Deblurrer
+    from deblurgan.inference import open_restorer
+
+    options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
+    return Deblurrer(open_restorer(path, **options, **assumed))

@@ -27,7 +27,7 @@ WARM_UP = 150_000_000  # bytes that TensorFlow takes for itself when a network f
 OVERHEAD = 1.5  # what a network takes over its activations: the convolutions' own buffers (benchmarks/tiles.py)
 MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
 BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
-SAMPLE_SIDE = 128  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
+SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
 
 Image = NDArray[Any]
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]

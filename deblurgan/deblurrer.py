@@ -1,0 +1,129 @@
+"""Restoring whatever a program or notebook has: an array, a Pillow image, an image file."""
+
+import base64
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.errors import InputError
+from deblurgan.images import encode_png, read_picture, side_by_side, to_8_bits
+from deblurgan.transparency import Restore, restore_with_alpha
+
+SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
+_PAGE = """<div style="position:relative;display:inline-block;max-width:100%">
+<img alt="after" style="display:block;max-width:100%" src="data:image/png;base64,{after}">
+<img alt="before" style="position:absolute;left:0;top:0;width:100%;clip-path:inset(0 50% 0 0)"
+ src="data:image/png;base64,{before}">
+<input type="range" min="0" max="100" value="50" aria-label="before and after"
+ style="position:absolute;left:0;bottom:8px;width:100%;margin:0"
+ oninput="this.previousElementSibling.style.clipPath='inset(0 '+(100-this.value)+'% 0 0)'">
+</div>"""
+
+
+class Deblurrer:
+    """Restores arrays, Pillow images and image files.
+
+    Args:
+        restore: RGB (height, width, 3), uint8, uint16 or float32 in [0, 1] -> the same, restored; for example from
+            `inference.open_restorer`.
+    """
+
+    def __init__(self, restore: Restore) -> None:
+        self._restore = restore
+
+    def restore(self, image: NDArray[Any] | Image.Image | str | os.PathLike[str]) -> Any:
+        """Return `image` restored: an array for an array, a Pillow image for a Pillow image or the name of a file.
+
+        Args:
+            image: an array, RGB (height, width, 3) or grey (height, width), uint8, uint16 or float32 in [0, 1]: the
+                result has the same shape and dtype. A Pillow image: the result has the same size, is grey ("L",
+                "I;16") where that is, has alpha where that has any, and is else "RGB". The name of an image file: the
+                same, upright, of 8 bits.
+
+        Raises:
+            FileError: a file that cannot be read.
+            InputError: an array of another shape or dtype, or a Pillow image of 32-bit or floating-point values.
+        """
+        if isinstance(image, np.ndarray):
+            if image.ndim != 2:
+                return self._restore(image)
+            return self._grey(image)
+        if isinstance(image, Image.Image):
+            return self._of_pillow(image)
+        picture = read_picture(image)
+        alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
+        rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
+        return _to_pillow(rgb, alpha, grey=picture.kind.startswith("L"))
+
+    def compare(self, image: NDArray[np.uint8] | Image.Image | str | os.PathLike[str]) -> "Comparison":
+        """Restore `image`, as `restore` does, and return it before and after; notebooks show it with a slider."""
+        if not isinstance(image, (np.ndarray, Image.Image)):
+            image = Image.fromarray(to_8_bits(read_picture(image).rgb))
+        return Comparison(_for_show(image), _for_show(self.restore(image)))
+
+    def _grey(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Restore (height, width): the mean of the three channels that come out, rounded to the dtype that came in."""
+        mean = self._restore(np.repeat(values[:, :, np.newaxis], 3, axis=2)).mean(axis=2, dtype=np.float64)
+        return (mean if values.dtype == np.float32 else np.rint(mean)).astype(values.dtype)
+
+    def _of_pillow(self, image: Image.Image) -> Image.Image:
+        if image.mode.startswith("I;16"):
+            return Image.fromarray(self._grey(np.asarray(image).astype(np.uint16)))
+        if image.mode in ("I", "F"):
+            raise InputError(f"image: expected 8 or 16 bits, received mode {image.mode!r}")
+        mode = ("L" if image.mode in ("1", "L", "LA", "La") else "RGB") + "A" * image.has_transparency_data
+        values = np.asarray(image.convert("RGBA" if mode.endswith("A") else "RGB"))
+        alpha = values[:, :, 3] if mode.endswith("A") else None
+        rgb, alpha = restore_with_alpha(self._restore, np.ascontiguousarray(values[:, :, :3]), alpha)
+        return _to_pillow(rgb, alpha, grey=mode.startswith("L"))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A picture before and after, which a notebook shows with a slider between the two.
+
+    Attributes:
+        before: uint8 (height, width, 3).
+        after: the same.
+    """
+
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+    @property
+    def picture(self) -> Image.Image:
+        """Both beside each other."""
+        return Image.fromarray(side_by_side([self.before, self.after], 8))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows; it needs nothing else."""
+        before, after = (base64.b64encode(encode_png(_reduced(image))) for image in (self.before, self.after))
+        return _PAGE.format(before=before.decode(), after=after.decode())
+
+
+def _to_pillow(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, grey: bool) -> Image.Image:
+    image = Image.fromarray(np.rint(rgb.mean(axis=2)).astype(np.uint8) if grey else rgb)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def _for_show(image: Any) -> NDArray[np.uint8]:
+    """Any picture that can be restored as uint8 (height, width, 3)."""
+    if isinstance(image, Image.Image):
+        if not image.mode.startswith("I;16"):
+            return np.asarray(image.convert("RGB"))
+        image = np.asarray(image).astype(np.uint16)
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, np.newaxis], 3, axis=2)
+    return to_8_bits(image) if image.dtype != np.float32 else np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    small = Image.fromarray(image)
+    small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return np.asarray(small)

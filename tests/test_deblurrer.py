@@ -1,0 +1,113 @@
+import io
+import re
+import subprocess
+import sys
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deblurgan
+from deblurgan.deblurrer import Deblurrer
+from deblurgan.errors import FileError, InputError
+
+
+def inverted(image):
+    """What stands in for a network."""
+    return np.float32(1) - image if image.dtype == np.float32 else np.iinfo(image.dtype).max - image
+
+
+deblurrer = Deblurrer(inverted)
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+
+
+def test_importing_the_package_imports_neither_tensorflow_nor_numpy():
+    code = "import sys, deblurgan; print([m for m in ('tensorflow', 'keras', 'numpy', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3)])
+def test_an_array_becomes_an_array(shape, dtype):
+    image = noise(*shape, dtype=dtype)
+    restored = deblurrer.restore(image)
+    assert restored.dtype == dtype
+    np.testing.assert_array_equal(restored, np.iinfo(dtype).max - image)
+
+
+def test_floats_stay_floats():
+    image = np.random.default_rng(0).random((6, 5), np.float32)
+    restored = deblurrer.restore(image)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, 1 - image, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("RGB", "RGB"), ("L", "L"), ("1", "L"), ("CMYK", "RGB"), ("P", "RGB"), ("RGBA", "RGBA"), ("LA", "LA")],
+)
+def test_a_pillow_image_becomes_one_grey_or_with_alpha_where_it_was(mode, expected):
+    image = Image.fromarray(noise(8, 10, 3)).convert(mode)
+    restored = deblurrer.restore(image)
+    assert (restored.mode, restored.size) == (expected, (10, 8))
+    bands = {"L": 1, "LA": 1}.get(expected, 3)
+    given = np.asarray(image.convert(expected)).reshape(8, 10, -1)[..., :bands]
+    np.testing.assert_array_equal(np.asarray(restored).reshape(8, 10, -1)[..., :bands], 255 - given)
+
+
+def test_a_grey_pillow_image_of_16_bits_stays_one():
+    values = noise(4, 6, dtype=np.uint16) * 255
+    restored = deblurrer.restore(Image.fromarray(values))
+    assert restored.mode.startswith("I;16")
+    np.testing.assert_array_equal(np.asarray(restored), 65535 - values)
+
+
+def test_a_file_becomes_a_pillow_image(tmp_path):
+    image = noise(5, 6, 3)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        restored = deblurrer.restore(path)
+        assert restored.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(restored), 255 - image)
+
+
+def test_what_cannot_be_restored_is_refused(tmp_path):
+    with pytest.raises(FileError, match="No such file"):
+        deblurrer.restore(tmp_path / "none.png")
+    with pytest.raises(InputError, match="expected 8 or 16 bits, received mode 'F'"):
+        deblurrer.restore(Image.fromarray(np.zeros((4, 4), np.float32)))
+
+
+def test_a_notebook_gets_both_pictures(tmp_path):
+    image = noise(5, 6, 3)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for given in (image, Image.fromarray(image), tmp_path / "a.png"):
+        comparison = deblurrer.compare(given)
+        page = comparison._repr_html_()
+        after, before = (
+            np.asarray(Image.open(io.BytesIO(b64decode(text)))) for text in re.findall(r"base64,([^\"]*)", page)
+        )
+        np.testing.assert_array_equal(before, image)
+        np.testing.assert_array_equal(after, 255 - image)
+        assert 'type="range"' in page
+        both = np.asarray(comparison.picture)
+        np.testing.assert_array_equal(both[:, :6], image)
+        np.testing.assert_array_equal(both[:, -6:], 255 - image)
+
+
+def test_load_restores_with_a_weight_file(randomised, tmp_path):
+    from deblurgan.inference import open_restorer
+    from deblurgan.model import generator_model
+    from deblurgan.weights import save_weights
+
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    image = noise(20, 24, 3)
+    restored = deblurgan.load(tmp_path / "g.weights.h5", precision="float32", strength=0.5).restore(image)
+    expected = open_restorer(tmp_path / "g.weights.h5", precision="float32", strength=0.5)(image)
+    np.testing.assert_array_equal(restored, expected)
+    assert np.any(restored != image)
