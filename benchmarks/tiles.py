@@ -1,8 +1,8 @@
 """Large pictures: time per pixel against that of a 1280x720 one, what the overlap of tiles costs, and peak memory.
 
 Each case runs in a process of its own, whose largest resident memory, Python and TensorFlow included, is that of
-loading the network and restoring one picture twice, of which the second is timed. Bytes per pixel are what the network
-took over what the process held before, for each pixel of the largest tile, beside the estimate of `footprint`.
+loading the network and restoring one picture twice, of which the second is timed. Bytes per pixel are what restoring
+took over what the process held before, for each pixel of the largest tile, and what `footprint` estimates.
 
     python benchmarks/tiles.py
     python benchmarks/tiles.py --networks nafnet-small --sizes 720x1280 4000x6000 --memory default 1.5GB

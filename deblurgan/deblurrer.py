@@ -66,7 +66,7 @@ class Deblurrer:
         return Comparison(_for_show(image), _for_show(self.restore(image)))
 
     def _grey(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Restore (height, width): the mean of the three channels that come out, rounded to the dtype that came in."""
+        """Restore (height, width): the mean of the channels that come out, in the dtype that came in."""
         mean = self._restore(np.repeat(values[:, :, np.newaxis], 3, axis=2)).mean(axis=2, dtype=np.float64)
         return (mean if values.dtype == np.float32 else np.rint(mean)).astype(values.dtype)
 

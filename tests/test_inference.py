@@ -2,14 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from deblurgan import inference
+from deblurgan import inference, memory
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.footprint import footprint
 from deblurgan.images import from_model, to_model
-from deblurgan.inference import Restorer
+from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.metrics import psnr
 from deblurgan.model import generator_model
 from deblurgan.weights import generator_weights, load_generator, read_generator
+from deblurgan.zoo import build_generator
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 
@@ -254,20 +255,181 @@ def test_an_image_that_cannot_be_restored_is_refused(restorer, image, message):
         restorer(image)
 
 
-OPTIONS = {
-    "tile_pixels=0": "tile_pixels: expected a positive int, received 0",
-    "strength=1.5": "strength: expected a number from 0 to 1, received 1.5",
-    "memory='much'": "memory: expected a size like 2GB or 800MB, received 'much'",
-    "memory=0": "memory: expected a size like 2GB or 800MB, received 0",
-}
+OPTIONS = [
+    ({"tile_pixels": 0}, "tile_pixels: expected a positive int, received 0"),
+    ({"strength": 1.5}, "strength: expected a number from 0 to 1, received 1.5"),
+    ({"memory": "much"}, "memory: expected a size like 2GB or 800MB, received 'much'"),
+    ({"memory": 0}, "memory: expected a size like 2GB or 800MB, received 0"),
+]
 
 
-@pytest.mark.parametrize(("option", "message"), OPTIONS.items(), ids=OPTIONS.keys())
+@pytest.mark.parametrize(("option", "message"), OPTIONS, ids=str)
 def test_an_option_that_makes_no_sense_is_refused(generator, option, message):
     with pytest.raises(InputError, match=f"^{message}$"):
-        Restorer(generator, **eval(f"dict({option})"))
+        Restorer(generator, **option)
 
 
 def test_an_unknown_precision_is_refused(generator):
     with pytest.raises(InputError, match="precision: expected one of"):
         Restorer(generator, precision="double")
+
+
+# 16 bits and floats, flips and turns, strength
+
+
+def exactly(model, image):
+    """What Keras gives for an image whose sides are multiples: float64 in [0, 1]."""
+    top = 1 if image.dtype == np.float32 else np.iinfo(image.dtype).max
+    output = model(image[np.newaxis].astype(np.float32) / (top / 2) - 1, training=False)
+    return np.clip(np.asarray(output)[0].astype(np.float64) / 2 + 0.5, 0, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_pixels": 216 * 216}], ids=["whole", "tiles"])
+def test_16_bit_images_are_restored_without_rounding_to_8_bits(generator, options):
+    image = np.random.default_rng(0).integers(0, 2**16, (240, 248, 3), dtype=np.uint16)
+    restored = Restorer(generator, precision="float32", **options)(image)
+    assert restored.dtype == np.uint16
+    np.testing.assert_allclose(restored, exactly(generator, image) * 65535, atol=2)
+    assert len(np.unique(restored % 257)) > 250  # more than 8 bits hold
+
+
+def test_floats_are_restored_without_rounding(generator, restorer):
+    image = np.random.default_rng(0).random((24, 32, 3), np.float32)
+    restored = restorer(image)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, exactly(generator, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("options", [{}, {"tile_pixels": 216 * 216}], ids=["whole", "tiles"])
+def test_flips_and_turns_are_averaged_and_blended_with_the_input(generator, dtype, options):
+    top = np.iinfo(dtype).max
+    image = np.random.default_rng(0).integers(0, top, (240, 244, 3), dtype=dtype, endpoint=True)
+    ways = []
+    for turns in range(4):
+        for flipped in (False, True):
+            turned = np.rot90(np.fliplr(image) if flipped else image, turns)
+            back = np.rot90(exactly(generator, turned), -turns)
+            ways.append(np.fliplr(back) if flipped else back)
+    expected = 0.4 * np.mean(ways, axis=0) * top + 0.6 * image
+    got = Restorer(generator, precision="float32", tta=True, strength=0.4, **options)(image)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, expected, atol=0.51 if dtype == np.uint8 else 2)
+    assert np.std(ways, axis=0).max() > 0.01  # the network is not symmetric
+    np.testing.assert_array_equal(Restorer(generator, strength=0.0)(image), image)
+
+
+def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
+    images = [noise(22, 30, seed) for seed in range(5)]
+    alone = [restorer(image) for image in images]
+    for options in ({}, {"tile_pixels": 24 * 32 * 2}, {"tile_pixels": 24 * 32}):
+        together = Restorer(generator, precision="float32", **options).batch(images)
+        assert len(together) == 5
+        for one, other in zip(together, alone, strict=True):
+            assert one.dtype == np.uint8
+            assert largest_difference(one, other) <= 1
+    assert restorer.batch([]) == []
+    with pytest.raises(InputError, match=r"expected all as the first, uint8 \(22, 30, 3\), found uint8 \(8, 8, 3\)"):
+        restorer.batch([images[0], noise(8, 8)])
+
+
+# Tiles of other networks
+
+
+def difference_of_tiles(model, image, tile_pixels):
+    """The largest and mean difference that tiles make, and the mean change by the network; in levels."""
+    image = (image / 255).astype(np.float32)
+    whole, tiled = (WholePictureRestorer(model, tile_pixels=pixels)(image) for pixels in (10**9, tile_pixels))
+    difference = 255 * np.abs(tiled - whole)
+    return difference.max(), difference.mean(), 255 * np.abs(whole - image).mean()
+
+
+def textured(height, width):
+    """Shapes of all sizes, alike everywhere, over a grey that rises."""
+    random, image = np.random.default_rng(0), np.zeros((height, width, 3))
+    for scale in (1, 4, 16, 64):
+        coarse = random.normal(size=(-(-height // scale), -(-width // scale), 3)) * 20
+        image += np.kron(coarse, np.ones((scale, scale, 1)))[:height, :width]
+    return np.clip(image + 128, 0, 255).astype(np.uint8)
+
+
+def test_tiles_of_a_batch_normalised_network_are_exact(randomised):
+    model = randomised(build_generator("paper", {"ngf": 4, "n_blocks": 2, "norm": "batch", "dropout": 0.0}))
+    largest, _, change = difference_of_tiles(model, textured(133, 150), 100 * 100)
+    assert largest < 0.01
+    assert change > 5
+
+
+def test_tiles_with_the_statistics_of_the_whole_picture_are_exact(randomised, monkeypatch):
+    model = randomised(build_generator("paper", {"ngf": 4, "n_blocks": 2, "dropout": 0.0}))
+
+    def of_whole(self, padded, parts):
+        return [None] if len(parts[0]) == 1 else [self._run.measured(padded[np.newaxis])]
+
+    monkeypatch.setattr(WholePictureRestorer, "_statistics", of_whole)
+    largest, _, change = difference_of_tiles(model, textured(280, 400), 160 * 160)
+    assert largest < 0.05
+    assert change > 20
+
+
+def test_tiles_of_an_instance_normalised_network_share_statistics(randomised, monkeypatch):
+    """Closer to the whole picture than tiles with statistics of their own, and without seams."""
+    model = randomised(build_generator("paper", {"ngf": 4, "n_blocks": 2, "dropout": 0.0}))
+    image = textured(280, 400)
+    image[:, 200:] //= 2
+    _, shared, change = difference_of_tiles(model, image, 160 * 160)
+    monkeypatch.setattr(WholePictureRestorer, "_statistics", lambda self, padded, parts: [None])
+    _, own, _ = difference_of_tiles(model, image, 160 * 160)
+    assert shared < 0.5 * own
+    assert shared < 0.25 * change
+
+
+@pytest.mark.parametrize("window", [64, None])
+def test_tiles_of_nafnet_are_nearly_those_of_the_whole(randomised, window):
+    options = {"width": 4, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "local_window": window}
+    model = randomised(build_generator("nafnet", options))
+    for variable in model.weights:
+        if variable.path.split("/")[-1] in ("beta", "gamma"):
+            variable.assign(np.full(variable.shape, 0.3))
+    _, mean, change = difference_of_tiles(model, textured(260, 300), 150 * 150)
+    assert change > 2
+    assert mean < 0.05 * change
+
+
+def test_tiles_of_a_unet_are_blended(randomised):
+    model = randomised(build_generator("unet", {"ngf": 2, "num_downs": 5, "residual": True, "dropout": 0.0}))
+    _, mean, change = difference_of_tiles(model, textured(350, 500), 352 * 400)
+    assert mean < 0.05 * change
+
+
+# Memory
+
+
+def test_a_smaller_memory_makes_smaller_tiles_and_too_small_a_one_is_refused(generator, monkeypatch):
+    monkeypatch.setattr(memory, "resident", lambda: 10**9)
+    small, large = (Restorer(generator, precision="float32", memory=size) for size in ("1.6GB", "3GB"))
+    tiles = [restorer.tile_plan(4000, 6000) for restorer in (small, large)]
+    assert len(tiles[0][0]) * len(tiles[0][1]) > len(tiles[1][0]) * len(tiles[1][1])
+    for restorer, (rows, columns), size in zip((small, large), tiles, (1.6e9, 3e9), strict=True):
+        pixels = max(r.see_to - r.see_from for r in rows) * max(c.see_to - c.see_from for c in columns)
+        assert pixels * restorer.needs.bytes_per_pixel < size - 1e9
+    image = noise(300, 300)
+    with pytest.raises(InputError, match=r"^memory: expected \d+ MB more for tiles of \d+ pixels, received 900MB$"):
+        Restorer(generator, memory="900MB")(image)
+
+
+def test_an_error_in_the_middle_leaves_nothing_behind(generator, monkeypatch):
+    restorer = Restorer(generator, precision="float32", tile_pixels=216 * 216)
+    image, other = noise(240, 248), noise(240, 248, seed=1)
+    expected, run, calls = restorer(image), restorer._run, []
+
+    def broken(*arguments):
+        calls.append(0)
+        if len(calls) == 2:
+            raise MemoryError
+        return run(*arguments)
+
+    monkeypatch.setattr(restorer, "_run", broken)
+    with pytest.raises(MemoryError):
+        restorer(other)
+    np.testing.assert_array_equal(restorer(image), expected)
