@@ -73,7 +73,7 @@ def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> N
         "nanoseconds": min(seconds[-1:] if rounds > 1 else seconds) * 1e9 / (height * width),
         "peak": peak,
         "held": before,
-        "bytes": (peak - before - 3 * image.nbytes) / (longest[0] * longest[1]),
+        "bytes": (peak - before - 2 * image.nbytes) / (longest[0] * longest[1]),
         "estimate": restore.needs.bytes_per_pixel,
     }
     print(json.dumps(result))

@@ -9,7 +9,7 @@ import keras
 from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth
 
-BLOCK_PEAK = 8  # tensors of its input's size, in float32, that a NAFBlock holds at once: the sums of its windows
+BLOCK_PEAK = 6  # tensors of its input's size, in float32, that a NAFBlock holds at once: the sums of its windows
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,12 @@ from deblurgan.weights import GeneratorWeights, generator_weights
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 LEAST_INPUT = 8  # a side; the innermost reflection of the ResNet generators needs two pixels after two halvings
 
-DEFAULT_ROOM = 1_600_000_000  # bytes for the network's activations, unless half of what is free is less
-WARM_UP = 150_000_000  # bytes that TensorFlow takes for itself when a network first runs
-OVERHEAD = 1.5  # what a network takes over its activations: the convolutions' own buffers (benchmarks/tiles.py)
+DEFAULT_ROOM = 2_000_000_000  # bytes for pictures and the network, unless half of what is free is less
+WARM_UP = 80_000_000  # bytes that TensorFlow takes for itself when a network first runs
+# The next three are as `benchmarks/tiles.py` measured them.
+OVERHEAD = 1.4  # of activations: the convolutions' own buffers
+RESULT_BYTES = 36  # for each pixel of a tile: its result, and copies of it on the way to the picture
+ROW_BYTES = 18  # for each pixel of the rows that are being put together
 MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
 BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
@@ -52,7 +55,7 @@ class WholePictureRestorer:
         model: from float32 (1, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights that
             it is given later are used as well.
         memory: how much this process may hold in all while it restores, Python and TensorFlow included: bytes, or a
-            text like "2GB". None: 1.6 GB for the network, or half of what is free where that is less.
+            text like "2GB". None: 2 GB for the network, or half of what is free where that is less.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
@@ -88,6 +91,7 @@ class WholePictureRestorer:
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
         agree = self._norms or self.needs.local
         self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
+        self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
         self._run = _Compiled(model)
 
     def __call__(self, image: Image) -> Image:
@@ -102,7 +106,7 @@ class WholePictureRestorer:
         self._check(image)
         height, width = image.shape[:2]
         padded = self._padded(image)
-        parts = self._plan(padded.shape[0], padded.shape[1], 3 * image.nbytes)
+        parts = self._plan(padded.shape[0], padded.shape[1], 2 * image.nbytes)
         if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self._strength == 1:
             return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
         statistics = self._statistics(padded, parts)
@@ -118,7 +122,8 @@ class WholePictureRestorer:
         output = np.empty_like(image)
         for rows, values in tiles.stitched(*parts, self._blend, restored):
             given = image[rows]
-            output[rows] = _blended(given, values[: len(given), :width], self._strength)
+            output[rows] = _mixed(given, values[: len(given), :width], self._strength)
+            del values  # before more come
         return output
 
     def batch(self, images: Sequence[Image]) -> list[Image]:
@@ -138,7 +143,7 @@ class WholePictureRestorer:
             return []
         height, width = images[0].shape[:2]
         padded = [self._padded(image) for image in images]
-        count = self._pixels(3 * sum(image.nbytes for image in images)) // padded[0][..., 0].size
+        count = self._pixels(2 * sum(image.nbytes for image in images)) // padded[0][..., 0].size
         if count < 2 or len(self._turns) > 1 or self._strength != 1:
             return [self(image) for image in images]
         outputs: list[Image] = []
@@ -148,7 +153,7 @@ class WholePictureRestorer:
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
-        held = 3 * height * width * 3 * np.dtype(dtype).itemsize
+        held = 2 * height * width * 3 * np.dtype(dtype).itemsize
         return self._plan(self._padded_side(height), self._padded_side(width), held)
 
     def _check(self, image: Image) -> None:
@@ -168,13 +173,15 @@ class WholePictureRestorer:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
         if self._tile_pixels is not None:
             return self._tile_pixels
-        return max(0, int((self._room - held) / (self.needs.bytes_per_pixel * OVERHEAD)))
+        return max(0, int((self._room - held) / self._bytes_per_pixel))
 
     def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
-        limits = {"overlap": self._overlap, "multiple": self.needs.multiple, "least": max(1, 2 * self._blend)}
+        band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
+        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": self.needs.multiple, "band": band}
+        limits["least"] = max(1, 2 * self._blend)
         pixels, needed = self._pixels(held), tiles.least_pixels(height, width, **limits)
         if pixels < needed:
-            more = (needed * self.needs.bytes_per_pixel * OVERHEAD + held - self._room) / 1e6
+            more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
             raise InputError(
                 f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
             )
@@ -276,13 +283,14 @@ def _turned_back(image: Image, turn: tuple[int, bool]) -> Image:
     return np.rot90(np.flip(image, 1) if mirrored else image, -turns)
 
 
-def _blended(image: Image, restored: NDArray[np.float32], strength: float) -> Image:
-    """Mix `image` with what was restored of it, float32 in [0, 1], and round to the dtype of `image`."""
-    top = _top(image.dtype)
-    mixed = restored * np.float32(top)
+def _mixed(image: Image, restored: NDArray[np.float32], strength: float) -> Image:
+    """Mix `image` with what was restored of it, float32 in [0, 1], which is lost; round to the dtype of `image`."""
+    restored *= np.float32(_top(image.dtype))
     if strength != 1:
-        mixed = image + np.float32(strength) * (mixed - image)
-    return (mixed if image.dtype == np.float32 else np.rint(mixed)).astype(image.dtype)
+        restored -= image
+        restored *= np.float32(strength)
+        restored += image
+    return (restored if image.dtype == np.float32 else np.rint(restored, out=restored)).astype(image.dtype)
 
 
 def _top(dtype: Any) -> float:

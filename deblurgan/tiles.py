@@ -51,17 +51,19 @@ def spans(size: int, count: int, overlap: int, multiple: int) -> list[Span]:
 
 
 def plan(
-    height: int, width: int, *, pixels: int, overlap: int, multiple: int, least: int = 1
+    height: int, width: int, *, pixels: int, overlap: int, multiple: int, least: int = 1, band: float = 0
 ) -> tuple[list[Span], list[Span]]:
     """Cut a picture so that no tile has too many pixels, and as little as can be is computed twice.
 
     Args:
         height: of the picture, a multiple of `multiple`.
         width: the same.
-        pixels: of the largest tile, its surroundings included; a picture that is not larger is one tile.
+        pixels: of the largest tile, its surroundings included.
         overlap: see `spans`.
         multiple: see `spans`.
         least: the shortest interior; what is blended with a neighbour must not reach across it.
+        band: how much each pixel of the rows that a tile sees, over the whole width, counts besides: `stitched` holds
+            them until they are complete.
 
     Returns:
         The parts of the height and those of the width.
@@ -69,7 +71,7 @@ def plan(
     Raises:
         InputError: not even the smallest tiles are small enough; the message says what is needed.
     """
-    needed = least_pixels(height, width, overlap=overlap, multiple=multiple, least=least)
+    needed = least_pixels(height, width, overlap=overlap, multiple=multiple, least=least, band=band)
     if needed > pixels:
         raise InputError(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
     best: tuple[int, int, int] | None = None
@@ -78,11 +80,12 @@ def plan(
         tallest, seen_rows = _seen(height, rows, overlap, multiple)
         if best and seen_rows * width > best[0]:
             break
-        fewest = max(1, -(-width // max(1, pixels // tallest)))
+        longest = pixels // tallest - math.ceil(band * width)  # what is left for the other side of a tile
+        fewest = -(-width // max(1, longest))
         # The fewest columns that fit are the cheapest with so many rows.
         for columns in range(fewest, most_columns + 1):
             widest, seen_columns = _seen(width, columns, overlap, multiple)
-            if tallest * widest <= pixels:
+            if widest <= longest:
                 cost = (seen_rows * seen_columns, rows, columns)
                 best = min(best or cost, cost)
                 break
@@ -90,9 +93,10 @@ def plan(
     return spans(height, rows, overlap, multiple), spans(width, columns, overlap, multiple)
 
 
-def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1) -> int:
-    """Return how many pixels the smallest tiles have at which `plan` can cut a picture."""
-    return math.prod(_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))
+def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1, band: float = 0) -> int:
+    """Return the `pixels` that `plan` needs for the smallest tiles."""
+    tallest, widest = (_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))
+    return tallest * (widest + math.ceil(band * width))
 
 
 def samples(height: int, width: int, *, pixels: int, side: int, multiple: int) -> list[tuple[slice, slice]]:
@@ -167,7 +171,8 @@ def stitched(
         restore: returns the restored tile, float32 (height, width, 3), for what it sees: rows and columns.
 
     Yields:
-        The next complete rows of the picture: which, and their values, float32 (rows, width, 3).
+        The next complete rows of the picture: which, and their values, float32 (rows, width, 3), which the caller may
+        change and gives up before asking for more.
     """
     waiting = np.zeros((0, columns[-1].stop, 3), np.float32)
     for row in rows:
@@ -182,8 +187,9 @@ def stitched(
         band *= down[:, np.newaxis, np.newaxis]
         band[: len(waiting)] += waiting
         complete = len(band) - 2 * (lines.stop - row.stop)
+        waiting = band[complete:].copy()
         yield slice(lines.start, lines.start + complete), band[:complete]
-        waiting = band[complete:]
+        del band  # before the next one is made
 
 
 def _most(size: int, multiple: int, least: int) -> int:

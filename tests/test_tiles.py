@@ -79,6 +79,19 @@ def test_a_plan_keeps_to_the_pixels_and_computes_least(overlap, multiple, least)
                 assert [len(side) for side in parts] == [1, 1]
 
 
+@pytest.mark.parametrize("band", [0.1, 0.75, 2])
+def test_a_plan_leaves_room_for_the_rows_in_progress(band):
+    limits = {"overlap": 8, "multiple": 4, "band": band}
+    for height, width in itertools.product([40, 100, 400], [40, 120, 604]):
+        needed = least_pixels(height, width, **limits)
+        with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles"):
+            plan(height, width, pixels=needed - 1, **limits)
+        for pixels in (needed, 2 * needed, 10 * needed):
+            rows, columns = plan(height, width, pixels=pixels, **limits)
+            tallest = max(row.see_to - row.see_from for row in rows)
+            assert largest((rows, columns)) + band * tallest * width <= pixels
+
+
 def test_a_photograph_of_24_megapixels_is_planned_as_by_hand():
     """Two rows and four columns: 2000 + 96 rows and 1500 + 2 x 96 columns are 3.55 million pixels."""
     rows, columns = plan(4000, 6000, pixels=3_600_000, overlap=96, multiple=4)
