@@ -33,6 +33,8 @@ from deblurgan.inputs import STANDARD, Job, Source, plan
 from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
 from deblurgan.transparency import Restore, restore_with_alpha
 
+PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
+
 
 @dataclass
 class Report:
@@ -120,6 +122,7 @@ def restore_jobs(
 
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `inference.Restorer`.
+            If it has a method `batch` as that has, small pictures of one size in a row are restored together.
         jobs: from `inputs.plan`.
         output: the same as for that.
         squash: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
@@ -151,20 +154,19 @@ def restore_jobs(
         stack.callback(writer.shutdown)
         stack.callback(reader.shutdown, cancel_futures=True)
         saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
-        for job, reading in _with_the_next(reader, read, jobs):
-            if reading is None:
-                saving.append((job, _done(_Saved(None, ()))))
-            else:
-                try:
-                    result = _restored(restore, job.source, reading.result(), beside_input)
-                except (InputError, FileError) as error:
-                    saving.append((job, _done(error)))
-                else:
-                    saving.append((job, writer.submit(_save, job, *result, quality, write, add)))
-                    del result
-            del reading
+        found = ((job, _read(read, job)) for job in jobs)
+        groups = _groups(found) if hasattr(restore, "batch") else ([one] for one in found)
+        reading = reader.submit(next, groups, None)
+        while group := reading.result():
+            reading = reader.submit(next, groups, None)
             while len(saving) > 1:
                 _settle(*saving.popleft(), report, progress)
+            for job, restored in _restored(restore, group, beside_input):
+                if isinstance(restored, tuple):
+                    saving.append((job, writer.submit(_save, job, *restored, quality, write, add)))
+                else:
+                    saving.append((job, _done(restored)))
+            del group, restored
         while saving:
             _settle(*saving.popleft(), report, progress)
     return report
@@ -178,16 +180,47 @@ class _Saved:
     notices: tuple[str, ...]
 
 
-def _with_the_next(
-    reader: ThreadPoolExecutor, read: Callable[[Job], Picture], jobs: Iterable[Job]
-) -> Iterator[tuple[Job, "Future[Picture] | None"]]:
-    """Each job with its picture, which is read while the one before is in use; None where the result exists."""
-    ahead: collections.deque[tuple[Job, Future[Picture] | None]] = collections.deque()
-    for job in jobs:
-        ahead.append((job, None if job.exists else reader.submit(read, job)))
-        if len(ahead) > 1:
-            yield ahead.popleft()
-    yield from ahead
+_Found = Picture | _Saved | InputError | FileError
+_Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first: what is to be written
+
+
+def _read(read: Callable[[Job], Picture], job: Job) -> _Found:
+    """The picture of a job, or what became of the job without one."""
+    if job.exists:
+        return _Saved(None, ())
+    try:
+        return read(job)
+    except (InputError, FileError) as error:
+        return error
+
+
+def _groups(found: Iterable[tuple[Job, _Found]]) -> Iterator[list[tuple[Job, _Found]]]:
+    """Small pictures of one size in a row together, everything else on its own, as soon as it is found."""
+    group: list[tuple[Job, _Found]] = []
+    for job, picture in found:
+        most = _most_together(picture)
+        if group and (len(group) >= most or not _alike(picture, group[0][1])):
+            yield group
+            group = []
+        group.append((job, picture))
+        if most == 1:
+            del picture
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _most_together(picture: _Found) -> int:
+    """How many pictures like this one are restored together."""
+    if not isinstance(picture, Picture) or picture.alpha is not None:
+        return 1
+    return max(1, PIXELS_TOGETHER // picture.rgb[..., 0].size)
+
+
+def _alike(*pictures: _Found) -> bool:
+    kinds = {(p.rgb.shape, p.rgb.dtype) for p in pictures if isinstance(p, Picture)}
+    return len(kinds) == 1
 
 
 def _done(result: "_Saved | Exception") -> "Future[_Saved]":
@@ -207,20 +240,40 @@ def _squashed(picture: Picture, side: int) -> Picture:
     return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
 
 
-def _restored(restore: Restore, source: Source, picture: Picture, beside_input: bool) -> tuple[Picture, Pixels]:
-    """What is to be written: the picture with its new alpha, and its new colours.
-
-    Raises:
-        InputError: the network refuses it.
-    """
-    try:
+def _restored(
+    restore: Restore, group: Sequence[tuple[Job, _Found]], beside_input: bool
+) -> Iterator[tuple[Job, _Outcome]]:
+    """Restore the pictures of a group; whoever takes one lets it go before asking for the next."""
+    batch = _batch(restore, group)
+    for job, picture in group:
+        if not isinstance(picture, Picture):
+            yield job, picture
+            continue
+        alpha = None
+        try:
+            if batch is not None:
+                rgb = next(batch)
+            elif beside_input:
+                rgb = restore(picture.rgb)
+            else:
+                rgb, alpha = restore_with_alpha(restore, picture.rgb, picture.alpha)
+        except InputError as error:
+            yield job, InputError(f"{shown(job.source.name)}: {error}")
+            continue
+        kind = picture.kind
         if beside_input:
-            opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
-            return opaque, side_by_side([picture.rgb, restore(picture.rgb)])
-        rgb, alpha = restore_with_alpha(restore, picture.rgb, picture.alpha)
-    except InputError as error:
-        raise InputError(f"{shown(source.name)}: {error}") from error
-    return dataclasses.replace(picture, alpha=alpha), rgb
+            kind, rgb = kind.rstrip("A"), side_by_side([picture.rgb, rgb])
+        yield job, (dataclasses.replace(picture, alpha=alpha, kind=kind), rgb)
+
+
+def _batch(restore: Restore, group: Sequence[tuple[Job, _Found]]) -> Iterator[Pixels] | None:
+    """The results for several pictures, or None where each has to be restored on its own."""
+    if len(group) == 1:
+        return None
+    try:
+        return iter(restore.batch([picture.rgb for _, picture in group]))  # type: ignore[attr-defined, union-attr]
+    except InputError:  # what the network refuses is then reported for each
+        return None
 
 
 def _save(job: Job, picture: Picture, rgb: Pixels, quality: int | None, write: Write, add: Compare) -> _Saved:

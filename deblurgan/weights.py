@@ -391,7 +391,8 @@ def _read_keras3(layers: h5py.Group) -> Iterator[LayerWeights]:
     convolution.
     """
     classes: dict[str, list[tuple[int, LayerWeights]]] = {}
-    for name, group in layers.items():
+    for name in list(layers):  # `layers.items()` would hold h5py's lock if the loop ended early
+        group = layers[name]
         stored = group.get("vars", {})
         tensors = tuple(stored[key][()] for key in sorted(stored, key=int))
         match = re.fullmatch(r"(.*?)(?:_(\d+))?", name)

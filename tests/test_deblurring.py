@@ -684,6 +684,69 @@ def test_no_more_than_three_pictures_are_in_memory(tmp_path, monkeypatch):
     assert max(most) <= 4  # one read, one restored, one written, one just leaving
 
 
+class Together:
+    """Restores, and notes how many pictures it is given at once."""
+
+    def __init__(self, refused=()):
+        self.refused = refused
+        self.counts = []
+
+    def __call__(self, image):
+        if image[0, 0, 0] in self.refused:
+            raise InputError("image: refused")
+        self.counts.append(1)
+        return inverted(image)
+
+    def batch(self, images):
+        if any(image[0, 0, 0] in self.refused for image in images):
+            raise InputError("images: refused")
+        self.counts.append(len(images))
+        return [inverted(image) for image in images]
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch):
+    """Pictures whose first value is their number, 12 pixels together at most; return what they should become."""
+    monkeypatch.setattr(deblurring, "PIXELS_TOGETHER", 12 * 10 * 3)
+    kinds = [(10, 12, 3)] * 4 + [(20, 12, 3)] + [(10, 12, 3)] * 2 + [(10, 12, 4)] + [(12, 10, 3)] * 2
+    results = {}
+    for number, shape in enumerate(kinds):
+        image = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+        image[0, 0, 0] = number
+        image[..., 3:] = 255
+        save(tmp_path / "in" / f"{number}.png", image)
+        results[f"{number}.png"] = np.concatenate([255 - image[..., :3], image[..., 3:]], axis=2)
+    (tmp_path / "in" / "5.png").write_bytes(b"broken")
+    del results["5.png"]
+    return results
+
+
+def test_small_pictures_of_one_size_in_a_row_are_restored_together(mixed, tmp_path):
+    network = Together()
+    report = restored([tmp_path / "in"], tmp_path / "out", restore=network)
+    assert network.counts == [3, 1, 1, 1, 1, 2]
+    assert [path.name for path in report.written] == list(mixed)
+    for name, expected in mixed.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / name)), expected)
+    assert len(report.failed) == 1
+    assert "5.png" in report.failed[0]
+
+
+def test_a_picture_that_is_refused_does_not_stop_those_beside_it(mixed, tmp_path):
+    report = restored([tmp_path / "in"], tmp_path / "out", restore=Together(refused=[1, 9]))
+    assert [Path(failure.split(":")[0]).name for failure in report.failed] == ["1.png", "5.png", "9.png"]
+    assert [path.name for path in report.written] == [name for name in mixed if name not in ("1.png", "9.png")]
+
+
+def test_beside_the_input_when_restored_together(mixed, tmp_path):
+    report = restored([tmp_path / "in"], tmp_path / "out", options={"beside_input": True}, restore=Together())
+    for path in report.written:
+        both = np.asarray(Image.open(path))
+        given, result = np.asarray(Image.open(tmp_path / "in" / path.name))[..., :3], mixed[path.name][..., :3]
+        np.testing.assert_array_equal(both[:, : given.shape[1]], given)
+        np.testing.assert_array_equal(both[:, -given.shape[1] :], result)
+
+
 def test_an_error_that_is_no_input_of_the_user_is_not_hidden(pictures, tmp_path):
     def broken(image):
         raise ZeroDivisionError

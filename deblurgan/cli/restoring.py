@@ -23,10 +23,18 @@ from deblurgan.cli.common import (
 )
 from deblurgan.errors import InputError
 from deblurgan.formats import EXTENSIONS
+from deblurgan.memory import parse_size
 
 if TYPE_CHECKING:
     from deblurgan.deblurring import Report
     from deblurgan.inputs import Job, Source
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else parse_size(value)
+    except InputError as error:
+        raise click.BadParameter(str(error).removeprefix("memory: ")) from error
 
 
 @command("deblur", "Restore pictures.")
@@ -56,6 +64,12 @@ if TYPE_CHECKING:
 @click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
 @click.option("--strength", type=click.FloatRange(0, 1), help="From 0, leave as it is, on.  [default: 1]")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=_size,
+    help="What the program may take, such as 1.5GB; large pictures are restored in tiles.  [default: a safe share]",
+)
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @resize_option
 @precision_option
@@ -77,6 +91,7 @@ def deblur(
     max_pixels: int | None,
     tta: bool,
     strength: float | None,
+    memory: int | None,
     side_by_side: bool,
     resize: int | None,
     precision: str,
@@ -131,7 +146,7 @@ def deblur(
     standard_output = sys.stdout.buffer if to_standard else None
     if standard_output is not None and standard_output.isatty():
         raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
-    given = {"tta": tta or None, "strength": strength}
+    given = {"tta": tta or None, "strength": strength, "memory": memory}
     restore = restorer(
         weight_path, precision, {**assume, **{name: value for name, value in given.items() if value is not None}}
     )

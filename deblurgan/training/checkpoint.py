@@ -47,7 +47,8 @@ def read(path: Path) -> tuple[Values, dict[str, Any]]:
     """
     try:
         with h5py.File(path, "r") as file:
-            values = {name: [group[key][()] for key in sorted(group)] for name, group in file.items()}
+            # Not `file.items()`: that holds h5py's lock until its last item, which a damaged file keeps it from.
+            values = {name: [file[name][key][()] for key in sorted(file[name])] for name in list(file)}
             text, digest = file.attrs["state"], file.attrs.get("sha256")
         if digest is not None and digest != _digest(values, text):  # files of version 0.1.0 have none
             raise ValueError("its contents are not what was written")
