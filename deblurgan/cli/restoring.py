@@ -23,18 +23,10 @@ from deblurgan.cli.common import (
 )
 from deblurgan.errors import InputError
 from deblurgan.formats import EXTENSIONS
-from deblurgan.memory import parse_size
 
 if TYPE_CHECKING:
     from deblurgan.deblurring import Report
     from deblurgan.inputs import Job, Source
-
-
-def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    try:
-        return None if value is None else parse_size(value)
-    except InputError as error:
-        raise click.BadParameter(str(error).removeprefix("memory: ")) from error
 
 
 @command("deblur", "Restore pictures.")
@@ -67,7 +59,6 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option(
     "--memory",
     metavar="SIZE",
-    callback=_size,
     help="What the program may take, such as 1.5GB; large pictures are restored in tiles.  [default: a safe share]",
 )
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
@@ -91,7 +82,7 @@ def deblur(
     max_pixels: int | None,
     tta: bool,
     strength: float | None,
-    memory: int | None,
+    memory: str | None,
     side_by_side: bool,
     resize: int | None,
     precision: str,

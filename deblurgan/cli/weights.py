@@ -18,7 +18,7 @@ def inspect(file: Path) -> None:
 
     content = read(file)
     click.echo(f"{file}: {content.format}, {content.network}, {content.parameters:,} values")
-    for title, options in (("read from the tensors", content.options), ("assumed (--assume)", content.assumed)):
+    for title, options in (("read from the file", content.options), ("assumed (--assume)", content.assumed)):
         if options:
             click.echo(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}")
     click.echo("takes images as float32 RGB in [-1, 1]" + (" and gives the same" if content.is_generator else ""))

@@ -1,6 +1,7 @@
 """A training run from a recipe: `fit` with everything around it that a run should leave behind."""
 
 import dataclasses
+import json
 import os
 import platform
 import time
@@ -27,6 +28,7 @@ from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
 from deblurgan.training.callbacks import (
     GRID_ROWS,
+    RUN_NAME,
     EpochMeans,
     LossGuard,
     Once,
@@ -140,7 +142,7 @@ def train(
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
         "parameters": {name: network.count_params() for name, network in networks.items()},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": (_first_start(run) if saved is not None else None) or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     ensure_folder(run)
     _remove_temporaries(run)
@@ -197,6 +199,14 @@ def train(
     bad = stream.bad | {f"validation/{name}": why for name, why in validating.bad.items()}
     best, last = (run / f"generator_{label}.weights.h5" for label in ("best", "last"))
     return Result(run, best if best.exists() else last, recorder.history, bad, interrupted=not finished)
+
+
+def _first_start(run: Path) -> str | None:
+    """When a run that goes on was first started, as far as its record says."""
+    try:
+        return json.loads((run / RUN_NAME).read_text(encoding="utf-8"))["started"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
