@@ -32,6 +32,7 @@ from deblurgan.images import (
 from deblurgan.inputs import STANDARD, Job, Source, plan
 from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
 from deblurgan.transparency import Restore, restore_with_alpha
+from deblurgan.video import VideoOptions, restore_video
 
 
 @dataclass
@@ -108,11 +109,12 @@ def restore_jobs(
     quality: int | None = None,
     compare: str | os.PathLike[str] | None = None,
     max_pixels: int | None = None,
+    video: VideoOptions | None = None,
     standard_input: Callable[[], bytes] = lambda: b"",
     standard_output: IO[bytes] | None = None,
     progress: Callable[[Path], None] = lambda picture: None,
 ) -> Report:
-    """Restore pictures and write each where `inputs.plan` has decided.
+    """Restore pictures and videos and write each where `inputs.plan` has decided.
 
     Size, orientation, alpha, grey, 16 bits, EXIF, colour profile and resolution stay as they were, as far as the
     format holds them. A picture that cannot be read, restored or written is reported and the others are still done.
@@ -127,6 +129,7 @@ def restore_jobs(
         quality: of JPEG, WebP, AVIF and HEIC; see `images.encode_picture`.
         compare: a folder, or the name of an HTML page, for pictures of before and after.
         max_pixels: refuse larger pictures; see `images.read_picture`.
+        video: how to restore videos, which `squash` and `beside_input` are not for; they are not compared.
         standard_input: called for the content of the picture that is to come from there.
         standard_output: where the picture goes that is to go there.
         progress: called with the name of each picture when it is done, in their order.
@@ -134,6 +137,7 @@ def restore_jobs(
     Raises:
         InputError: `compare` is a folder that inputs come from or results go to.
         FileError: `output` or `compare` cannot be written to.
+        Interrupted: Ctrl-C while a video is restored; see `video.restore_video`.
     """
     if compare is not None:
         check_comparison(jobs, output, compare)
@@ -142,6 +146,14 @@ def restore_jobs(
         content = job.source.content(standard_input)
         picture = read_picture(job.source.name, content=content, max_pixels=max_pixels)
         return picture if squash is None else _squashed(picture, squash)
+
+    def restored_video(job: Job) -> _Saved:
+        name = shown(job.source.name)
+        if squash is not None or beside_input:
+            raise InputError(f"{name}: a video is restored at its own size, alone; expected neither of these options")
+        target = Path(output) / job.target
+        notices = restore_video(restore, job.source.path, target, video)
+        return _Saved(target, notices + (("a video: not compared",) if compare is not None else ()))
 
     report = Report()
     with contextlib.ExitStack() as stack:
@@ -152,8 +164,13 @@ def restore_jobs(
         stack.callback(reader.shutdown, cancel_futures=True)
         saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
         for job, reading in _with_the_next(reader, read, jobs):
-            if reading is None:
+            if job.exists:
                 saving.append((job, _done(_Saved(None, ()))))
+            elif reading is None:
+                try:
+                    saving.append((job, _done(restored_video(job))))
+                except (InputError, FileError) as error:
+                    saving.append((job, _done(error)))
             else:
                 try:
                     result = _restored(restore, job.source, reading.result(), beside_input)
@@ -181,10 +198,10 @@ class _Saved:
 def _with_the_next(
     reader: ThreadPoolExecutor, read: Callable[[Job], Picture], jobs: Iterable[Job]
 ) -> Iterator[tuple[Job, "Future[Picture] | None"]]:
-    """Each job with its picture, which is read while the one before is in use; None where the result exists."""
+    """Each job with its picture, read while the one before is in use; None for a video, or if the result exists."""
     ahead: collections.deque[tuple[Job, Future[Picture] | None]] = collections.deque()
     for job in jobs:
-        ahead.append((job, None if job.exists else reader.submit(read, job)))
+        ahead.append((job, None if job.exists or job.source.is_video else reader.submit(read, job)))
         if len(ahead) > 1:
             yield ahead.popleft()
     yield from ahead

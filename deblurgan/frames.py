@@ -6,7 +6,7 @@ FFmpeg does the work, by way of PyAV, which is imported when it is needed.
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,13 @@ _RANGES = {_LIMITED: "limited", _FULL: "full"}
 
 _HD_HEIGHT = 577  # lines: a video that does not name its matrix has BT.709's from here on, and BT.601's below
 _SCALE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-_SUBSAMPLED = {(32, 32): "yuv420p", (32, 64): "yuv422p", (64, 64): "yuv444p", (16, 64): "yuv422p", (16, 16): "yuv420p"}
+_SUBSAMPLED = {
+    (32, 32): "yuv420p",
+    (32, 64): "yuv422p",
+    (64, 64): "yuv444p",
+    (16, 64): "yuv422p",
+    (16, 16): "yuv420p",
+}
 _ENCODERS = {"webm": "libvpx-vp9"}
 _OTHER_ENCODER = "libx264"
 _CRF = {"libx264": 17, "libvpx-vp9": 20}
@@ -259,7 +265,7 @@ class _Converter:
     def __init__(self, size: tuple[int, int], source: str, target: str, options: str) -> None:
         av = pyav()
         graph = av.filter.Graph()
-        start = graph.add_buffer(*(), width=size[0], height=size[1], format=av.VideoFormat(source), time_base=Fraction(1))
+        start = graph.add_buffer(width=size[0], height=size[1], format=av.VideoFormat(source), time_base=Fraction(1))
         scale, form = graph.add("scale", f"{_SCALE}:{options}"), graph.add("format", f"pix_fmts={target}")
         graph.link_nodes(start, scale, form, graph.add("buffersink")).configure()
         self._graph = graph
@@ -269,7 +275,7 @@ class _Converter:
         return self._graph.vpull()
 
 
-def read_frames(video: Video, first: int | None, end: int | None) -> Iterator[Frame]:
+def read_frames(video: Video, first: int | None, end: int | None) -> Generator[Frame, None, int]:
     """Yield the frames whose time is `first` or later, and before `end`, in units of the time base.
 
     Times that do not increase are made to. Returns the number of packets that could not be decoded.

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,12 +22,18 @@ from deblurgan.transparency import Restore
 
 _PART_FRAMES = 100  # frames a part: what is lost at most when the program is killed
 _BATCH_PIXELS, _BATCH_FRAMES = 1 << 19, 16  # small frames are restored several at once
+_KINDS = ("video", "audio", "subtitle", "attachment")
 _BEYOND = 10  # seconds past the end within which packets may still belong to what is wanted
 _SETTINGS = "video.json"
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}  # tags that the writer sets
 _OF_THE_CODED = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS", "encoder", "ENCODER")
 
-Progress = Callable[[Path, int, int], None]
+Progress = Callable[[Path, int, int], contextlib.AbstractContextManager[Callable[[int], object]]]
+
+
+@contextlib.contextmanager
+def _unseen(path: Path, done: int, total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda more: None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -43,14 +49,15 @@ class VideoOptions:
         end: take it up to this second; None: to its end.
         crf: constant rate factor of the encoder, 0 (largest, best) to 51 for H.264 and 63 for VP9; None: 17 and 20.
         settings: a text that differs where the restored frames would; parts made with another are not gone on with.
-        progress: called with the file, how many frames are done, and about how many there are (0: not known).
+        progress: called with the file, how many frames are done already, and about how many there are (0: not known)
+            when a video is begun; yields what is called with how many more are done.
     """
 
     start: float | None = None
     end: float | None = None
     crf: int | None = None
     settings: str = ""
-    progress: Progress = lambda path, done, total: None
+    progress: Progress = _unseen
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
@@ -74,12 +81,12 @@ def restore_video(
 ) -> tuple[str, ...]:
     """Restore the video `source` into the file `target`; return a line for each thing that was not kept.
 
-    Frames are restored as they are stored, in 8 bits or, where the encoder has 10, in 16, and written in H.264 (VP9 in
-    WebM) with the colour matrix, range and other tags, pixel aspect, rotation and time stamps that they had. Sound,
-    subtitles, other streams, metadata and chapters are copied. Memory does not grow with the length: finished parts
-    are kept in `parts_folder(target)`. Called again after any kind of end, with the same video, `options` and target,
-    it goes on behind them; `target` appears when all is done. While frames are restored, the next are decoded and
-    the ones before encoded.
+    Frames are restored as they are stored, in 8 bits or, where the encoder has 10, in 16. They are written in H.264
+    (VP9 in WebM) with the colour matrix, range and other tags, pixel aspect, rotation and time stamps that they had.
+    Sound, subtitles, other streams, metadata and chapters are copied. Memory does not grow with the length: finished
+    parts are kept in `parts_folder(target)`. Called again after any kind of end, with the same video, `options` and
+    target, it goes on behind them; `target` appears when all is done. While frames are restored, the next are decoded
+    and the ones before encoded.
 
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; its method `batch`, where it has one,
@@ -101,11 +108,16 @@ def restore_video(
     parts = _Parts(parts_folder(target), video, options)
     span = _Span.of(video, options)
     try:
-        lost = _restore_frames(restore, video, parts, span, options)
+        try:
+            lost = _restore_frames(restore, video, parts, span, options)
+        finally:
+            parts.finish()  # after Ctrl-C, too
         if not parts.files:
             raise FileError(f"{shown(source)}: expected frames {span}, found none")
         notices = video.notices + _damage(video, lost, parts.frames, options)
         notices += _join(video, parts.files, target, span)
+    except KeyboardInterrupt:
+        raise Interrupted(_kept(video, parts)) from None
     finally:
         parts.leave()
     shutil.rmtree(parts.folder, ignore_errors=True)
@@ -174,7 +186,7 @@ class _Parts:
             with pyav().open(os.fspath(path)) as file:
                 self.frames += file.streams.video[0].frames
         if self.files:
-            self.last = max(time for time, _ in _packets(self.files[-1], self._video))
+            *_, (self.last, _) = _packets(self.files[-1], self._video)
 
     def add(self, frames: Sequence[Frame], restored: Sequence[Pixels]) -> None:
         """Write frames; finish a part when it is long enough."""
@@ -210,13 +222,13 @@ class _Parts:
         if self._encoder is not None:
             self._encoder.abandon()
             self._encoder = None
-        with contextlib.suppress(_GivenUp), self._stack:
-            raise _GivenUp
+        with contextlib.suppress(_GivenUpError), self._stack:
+            raise _GivenUpError
         if not self.files:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class _GivenUp(Exception):
+class _GivenUpError(Exception):
     """Ends `atomic_path` without a file."""
 
 
@@ -235,46 +247,38 @@ def _restore_frames(restore: Restore, video: Video, parts: _Parts, span: _Span, 
     """Restore what is not yet in `parts`; return how many packets could not be decoded."""
     start, end = (None if at is None else -(-at // video.time_base) for at in (span.start, span.end))
     start = start if parts.last is None else parts.last + 1
-    seconds = (span.end - (span.start or video.origin)) if span.end is not None else None
-    total = video.frames if seconds is None else round(seconds * video.rate)
-    if span.start is not None and seconds is None:
-        total = max(0, video.frames - round((span.start - video.origin) * video.rate))
+    total = video.frames if span.end is None else round((span.end - video.origin) * video.rate)
+    total -= round((span.start - video.origin) * video.rate) if span.start is not None else 0
     size = max(1, min(_BATCH_FRAMES, _BATCH_PIXELS // (video.size[0] * video.size[1])))
     many = getattr(restore, "batch", None) or (lambda images: [restore(image) for image in images])
     lost: list[int] = []
 
-    def frames() -> Iterator[Frame]:
-        lost.append((yield from read_frames(video, start, end)))  # type: ignore[misc]
+    def frames() -> Generator[Frame, None, None]:
+        lost.append((yield from read_frames(video, start, end)))
 
     waiting = frames()
-    done = parts.frames
-    options.progress(video.path, done, total)
     reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     saving: Future[None] | None = None
     try:
-        reading = reader.submit(_some, waiting, size)
-        while batch := reading.result():
+        with options.progress(video.path, parts.frames, max(0, total)) as add:
             reading = reader.submit(_some, waiting, size)
-            restored = many([frame.rgb for frame in batch])
-            if saving is not None:
-                saving.result()
-            saving = writer.submit(parts.add, batch, restored)
-            done += len(batch)
-            options.progress(video.path, done, total)
-            del batch, restored
-        writer.submit(parts.finish).result()
+            while batch := reading.result():
+                reading = reader.submit(_some, waiting, size)
+                restored = many([frame.rgb for frame in batch])
+                if saving is not None:
+                    saving.result()
+                saving = writer.submit(parts.add, batch, restored)
+                add(len(batch))
+                del batch, restored
+        if saving is not None:
+            saving.result()
     except InputError as error:
         raise InputError(f"{shown(video.path)}: {error}") from error
-    except KeyboardInterrupt:
-        writer.submit(parts.finish).result()
-        raise Interrupted(_kept(video, parts)) from None
     finally:
         reader.shutdown(cancel_futures=True)
         writer.shutdown()
         waiting.close()
-    if saving is not None:
-        saving.result()
-    return lost[0] if lost else 0
+    return lost[0]
 
 
 def _some(frames: Iterator[Frame], count: int) -> list[Frame]:
@@ -327,10 +331,10 @@ def _add_streams(file: Any, output: Any, index: int, restored: Any) -> tuple[dic
     streams: dict[int, Any] = {}
     notices = []
     for stream in file.streams:
+        if stream.type == "data" and stream.name == "bin_data" and file.chapters():
+            continue  # the titles of the chapters, which the writer makes itself
         try:
-            if stream.type not in ("video", "audio", "subtitle", "attachment"):
-                raise ValueError(stream.type)
-            if stream.type == "attachment" and output.format.name != "matroska":
+            if stream.type not in _KINDS or (stream.type == "attachment" and output.format.name != "matroska"):
                 raise ValueError(stream.type)
             added = output.add_stream_from_template(restored if stream.index == index else stream, opaque=True)
         except (ValueError, av.FFmpegError):
@@ -339,7 +343,7 @@ def _add_streams(file: Any, output: Any, index: int, restored: Any) -> tuple[dic
             continue
         stale = _OF_THE_CODED if stream.index == index else ()
         added.metadata.update({key: text for key, text in stream.metadata.items() if not key.startswith(stale)})
-        added.disposition = stream.disposition
+        added.disposition = stream.disposition.value
         if stream.index == index:
             added.time_base = stream.time_base
         if stream.type != "attachment":  # which is all in the header
