@@ -297,7 +297,7 @@ def _damage(video: Video, lost: int, frames: int, options: VideoOptions) -> tupl
     """What to say about a video from which something is missing."""
     if lost:
         return (f"damaged: {lost} packets of it could not be decoded; their frames are missing",)
-    if options.start is None and options.end is None and frames < video.frames - max(2, video.rate):
+    if options.start is None and options.end is None and frames < video.frames - max(Fraction(2), video.rate):
         return (f"damaged: expected about {video.frames} frames, found {frames}",)
     return ()
 

@@ -192,9 +192,10 @@ def deblur(
         click.get_current_context().exit(INTERRUPTED)
     skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
     total = len(jobs) + len(problems)
-    summary = f"{len(report.written)} of {total} pictures restored into {output_dir}{skipped}"
+    what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
+    summary = f"{len(report.written)} of {total} {what} restored into {output_dir}{skipped}"
     click.echo(one_line(summary), err=to_standard)
-    finish(problems + report.failed, f"{total} pictures")
+    finish(problems + report.failed, f"{total} {what}")
 
 
 @contextlib.contextmanager
