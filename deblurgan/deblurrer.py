@@ -72,7 +72,7 @@ class Deblurrer:
         target: str | os.PathLike[str],
         options: VideoOptions | None = None,
     ) -> tuple[str, ...]:
-        """Restore the video `source` into the file `target`, with sound and all else in it; see `video.restore_video`.
+        """Restore the video `source` into the file `target`, with all else in it; see `video.restore_video`.
 
         Returns a line for each thing that was not kept. After an interruption the same call goes on where it stopped;
         give `options` a `settings` that names the weights if those may be others by then.

@@ -245,7 +245,7 @@ def _to_write(given: Any, size: tuple[int, int], encoder: str) -> tuple[str, boo
         name = "yuv444p"
         notices.append("RGB becomes YUV 4:4:4")
     elif len(colours) < 3:
-        name = "gray" if "gray" in writable else "yuv420p"
+        name = "yuv420p"
     else:
         name = _SUBSAMPLED.get((colours[1].width, colours[1].height), "yuv444p")
     odd = (size[0] % 2 and name in ("yuv420p", "yuv422p")) or (size[1] % 2 and name == "yuv420p")

@@ -134,7 +134,7 @@ class _Span:
 
     @classmethod
     def of(cls, video: Video, options: VideoOptions) -> "_Span":
-        start, end = (None if at is None else Fraction(at) + video.origin for at in (options.start, options.end))
+        start, end = (None if at is None else Fraction(str(at)) + video.origin for at in (options.start, options.end))
         return cls(start, end, start or Fraction(0))
 
     def __str__(self) -> str:
@@ -369,19 +369,22 @@ def _copied(file: Any, streams: dict[int, Any], span: _Span) -> Iterator[tuple[f
     if span.start is not None:
         file.seek(int(span.start * pyav().time_base))
     for packet in file.demux([file.streams[index] for index in streams]):
+        if packet.stream.type == "video" and is_a_cover(packet.stream) and packet.size:
+            packet.pts = packet.dts = 0
+            packet.stream = streams[packet.stream.index]
+            yield 0.0, packet
+            continue
         if packet.dts is None:  # the end of a stream
             continue
         unit = Fraction(packet.time_base.numerator, packet.time_base.denominator)
-        cover = packet.stream.type == "video" and is_a_cover(packet.stream)
-        time = packet.dts * unit
+        time = (packet.dts if packet.pts is None else packet.pts) * unit
         if span.end is not None and time > span.end + _BEYOND:
             return
-        if not cover and not span.holds((packet.dts if packet.pts is None else packet.pts) * unit):
+        if not span.holds(time):
             continue
-        if not cover:
-            shift = round(span.shift / unit)
-            packet.dts -= shift
-            packet.pts = None if packet.pts is None else packet.pts - shift
+        shift = round(span.shift / unit)
+        packet.dts -= shift
+        packet.pts = None if packet.pts is None else packet.pts - shift
         packet.stream = streams[packet.stream.index]
         yield float(time - span.shift), packet
 
