@@ -158,7 +158,7 @@ def is_a_cover(stream: Any) -> bool:
 def _decoded(file: Any, stream: Any, lost: list[int]) -> Iterator[Any]:
     """The frames from where the file stands; packets that cannot be decoded are counted in `lost`."""
     damaged = pyav().error.InvalidDataError
-    packets = file.demux(stream)
+    packets, packet = file.demux(stream), None
     while True:
         try:
             packet = next(packets, None)

@@ -310,7 +310,7 @@ def test_sound_metadata_and_chapters_are_copied(tmp_path, extension, sound):
         assert after.streams.audio[0].metadata["language"] == "swe"
         found = [(c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]) for c in after.chapters()]
         assert found == [(start * unit, end * unit, {"title": title}) for start, end, title in marks]
-        assert after.duration == before.duration
+        assert abs(after.duration - before.duration) <= 20_000  # microseconds: of the last sound that is not played
         for old, new in zip(before.streams, after.streams, strict=True):
             assert (new.type, new.duration, new.disposition) == (old.type, old.duration, old.disposition)
 
