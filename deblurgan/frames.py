@@ -213,7 +213,7 @@ def _described(path: Path, container: str, file: Any, stream: Any, said: tuple[i
         display_matrix=b"" if side is None else bytes(side),
         time_base=_fraction(stream.time_base),
         rate=rate,
-        origin=Fraction(file.start_time or 0, av.time_base),
+        origin=max(Fraction(0), Fraction(file.start_time or 0, av.time_base)),  # below 0: sound that is not played
         frames=stream.frames or round(length * rate),
         encoder=encoder,
         pixel_format=pixel_format,

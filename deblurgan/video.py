@@ -166,9 +166,8 @@ class _Parts:
         self._started = 0
         self._count = 0
         state = os.stat(video.path)
-        settings = json.dumps(
-            [state.st_size, state.st_mtime_ns, options.start, options.end, options.crf, options.settings]
-        )
+        source = [video.path.name, state.st_size, state.st_mtime_ns, options.start, options.end]
+        settings = json.dumps([*source, options.crf, options.settings, pyav().__version__])
         note = folder / _SETTINGS
         with named_errors(folder, "cannot be used"):
             if note.exists() and note.read_text() == settings:
@@ -181,7 +180,10 @@ class _Parts:
 
     def _take_up(self) -> None:
         """Find the parts that an earlier run has finished."""
-        self.files = sorted(self.folder.glob("[0-9]*.mp4"))
+        found = (
+            path for path in self.folder.glob("*.mp4") if path.stem.lstrip("-").isdigit()
+        )  # others are unfinished
+        self.files = sorted(found, key=lambda path: int(path.stem))
         for path in self.files:
             with pyav().open(os.fspath(path)) as file:
                 self.frames += file.streams.video[0].frames
@@ -193,7 +195,7 @@ class _Parts:
         for frame, rgb in zip(frames, restored, strict=True):
             with named_errors(self.folder, "cannot be written"):
                 if self._encoder is None:
-                    path = self.folder / f"{frame.time:020d}.mp4"
+                    path = self.folder / f"{frame.time}.mp4"
                     self._encoder = Encoder(self._stack.enter_context(atomic_path(path)), self._video, self._crf)
                     self._started, self._count = frame.time, 0
                 self._encoder.add(rgb, frame.time - self._started, frame.duration)
@@ -214,7 +216,7 @@ class _Parts:
                 encoder.abandon()
                 raise
             self._stack.close()
-        self.files.append(self.folder / f"{self._started:020d}.mp4")
+        self.files.append(self.folder / f"{self._started}.mp4")
         self.frames += self._count
 
     def leave(self) -> None:

@@ -401,13 +401,15 @@ def test_crf_trades_size_for_quality(tmp_path):
 # Parts
 
 
-def test_a_part_begins_and_ends_where_it_is_asked_to(tmp_path):
-    source = write(tmp_path / "x.mp4", levels(10), sound="aac", options={"g": "4"})
-    restore_video(identity, source, tmp_path / "y.mp4", VideoOptions(start=0.12, end=0.28))
-    np.testing.assert_allclose(greys(tmp_path / "y.mp4"), greys(source)[3:7], atol=3)
-    assert times(tmp_path / "y.mp4") == [Fraction(number, 25) for number in range(4)]
+@pytest.mark.parametrize("extension", [".mp4", ".mkv"])
+def test_a_part_begins_and_ends_where_it_is_asked_to(tmp_path, extension):
+    source = write(tmp_path / f"x{extension}", levels(10), sound="aac", options={"g": "4"})
+    target = tmp_path / f"y{extension}"
+    restore_video(identity, source, target, VideoOptions(start=0.12, end=0.28))
+    np.testing.assert_allclose(greys(target), greys(source)[3:7], atol=3)
+    assert times(target) == [Fraction(number, 25) for number in range(4)]
     wanted = [(time, content) for time, content in packets(source, "audio") if 0.12 <= time < 0.28]
-    found = packets(tmp_path / "y.mp4", "audio")
+    found = packets(target, "audio")
     assert [content for _, content in found] == [content for _, content in wanted]
     np.testing.assert_allclose([time for time, _ in found], [time - 0.12 for time, _ in wanted], atol=1e-3)
 
