@@ -57,8 +57,18 @@ if TYPE_CHECKING:
     help="Also write before and after: into a folder, or onto a page with sliders when the name ends in .html.",
 )
 @click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
-@click.option("--start", type=click.FloatRange(min=0), metavar="SECONDS", help="Take videos from there on.")
-@click.option("--end", type=click.FloatRange(min=0), metavar="SECONDS", help="Take videos up to there.")
+@click.option(
+    "--start",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Take videos from there on.  [default: the beginning]",
+)
+@click.option(
+    "--end",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Take videos up to there.  [default: the end]",
+)
 @click.option(
     "--crf",
     type=click.IntRange(0, 63),
