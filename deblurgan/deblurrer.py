@@ -12,6 +12,7 @@ from PIL import Image
 from deblurgan.errors import InputError
 from deblurgan.images import encode_png, read_picture, side_by_side, to_8_bits
 from deblurgan.transparency import Restore, restore_with_alpha
+from deblurgan.video import VideoOptions, restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
 _PAGE = """<div style="position:relative;display:inline-block;max-width:100%">
@@ -64,6 +65,19 @@ class Deblurrer:
         if not isinstance(image, (np.ndarray, Image.Image)):
             image = Image.fromarray(to_8_bits(read_picture(image).rgb))
         return Comparison(_for_show(image), _for_show(self.restore(image)))
+
+    def restore_video(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        options: VideoOptions | None = None,
+    ) -> tuple[str, ...]:
+        """Restore the video `source` into the file `target`, with all else in it; see `video.restore_video`.
+
+        Returns a line for each thing that was not kept. After an interruption the same call goes on where it stopped;
+        give `options` a `settings` that names the weights if those may be others by then.
+        """
+        return restore_video(self._restore, source, target, options)
 
     def _grey(self, values: NDArray[Any]) -> NDArray[Any]:
         """Restore (height, width): the mean of the channels that come out, in the dtype that came in."""

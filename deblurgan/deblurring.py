@@ -32,6 +32,7 @@ from deblurgan.images import (
 from deblurgan.inputs import STANDARD, Job, Source, plan
 from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
 from deblurgan.transparency import Restore, restore_with_alpha
+from deblurgan.video import VideoOptions, restore_video
 
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
 
@@ -110,11 +111,12 @@ def restore_jobs(
     quality: int | None = None,
     compare: str | os.PathLike[str] | None = None,
     max_pixels: int | None = None,
+    video: VideoOptions | None = None,
     standard_input: Callable[[], bytes] = lambda: b"",
     standard_output: IO[bytes] | None = None,
     progress: Callable[[Path], None] = lambda picture: None,
 ) -> Report:
-    """Restore pictures and write each where `inputs.plan` has decided.
+    """Restore pictures and videos and write each where `inputs.plan` has decided.
 
     Size, orientation, alpha, grey, 16 bits, EXIF, colour profile and resolution stay as they were, as far as the
     format holds them. A picture that cannot be read, restored or written is reported and the others are still done.
@@ -130,6 +132,7 @@ def restore_jobs(
         quality: of JPEG, WebP, AVIF and HEIC; see `images.encode_picture`.
         compare: a folder, or the name of an HTML page, for pictures of before and after.
         max_pixels: refuse larger pictures; see `images.read_picture`.
+        video: how to restore videos, which `squash` and `beside_input` are not for; they are not compared.
         standard_input: called for the content of the picture that is to come from there.
         standard_output: where the picture goes that is to go there.
         progress: called with the name of each picture when it is done, in their order.
@@ -137,6 +140,7 @@ def restore_jobs(
     Raises:
         InputError: `compare` is a folder that inputs come from or results go to.
         FileError: `output` or `compare` cannot be written to.
+        Interrupted: Ctrl-C while a video is restored; see `video.restore_video`.
     """
     if compare is not None:
         check_comparison(jobs, output, compare)
@@ -145,6 +149,18 @@ def restore_jobs(
         content = job.source.content(standard_input)
         picture = read_picture(job.source.name, content=content, max_pixels=max_pixels)
         return picture if squash is None else _squashed(picture, squash)
+
+    def restored_video(job: Job) -> "_Saved | InputError | FileError":
+        name, target = shown(job.source.name), Path(output) / job.target
+        if squash is not None or beside_input:
+            return InputError(
+                f"{name}: a video is restored at its own size, alone; expected neither of these options"
+            )
+        try:
+            notices = restore_video(restore, job.source.path, target, video)
+        except (InputError, FileError) as error:
+            return error
+        return _Saved(target, notices + (("a video: not compared",) if compare is not None else ()))
 
     report = Report()
     with contextlib.ExitStack() as stack:
@@ -162,7 +178,9 @@ def restore_jobs(
             while len(saving) > 1:
                 _settle(*saving.popleft(), report, progress)
             for job, restored in _restored(restore, group, beside_input):
-                if isinstance(restored, tuple):
+                if isinstance(restored, Job):
+                    saving.append((job, _done(restored_video(job))))
+                elif isinstance(restored, tuple):
                     saving.append((job, writer.submit(_save, job, *restored, quality, write, add)))
                 else:
                     saving.append((job, _done(restored)))
@@ -180,14 +198,16 @@ class _Saved:
     notices: tuple[str, ...]
 
 
-_Found = Picture | _Saved | InputError | FileError
-_Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first: what is to be written
+_Found = Picture | Job | _Saved | InputError | FileError  # a job: its video, which is read bit by bit
+_Outcome = tuple[Picture, Pixels] | Job | _Saved | InputError | FileError  # the first: what is to be written
 
 
 def _read(read: Callable[[Job], Picture], job: Job) -> _Found:
     """The picture of a job, or what became of the job without one."""
     if job.exists:
         return _Saved(None, ())
+    if job.source.is_video:
+        return job
     try:
         return read(job)
     except (InputError, FileError) as error:

@@ -10,7 +10,7 @@ import os
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +44,7 @@ __all__ = [
     "encode_png",
     "from_model",
     "is_an_image_file",
+    "list_files",
     "list_images",
     "list_images_below",
     "not_kept",
@@ -101,6 +102,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         FileError: the folder is missing, is not a folder, or cannot be listed.
     """
+    return list_files(folder, is_an_image_file)
+
+
+def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool]) -> list[Path]:
+    """The files directly in `folder` whose names are `wanted`, as `list_images` sorts them and what it raises."""
     folder = Path(folder)
     try:
         paths = list(folder.iterdir())
@@ -111,7 +117,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     except OSError as error:
         raise FileError(f"{shown(folder)}: the folder cannot be listed: {reason(error)}") from error
     return sorted(
-        (path for path in paths if is_an_image_file(path) and not path.name.startswith(".") and not _is_odd(path)),
+        (path for path in paths if wanted(path) and not path.name.startswith(".") and not _is_odd(path)),
         key=lambda path: path.name,
     )
 

@@ -1,4 +1,4 @@
-"""Which pictures to restore, and where each result goes: decided before any picture is read."""
+"""Which pictures and videos to restore, and where each result goes: decided before any of them is read."""
 
 import glob
 import os
@@ -11,8 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
-from deblurgan.formats import EXTENSIONS, IMAGE_EXTENSIONS, WRITABLE, is_an_image_file, named_format
-from deblurgan.images import list_images
+from deblurgan.formats import (
+    EXTENSIONS,
+    IMAGE_EXTENSIONS,
+    WRITABLE,
+    is_a_video_file,
+    is_an_image_file,
+    named_format,
+)
+from deblurgan.images import list_files
 
 STANDARD = Path("-")  # standard input, or output
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
@@ -20,7 +27,7 @@ _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
 @dataclass(frozen=True)
 class Source:
-    """A picture to restore.
+    """A picture or video to restore.
 
     Attributes:
         path: the file; the zip file that holds it; or `STANDARD`.
@@ -38,6 +45,11 @@ class Source:
     def name(self) -> Path:
         """What to call it in messages."""
         return self.path / self.member.filename if self.member else self.path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it has the name of a video."""
+        return self.member is None and is_a_video_file(self.path)
 
     def content(self, standard_input: Callable[[], bytes]) -> bytes | None:
         """Return what it holds; None where it is a file to be read by its path.
@@ -82,7 +94,7 @@ def find_sources(
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
 
     Args:
-        inputs: files, folders, zip files, patterns such as `photos/*.jpg`, or `-` for standard input.
+        inputs: files, folders, zip files (of pictures), patterns such as `photos/*.jpg`, or `-` for standard input.
         recursive: look into folders below folders as well.
         but_not_in: a folder that is not looked into, where results go.
         may_be_empty: a folder without pictures is no error.
@@ -109,19 +121,19 @@ def _found(
     if os.fspath(name) == "-":
         return [Source(STANDARD, Path("stdin"))]
     if os.path.isdir(path):
-        found = [Source(file, file.relative_to(path)) for file in _pictures(path, recursive, hidden, problems)]
+        found = [Source(file, file.relative_to(path)) for file in _files(path, recursive, hidden, problems)]
         if not found and not problems and not may_be_empty:
             where = "in this folder" if recursive else "directly in this folder"
-            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) {where}, found none")
+            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none")
         return found
     if os.path.lexists(path):
         return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
     if glob.has_magic(os.fspath(name)):
         matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
         files = [match for match in matches if os.path.isfile(match)]
-        found = [Source(file, Path(file.name)) for file in files if is_an_image_file(file)]
+        found = [Source(file, Path(file.name)) for file in files if _is_wanted(file)]
         if not found:
-            raise FileError(f"{shown(path)}: no picture matches this pattern")
+            raise FileError(f"{shown(path)}: no picture or video matches this pattern")
         return found
     raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
 
@@ -130,9 +142,13 @@ def _kinds() -> str:
     return " ".join(sorted(IMAGE_EXTENSIONS))
 
 
-def _pictures(folder: Path, recursive: bool, hidden: str | None, problems: list[str]) -> list[Path]:
-    """The picture files in a folder and, where asked, those below it: each folder after the files beside it, once."""
-    paths = list_images(folder)
+def _is_wanted(path: Path) -> bool:
+    return is_an_image_file(path) or is_a_video_file(path)
+
+
+def _files(folder: Path, recursive: bool, hidden: str | None, problems: list[str]) -> list[Path]:
+    """The pictures and videos in a folder and, where asked, below it: each folder after the files beside it, once."""
+    paths = list_files(folder, _is_wanted)
     seen = {os.path.realpath(folder)} | ({hidden} if hidden else set())
     waiting = _folders(folder) if recursive else []
     while waiting:
@@ -141,7 +157,7 @@ def _pictures(folder: Path, recursive: bool, hidden: str | None, problems: list[
             continue
         seen.add(os.path.realpath(here))
         try:
-            paths += list_images(here)
+            paths += list_files(here, _is_wanted)
             waiting += _folders(here)
         except FileError as error:
             problems.append(str(error))
@@ -190,7 +206,7 @@ def plan(
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
     `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
-    can only be read.
+    can only be read. A video keeps its own extension.
 
     Args:
         sources: from `find_sources`.
@@ -203,12 +219,16 @@ def plan(
         real: a path without links.
 
     Raises:
-        InputError: two pictures have the same result, or a result might replace a picture.
+        InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
+            than into a folder.
     """
     output = Path(output)
     if any(character in suffix for character in ("/", "\0", os.sep)):
         raise InputError(f"suffix: expected a part of a file's name, received {suffix!r}")
-    jobs = [Job(source, _target(source.relative, file_format, suffix)) for source in sources]
+    jobs = [Job(source, _target(source.relative, file_format, suffix, source.is_video)) for source in sources]
+    videos = [source for source in sources if source.is_video]
+    if videos and (output == STANDARD or is_zip(output)):
+        raise InputError(f"{shown(videos[0].name)}: a video goes into a folder, received {shown(output)} for output")
     if output == STANDARD:
         if len(jobs) > 1:
             raise InputError(f"standard output takes one picture, received {len(jobs)}")
@@ -270,8 +290,10 @@ def check_originals(
             )
 
 
-def _target(relative: Path, file_format: str | None, suffix: str) -> Path:
-    """The name of the result of the picture `relative`."""
+def _target(relative: Path, file_format: str | None, suffix: str, is_video: bool) -> Path:
+    """The name of the result of the picture or video `relative`."""
+    if is_video:
+        return relative.with_name(f"{relative.stem}{suffix}{relative.suffix}")
     named = named_format(relative)
     stem, extension = (relative.name, "") if named is None else (relative.stem, relative.suffix)
     if file_format is not None:

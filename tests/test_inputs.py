@@ -164,7 +164,10 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(f
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing.png", "expected a picture or a folder of pictures, found nothing"), ("*.gif", "no picture matches")],
+    [
+        ("missing.png", "expected a picture or a folder of pictures, found nothing"),
+        ("*.gif", "no picture or video matches"),
+    ],
 )
 def test_what_is_not_there_is_named(folder, name, message):
     with pytest.raises(FileError, match=rf"{message}"):

@@ -1,8 +1,10 @@
 """`deblurgan deblur` and `test`: using a trained generator."""
 
+import contextlib
+import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import click
 from tqdm import tqdm
 
 from deblurgan.cli.common import (
+    INTERRUPTED,
     assume_option,
     command,
     finish,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from deblurgan.inputs import Job, Source
 
 
-@command("deblur", "Restore pictures.")
+@command("deblur", "Restore pictures and videos.")
 @click.argument("inputs", nargs=-1, type=path_type)
 @weight_path_option
 @click.option("--input_dir", type=path_type, help="Folder of pictures, or one picture; one more of the INPUTS.")
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     help="Folder for the restored pictures, made where missing; a name ending in .zip; or - for standard output.",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
-@click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write this format instead.")
+@click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write pictures in this format.")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP, AVIF and HEIC.  [default: the input's]")
 @click.option("--suffix", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
 @click.option("--skip_existing", is_flag=True, help="Leave out pictures whose result is there.")
@@ -54,6 +57,23 @@ if TYPE_CHECKING:
     help="Also write before and after: into a folder, or onto a page with sliders when the name ends in .html.",
 )
 @click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
+@click.option(
+    "--start",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Take videos from there on.  [default: the beginning]",
+)
+@click.option(
+    "--end",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Take videos up to there.  [default: the end]",
+)
+@click.option(
+    "--crf",
+    type=click.IntRange(0, 63),
+    help="Of videos, in place of --quality: the encoder's rate factor, less is better.  [default: 17; WebM: 20]",
+)
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
 @click.option("--strength", type=click.FloatRange(0, 1), help="From 0, leave as it is, on.  [default: 1]")
 @click.option(
@@ -80,6 +100,9 @@ def deblur(
     watch: bool,
     compare: Path | None,
     max_pixels: int | None,
+    start: float | None,
+    end: float | None,
+    crf: int | None,
     tta: bool,
     strength: float | None,
     memory: str | None,
@@ -92,10 +115,16 @@ def deblur(
 
     INPUTS are files, folders, zip files, patterns such as "photos/*.jpg", or - for standard input. A picture that
     cannot be read is reported, and the others are still done.
+
+    Videos (mp4, m4v, mov, mkv, webm) are restored frame by frame into the same container, with sound and all else
+    copied; that needs PyAV: pip install 'deblurgan[video]'. After Ctrl-C the same command goes on where it stopped.
+    --format, --quality, --compare and --max_pixels are for pictures only; --side_by_side and --resize refuse videos.
     """
     from deblurgan.deblurring import restore_jobs
     from deblurgan.inputs import STANDARD, find_sources, plan
+    from deblurgan.video import Interrupted, VideoOptions
 
+    videos = VideoOptions(start=start, end=end, crf=crf)
     inputs += () if input_dir is None else (input_dir,)
     if not inputs:
         raise click.UsageError("Missing INPUTS or option '--input_dir'.")
@@ -141,6 +170,13 @@ def deblur(
     restore = restorer(
         weight_path, precision, {**assume, **{name: value for name, value in given.items() if value is not None}}
     )
+    weights = os.stat(weight_path) if os.path.exists(weight_path) else None  # none: a checkpoint of several files
+    state = weights and (weights.st_size, weights.st_mtime_ns)
+    videos = dataclasses.replace(
+        videos,
+        settings=repr((os.path.abspath(weight_path), state, precision, given, sorted(assume.items()))),
+        progress=_frames_bar,
+    )
 
     def restored(jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
         report = restore_jobs(
@@ -152,6 +188,7 @@ def deblur(
             quality=quality,
             compare=compare,
             max_pixels=max_pixels,
+            video=videos,
             standard_input=lambda: sys.stdin.buffer.read(),
             standard_output=standard_output,
             progress=progress,
@@ -163,13 +200,26 @@ def deblur(
     if watch:
         _watch(lambda: find()[0], planned, restored, output_dir)
         return
-    with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
-        report = restored(jobs, lambda path: bar.update())
+    try:
+        with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
+            report = restored(jobs, lambda path: bar.update())
+    except Interrupted as stop:
+        click.echo(one_line(str(stop)), err=True)
+        click.get_current_context().exit(INTERRUPTED)
     skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
     total = len(jobs) + len(problems)
-    summary = f"{len(report.written)} of {total} pictures restored into {output_dir}{skipped}"
+    what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
+    summary = f"{len(report.written)} of {total} {what} restored into {output_dir}{skipped}"
     click.echo(one_line(summary), err=to_standard)
-    finish(problems + report.failed, f"{total} pictures")
+    finish(problems + report.failed, f"{total} {what}")
+
+
+@contextlib.contextmanager
+def _frames_bar(path: Path, done: int, total: int) -> Iterator[Callable[[int], object]]:
+    """Show how many frames of a video are done; yield what adds some."""
+    name, total = one_line(path.name), max(done, total)
+    with tqdm(desc=name, initial=done, total=total or None, unit="frame", disable=None, leave=False) as bar:
+        yield bar.update
 
 
 def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | None, dry_run: bool) -> None:
@@ -213,7 +263,9 @@ def _watch(
                     click.echo(one_line(str(path)))
                 for failure in report.failed:
                     click.echo(f"failed: {failure}", err=True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if str(stop):  # from a video
+            click.echo(one_line(str(stop)), err=True)
         click.echo(one_line(f"{written} pictures restored into {output_dir}"))
     if failed:
         raise click.ClickException(f"{len(failed)} pictures failed")
