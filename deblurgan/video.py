@@ -370,6 +370,7 @@ def _copied(file: Any, streams: dict[int, Any], span: _Span) -> Iterator[tuple[f
     """The packets of all other streams within the span, with the time in seconds."""
     if span.start is not None:
         file.seek(int(span.start * pyav().time_base))
+    latest: dict[int, int] = {}
     for packet in file.demux([file.streams[index] for index in streams]):
         if packet.stream.type == "video" and is_a_cover(packet.stream) and packet.size:
             packet.pts = packet.dts = 0
@@ -387,6 +388,11 @@ def _copied(file: Any, streams: dict[int, Any], span: _Span) -> Iterator[tuple[f
         shift = round(span.shift / unit)
         packet.dts -= shift
         packet.pts = None if packet.pts is None else packet.pts - shift
+        index = packet.stream.index
+        if packet.stream.type != "subtitle" and packet.dts <= latest.get(index, packet.dts - 1):  # damaged
+            packet.dts = latest[index] + 1
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        latest[index] = packet.dts
         packet.stream = streams[packet.stream.index]
         yield float(time - span.shift), packet
 

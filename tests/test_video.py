@@ -575,7 +575,7 @@ def test_a_video_cut_off_before_its_index_is_an_error(clip, tmp_path):
 def test_of_a_truncated_video_what_is_there_is_restored_and_the_rest_told(tmp_path, extension, container):
     random = np.random.default_rng(0)
     frames = [random.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(90)]
-    source = write(tmp_path / f"x{extension}", frames, container=container)
+    source = write(tmp_path / f"x{extension}", frames, container=container, sound="aac")
     source.write_bytes(source.read_bytes()[: os.path.getsize(source) // 3])
     (notice,) = restore_video(identity, source, tmp_path / f"y{extension}")
     assert notice.startswith("damaged: ")
