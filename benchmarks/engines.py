@@ -11,6 +11,7 @@ in float32 Keras. Needs torch and the extra [export].
 """
 
 import argparse
+import functools
 import os
 import statistics
 
@@ -47,7 +48,7 @@ class TorchGenerator(nn.Module):
         for i, conv in enumerate(weights.convs):
             kernel, bias = (torch.from_numpy(np.array(tensor)) for tensor in conv.tensors)
             turned = self.transposed and i in ups
-            # Keras: (rows, columns, in, out); transposed: (rows, columns, out, in). PyTorch: (out, in, ...), (in, out, ...).
+            # (rows, columns, in, out) to (out, in, ...); transposed: (rows, columns, out, in) to (in, out, ...)
             kernel = kernel.permute(3, 2, 0, 1).contiguous()
             stride = 2 if i in (1, 2) or turned else 1
             kind = nn.ConvTranspose2d if turned else nn.Conv2d
@@ -136,12 +137,12 @@ def main() -> None:
         x = (image[np.newaxis] / 255).astype(np.float32)
         nchw = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
         things = {
-            **{f"ours {name}": lambda restore=restore: restore(image)[np.newaxis] for name, restore in ours.items()},
+            **{f"ours {name}": functools.partial(restore, image) for name, restore in ours.items()},
             **{
-                f"torch {precision}": lambda precision=precision: torch_call(nchw, precision)
+                f"torch {precision}": functools.partial(torch_call, nchw, precision)
                 for precision in ("float32", "bfloat16")
             },
-            **{name: lambda run=run: run(x) for name, run in others.items()},
+            **{name: functools.partial(run, x) for name, run in others.items()},
             **{f"matmul {precision}": matmul(precision) for precision in ("float32", "bfloat16")},
         }
         exact = np.rint(in_keras(x)[0].numpy() * 255).astype(np.uint8)
@@ -157,7 +158,8 @@ def main() -> None:
             output = things[name]()
             if isinstance(output, torch.Tensor):
                 output = output.permute(0, 2, 3, 1).numpy()
-            output = output[0] if output.dtype == np.uint8 else np.rint(output[0] * 255).astype(np.uint8)
+            if output.dtype != np.uint8:
+                output = np.rint(output[0] * 255).astype(np.uint8)
             share = work / statistics.median(own) / peaks[name.split()[1]]
             print(
                 f"{name:20} {share:5.0%} of the matmul peak; PSNR against Keras float32 {psnr(exact, output):.1f} dB"
