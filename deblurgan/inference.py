@@ -9,14 +9,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import conversion, engines, tiles
+from deblurgan import conversion, engines, fused, tiles
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
-from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.weight_files import WeightFile, read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
@@ -377,12 +376,14 @@ class _Compiled:
             return tf.cast(images, tf.float32) / half - 1.0
 
         def restore(images: Any, *statistics: Any) -> Any:
-            x = scaled(images)
-            if with_statistics:
-                known = iter(statistics[0])
-                x = run(self._network, x, lambda layer, given: layer.normalised(given, *next(known)))
-            else:
-                x = self._network(x, training=False)
+            known = iter(statistics[0]) if with_statistics else None
+
+            def called(layer: Any, given: Any) -> Any:
+                if known is not None and takes_statistics(layer):
+                    return layer.normalised(given, *next(known))
+                return fused.call(layer, given)
+
+            x = run(self._network, scaled(images), called)
             half = _top(np.dtype(target)) / 2
             x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
             return x if target == "float32" else tf.cast(tf.round(x), target)
@@ -390,11 +391,13 @@ class _Compiled:
         def measure(images: Any) -> Any:
             found = []
 
-            def normalised(layer: InstanceNormalization, given: Any) -> Any:
+            def called(layer: Any, given: Any) -> Any:
+                if not takes_statistics(layer):
+                    return fused.call(layer, given)
                 found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])
 
-            run(self._network, scaled(images), normalised)
+            run(self._network, scaled(images), called)
             return found
 
         signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
