@@ -76,8 +76,8 @@ def export(
     """
     target = Path(target)
     suffix = target.suffix.lower()
+    known = ", ".join(filter(None, FORMATS))
     if suffix not in FORMATS or not target.stem or target.name.startswith("."):
-        known = ", ".join(filter(None, FORMATS))
         raise InputError(f"{shown(target)}: expected a name ending in {known}, or without an extension")
     form = FORMATS[suffix]
     if calibrate is not None and not suffix:

@@ -79,6 +79,7 @@ class WholePictureRestorer:
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
         self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model)
         self.needs = self._run.needs
+        self._takes_statistics = self._run.takes_statistics
         self._memory = memory
         self._room = _room(memory)
         self._tile_pixels = tile_pixels
@@ -86,7 +87,7 @@ class WholePictureRestorer:
         self._strength = strength
         multiple = self.needs.multiple
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
-        agree = self._run.takes_statistics or self.needs.local
+        agree = self._takes_statistics or self.needs.local
         self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
 
@@ -185,7 +186,7 @@ class WholePictureRestorer:
 
     def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
         """The statistics that all tiles are normalised with, for each turn; None where there are none."""
-        if not self._run.takes_statistics or len(parts[0]) == len(parts[1]) == 1:
+        if not self._takes_statistics or len(parts[0]) == len(parts[1]) == 1:
             return [None] * len(self._turns)
         largest = max(row.see_to - row.see_from for row in parts[0]) * max(c.see_to - c.see_from for c in parts[1])
         multiple = self.needs.multiple
@@ -216,10 +217,12 @@ class Restorer(WholePictureRestorer):
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
         super().__init__(self._network, **options)
+        self._run: _Compiled = _Compiled(self._network, fixed=True)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
         generator_weights(model).assign_folded(self._network)
+        self._run.forget()
 
     def _check(self, image: Image) -> None:
         super()._check(image)
@@ -343,14 +346,16 @@ class _OfEngine:
 class _Compiled:
     """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
 
-    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed.
+    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
+    `fixed`, it keeps the weights that the network has then, until `forget` is called.
     """
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
         if network.input_shape[-1] != 3 or network.output_shape[-1] != 3:
             shapes = f"{network.input_shape} to {network.output_shape}"
             raise InputError(f"{network.name}: expected a network from 3 channels to 3, found {shapes}")
         self._network = network
+        self._fixed = fixed
         self._norms = [layer for layer in network.operations if takes_statistics(layer)]
         self.needs = footprint(network)
         self.takes_statistics = bool(self._norms)
@@ -363,6 +368,10 @@ class _Compiled:
         """
         known = () if statistics is None else (statistics,)
         return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
+
+    def forget(self) -> None:
+        """Make new graphs, with the present weights, when they are needed next."""
+        self._graph.cache_clear()
 
     def measured(self, images: Image) -> Any:
         """Return mean and variance for each instance normalisation, all images taken as one."""
@@ -381,7 +390,7 @@ class _Compiled:
             def called(layer: Any, given: Any) -> Any:
                 if known is not None and takes_statistics(layer):
                     return layer.normalised(given, *next(known))
-                return fused.call(layer, given)
+                return fused.call(layer, given, self._fixed)
 
             x = run(self._network, scaled(images), called)
             half = _top(np.dtype(target)) / 2
@@ -393,7 +402,7 @@ class _Compiled:
 
             def called(layer: Any, given: Any) -> Any:
                 if not takes_statistics(layer):
-                    return fused.call(layer, given)
+                    return fused.call(layer, given, self._fixed)
                 found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])
 
