@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,11 @@ def to_tflite(saved_model: Path, about: About, calibration: Sequence[Images] | N
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ({INPUT: images} for images in calibration)
-    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
+    with warnings.catch_warnings():
+        # The converter itself calibrates with what it tells others to replace by LiteRT's package.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
+        converted = converter.convert()
+    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted))
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = list(about.text().encode())
     entry.name, entry.buffer = KEY, len(content.buffers)

@@ -59,6 +59,13 @@ def by_definition(path, image):
     return np.clip((output + 1) * (top / 2), 0, top)
 
 
+def test_the_real_network_at_its_real_size(tmp_path, randomised, photos):
+    save_weights(randomised(generator_model((None, None, 3))), tmp_path / "g.weights.h5")
+    image = photos[0][:256, :256]
+    restored = open_restorer(tmp_path / "g.weights.h5", engine="openvino", precision="float32")(image)
+    assert np.abs(restored - by_definition(tmp_path / "g.weights.h5", image)).max() < 0.51
+
+
 @others
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("size", [(16, 24), (37, 21)])
