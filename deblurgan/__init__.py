@@ -16,6 +16,7 @@ def load(
     memory: int | str | None = None,
     tta: bool = False,
     strength: float = 1.0,
+    engine: str | None = None,
     **assumed: Any,
 ) -> "Deblurrer":
     """Return what restores arrays, Pillow images and image files with the generator in the weight file `path`.
@@ -23,11 +24,13 @@ def load(
     `deblurgan.load("generator.weights.h5").restore("blurred.jpg").save("restored.jpg")`
 
     Args:
-        path: a weight file of any kind that `weight_files.read` knows.
+        path: a weight file of any kind that `weight_files.read` knows, or a `.onnx` or `.xml` file that `deblurgan
+            export` wrote.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         memory: how much this process may hold while it restores, bytes or a text like "2GB"; None for a safe amount.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average.
         strength: from 0 (the input) to 1 (the restored image).
+        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; `deblurgan inspect` tells.
 
     Raises:
@@ -37,4 +40,5 @@ def load(
     from deblurgan.inference import open_restorer
 
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
+    options["engine"] = engine
     return Deblurrer(open_restorer(path, **options, **assumed))

@@ -13,6 +13,7 @@ from deblurgan.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+ENGINES = ("tensorflow", "openvino", "onnxruntime")  # the others only restore
 
 
 def start_quietly() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder on the file system of `target`, removed when the block ends."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -63,15 +63,15 @@ def footprint(model: keras.Model) -> Footprint:
     return Footprint(largest, reaches[id(model.output)] + largest, window, whole, peak)
 
 
-def run(model: keras.Model, inputs: Any, replaced: Callable[[Any, Any], Any]) -> Any:
-    """Call `model` layer by layer; `replaced(layer, input)` stands in for what `takes_statistics`."""
+def run(model: keras.Model, inputs: Any, call: Callable[[Any, Any], Any]) -> Any:
+    """Return what `model` makes of `inputs`, each layer by `call(layer, its input)`."""
     values = {id(model.inputs[0]): inputs}
     for layer in model.operations:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         given = [values[id(x)] for x in _inputs(layer)]
         argument = given if len(given) > 1 else given[0]
-        values[id(layer.output)] = replaced(layer, argument) if takes_statistics(layer) else layer(argument)
+        values[id(layer.output)] = call(layer, argument)
     return values[id(model.output)]
 
 

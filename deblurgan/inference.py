@@ -9,18 +9,17 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan import conversion, engines, fused, tiles
 from deblurgan import memory as memories
-from deblurgan import tiles
+from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
-from deblurgan.layer_utils import InstanceNormalization
-from deblurgan.weight_files import read
+from deblurgan.weight_files import WeightFile, read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
-LEAST_INPUT = 8  # a side; the innermost reflection of the ResNet generators needs two pixels after two halvings
 
 DEFAULT_ROOM = 2_000_000_000  # bytes for pictures and the network, unless half of what is free is less
 WARM_UP = 80_000_000  # bytes that TensorFlow takes for itself when a network first runs
@@ -52,8 +51,9 @@ class WholePictureRestorer:
     - The mean of the whole picture (NAFNet without `local_window`): each tile takes its own, and tiles are blended.
 
     Args:
-        model: from float32 (1, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights that
-            it is given later are used as well.
+        model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights
+            that it is given later are used as well. Or a network in another engine, which cannot share statistics
+            among tiles: with instance normalisation it restores in one piece only.
         memory: how much this process may hold in all while it restores, Python and TensorFlow included: bytes, or a
             text like "2GB". None: 2 GB for the network, or half of what is free where that is less.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
@@ -66,33 +66,30 @@ class WholePictureRestorer:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | engines.Engine,
         *,
         memory: int | str | None = None,
         tta: bool = False,
         strength: float = 1.0,
         tile_pixels: int | None = None,
     ) -> None:
-        if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
-            shapes = f"{model.input_shape} to {model.output_shape}"
-            raise InputError(f"{model.name}: expected a network from 3 channels to 3, found {shapes}")
         if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self.needs = footprint(model)
+        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model)
+        self.needs = self._run.needs
+        self._takes_statistics = self._run.takes_statistics
         self._memory = memory
         self._room = _room(memory)
         self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
         self._strength = strength
-        self._norms = [layer for layer in model.operations if takes_statistics(layer)]
         multiple = self.needs.multiple
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
-        agree = self._norms or self.needs.local
+        agree = self._takes_statistics or self.needs.local
         self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
-        self._run = _Compiled(model)
 
     def __call__(self, image: Image) -> Image:
         """Return `image` restored, with the same shape and dtype.
@@ -189,7 +186,7 @@ class WholePictureRestorer:
 
     def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
         """The statistics that all tiles are normalised with, for each turn; None where there are none."""
-        if not self._norms or len(parts[0]) == len(parts[1]) == 1:
+        if not self._takes_statistics or len(parts[0]) == len(parts[1]) == 1:
             return [None] * len(self._turns)
         largest = max(row.see_to - row.see_from for row in parts[0]) * max(c.see_to - c.see_from for c in parts[1])
         multiple = self.needs.multiple
@@ -220,10 +217,12 @@ class Restorer(WholePictureRestorer):
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
         super().__init__(self._network, **options)
+        self._run: _Compiled = _Compiled(self._network, fixed=True)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
         generator_weights(model).assign_folded(self._network)
+        self._run.forget()
 
     def _check(self, image: Image) -> None:
         super()._check(image)
@@ -239,29 +238,54 @@ def open_restorer(
     memory: int | str | None = None,
     tta: bool = False,
     strength: float = 1.0,
+    engine: str | None = None,
     **assumed: Any,
 ) -> WholePictureRestorer:
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
-        path: see `weight_files.read`.
-        precision: see `devices.resolve_precision`.
+        path: see `weight_files.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote.
+        precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
+        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
-        FileError, WeightsError: as `weight_files.read`, or the file holds no generator.
-        InputError: an argument that is not as above, or an assumption that this network does not know.
+        FileError, WeightsError: as `weight_files.read` and `engines.open_exported`, or the file holds no generator.
+        InputError: an argument that is not as above, an assumption that this network does not know, or a package that
+            the engine needs and that is not installed.
     """
-    content = read(path)
-    if not content.is_generator:
-        raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
+    engine = engines.choose(path, engine)
+    if engines.is_exported(path):
+        if assumed:
+            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {assumed}")
+        return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
+    content = generator_file(path)
+    if engine != "tensorflow":
+        model = float32_network(content, **assumed)
+        about = conversion.about(model, content.network)
+        return WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
     if content.generator is not None and not assumed:
         return Restorer(content.generator, precision=precision, **options)
     return WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
+
+
+def generator_file(path: str | os.PathLike[str]) -> WeightFile:
+    """Look into a weight file as `weight_files.read` does; raise WeightsError where it holds no generator."""
+    content = read(path)
+    if not content.is_generator:
+        raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
+    return content
+
+
+def float32_network(content: WeightFile, **assumed: Any) -> keras.Model:
+    """Return the generator for images of any size in float32; the tutorial's with folded normalisations."""
+    if content.generator is not None and not assumed:
+        return content.generator.folded(dtype="float32")
+    return content.build(dtype="float32", **assumed)
 
 
 def _room(memory: int | str | None) -> int:
@@ -298,14 +322,43 @@ def _top(dtype: Any) -> float:
     return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
 
 
+class _OfEngine:
+    """A call of a network in another engine, on the same images and with the same results as `_Compiled`."""
+
+    def __init__(self, engine: engines.Engine) -> None:
+        self._engine = engine
+        self.needs = engine.about.needs
+        self.takes_statistics = engine.about.statistics
+
+    def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
+        values = self._engine.run(np.multiply(images, 1 / _top(images.dtype), dtype=np.float32))
+        if dtype == np.float32:
+            return values
+        return np.rint(values * np.float32(_top(np.dtype(dtype)))).astype(dtype)
+
+    def measured(self, images: Image) -> Any:
+        raise InputError(
+            "engine: a network with instance normalisation restores in tiles with tensorflow only; expected that, "
+            "more memory or a smaller picture"
+        )
+
+
 class _Compiled:
     """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
 
-    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed.
+    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
+    `fixed`, it keeps the weights that the network has then, until `forget` is called.
     """
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
+        if network.input_shape[-1] != 3 or network.output_shape[-1] != 3:
+            shapes = f"{network.input_shape} to {network.output_shape}"
+            raise InputError(f"{network.name}: expected a network from 3 channels to 3, found {shapes}")
         self._network = network
+        self._fixed = fixed
+        self._norms = [layer for layer in network.operations if takes_statistics(layer)]
+        self.needs = footprint(network)
+        self.takes_statistics = bool(self._norms)
         self._graph = functools.cache(self._traced)
 
     def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
@@ -315,6 +368,10 @@ class _Compiled:
         """
         known = () if statistics is None else (statistics,)
         return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
+
+    def forget(self) -> None:
+        """Make new graphs, with the present weights, when they are needed next."""
+        self._graph.cache_clear()
 
     def measured(self, images: Image) -> Any:
         """Return mean and variance for each instance normalisation, all images taken as one."""
@@ -328,12 +385,14 @@ class _Compiled:
             return tf.cast(images, tf.float32) / half - 1.0
 
         def restore(images: Any, *statistics: Any) -> Any:
-            x = scaled(images)
-            if with_statistics:
-                known = iter(statistics[0])
-                x = run(self._network, x, lambda layer, given: layer.normalised(given, *next(known)))
-            else:
-                x = self._network(x, training=False)
+            known = iter(statistics[0]) if with_statistics else None
+
+            def called(layer: Any, given: Any) -> Any:
+                if known is not None and takes_statistics(layer):
+                    return layer.normalised(given, *next(known))
+                return fused.call(layer, given, self._fixed)
+
+            x = run(self._network, scaled(images), called)
             half = _top(np.dtype(target)) / 2
             x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
             return x if target == "float32" else tf.cast(tf.round(x), target)
@@ -341,15 +400,16 @@ class _Compiled:
         def measure(images: Any) -> Any:
             found = []
 
-            def normalised(layer: InstanceNormalization, given: Any) -> Any:
+            def called(layer: Any, given: Any) -> Any:
+                if not takes_statistics(layer):
+                    return fused.call(layer, given, self._fixed)
                 found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])
 
-            run(self._network, scaled(images), normalised)
+            run(self._network, scaled(images), called)
             return found
 
         signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
         if with_statistics:
-            norms = [layer for layer in self._network.operations if takes_statistics(layer)]
-            signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in norms])
+            signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in self._norms])
         return tf.function(measure if target is None else restore, input_signature=signature, autograph=False)

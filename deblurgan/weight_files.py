@@ -5,13 +5,11 @@ networks, `torch_files` and `torch_weights` what PyTorch writes
 for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
 """
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ import numpy as np
 
 from deblurgan import network_files, torch_files, torch_weights, weights, zoo
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.files import atomic_path, reason, shown
+from deblurgan.files import atomic_path, folder_beside, reason, shown
 
 ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
@@ -191,7 +189,7 @@ def _write_checkpoint(model: keras.Model, target: Path) -> None:
 
     if any(os.path.isdir(f"{target}{part}") for part in ("", ".index", ".data-00000-of-00001")):
         raise FileError(f"{shown(target)}: expected the name of a checkpoint, found a folder")
-    with _folder_beside(target) as temporary:
+    with folder_beside(target) as temporary:
         tf.train.Checkpoint(variables=[tf.Variable(weight) for weight in model.weights]).write(str(temporary / "w"))
         for part in (".data-00000-of-00001", ".index"):  # the index last: with it the checkpoint is there
             os.replace(temporary / f"w{part}", f"{target}{part}")
@@ -200,19 +198,9 @@ def _write_checkpoint(model: keras.Model, target: Path) -> None:
 def _write_saved_model(model: keras.Model, target: Path) -> None:
     if os.path.lexists(target):
         raise FileError(f"{shown(target)}: expected the name of a new folder, found something there")
-    with _folder_beside(target) as temporary:
+    with folder_beside(target) as temporary:
         model.export(temporary / "model", verbose=False)
         os.replace(temporary / "model", target)
-
-
-@contextlib.contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder on the file system of `target`, removed when the block ends."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
 
 
 def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:

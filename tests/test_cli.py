@@ -29,7 +29,18 @@ from deblurgan.weights import load_generator, save_weights
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
-ALL_COMMANDS = ("organize", "synthesize", "train", "recipes", "deblur", "test", "evaluate", "inspect", "convert")
+ALL_COMMANDS = (
+    "organize",
+    "synthesize",
+    "train",
+    "recipes",
+    "deblur",
+    "test",
+    "evaluate",
+    "inspect",
+    "convert",
+    "export",
+)
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
 

@@ -9,9 +9,21 @@ from deblurgan.cli.data import organize, synthesize
 from deblurgan.cli.evaluating import evaluate
 from deblurgan.cli.restoring import deblur, test
 from deblurgan.cli.training import recipes, train
-from deblurgan.cli.weights import convert, inspect
+from deblurgan.cli.weights import convert, export, inspect
 
-__all__ = ["convert", "deblur", "evaluate", "inspect", "main", "organize", "recipes", "synthesize", "test", "train"]
+__all__ = [
+    "convert",
+    "deblur",
+    "evaluate",
+    "export",
+    "inspect",
+    "main",
+    "organize",
+    "recipes",
+    "synthesize",
+    "test",
+    "train",
+]
 
-for _command in (organize, synthesize, train, recipes, deblur, test, evaluate, inspect, convert):
+for _command in (organize, synthesize, train, recipes, deblur, test, evaluate, inspect, convert, export):
     main.add_command(_command)  # listed in the order of their use

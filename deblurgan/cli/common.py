@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deblurgan import __version__
-from deblurgan.devices import PRECISIONS, describe, start_quietly
+from deblurgan.devices import ENGINES, PRECISIONS, start_quietly
 from deblurgan.errors import DeblurganError, FileError
 
 INTERRUPTED = 130
@@ -103,6 +103,12 @@ precision_option = click.option(
     default="auto",
     help="Number format to compute in; auto takes the fastest that the device has and that shows no loss.",
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="What computes; others than tensorflow need the extra [export].  [default: tensorflow, or what an exported "
+    "--weight_path is for]",
+)
 resize_option = click.option(
     "--resize",
     type=click.IntRange(min=16),
@@ -118,15 +124,17 @@ pairs_dir_option = click.option(
 )
 
 
-def restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any]) -> Any:
+def restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any], engine: str | None = None) -> Any:
     """Load the weights and say on which device they will run."""
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
         raise FileError(f"--weight_path {weight_path}: no such file")
     start_quietly()
+    from deblurgan import engines
     from deblurgan.inference import open_restorer
 
-    restorer = open_restorer(weight_path, precision=precision, **assumed)
-    click.echo(f"Device: {describe(precision)}", err=True)
+    engine = engines.choose(weight_path, engine)
+    restorer = open_restorer(weight_path, precision=precision, engine=engine, **assumed)
+    click.echo(f"Device: {engines.describe(engine, precision)}", err=True)
     return restorer
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from deblurgan.cli.common import (
     assume_option,
     command,
+    engine_option,
     finish,
     new_file_type,
     one_line,
@@ -20,7 +21,7 @@ from deblurgan.cli.common import (
     restorer,
     weight_path_option,
 )
-from deblurgan.devices import resolve_precision, start_quietly
+from deblurgan.devices import start_quietly
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder
 
@@ -64,6 +65,7 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 )
 @resize_option
 @precision_option
+@engine_option
 @assume_option
 def evaluate(
     weight_path: Path,
@@ -78,6 +80,7 @@ def evaluate(
     html_pictures: int,
     resize: int | None,
     precision: str,
+    engine: str | None,
     assume: dict[str, Any],
 ) -> None:
     """Score the restored pictures, and the blurred ones, against the sharp ones, each and mean.
@@ -85,7 +88,7 @@ def evaluate(
     Scores are printed with the protocol that makes them comparable, and with what they can be compared. Higher is
     better, except for LPIPS, which is a distance.
     """
-    from deblurgan import evaluation
+    from deblurgan import engines, evaluation
     from deblurgan.data import choose_pairs, match_pairs
     from deblurgan.reports import Gallery, write_report
 
@@ -102,7 +105,7 @@ def evaluate(
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
-    restore = restorer(weight_path, precision, assume)
+    restore = restorer(weight_path, precision, assume, engine)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(
             restore,
@@ -113,11 +116,13 @@ def evaluate(
             progress=lambda path: bar.update(),
         )
     click.echo(evaluation.table(scores))
+    engine = engines.choose(weight_path, engine)
     about = {
         "weights": str(weight_path),
         "input_dir": str(input_dir),
         "resize": resize,
-        "precision": resolve_precision(precision),
+        "engine": engine,
+        "precision": engines.resolve_precision(engine, precision),
     }
     if csv_path:
         evaluation.write_scores_csv(scores, csv_path)

@@ -15,6 +15,7 @@ from deblurgan.cli.common import (
     INTERRUPTED,
     assume_option,
     command,
+    engine_option,
     finish,
     one_line,
     pairs_dir_option,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @resize_option
 @precision_option
+@engine_option
 @assume_option
 def deblur(
     inputs: tuple[Path, ...],
@@ -109,6 +111,7 @@ def deblur(
     side_by_side: bool,
     resize: int | None,
     precision: str,
+    engine: str | None,
     assume: dict[str, Any],
 ) -> None:
     """Restore pictures at their own size, under their own names, into OUTPUT_DIR.
@@ -167,14 +170,13 @@ def deblur(
     if standard_output is not None and standard_output.isatty():
         raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
     given = {"tta": tta or None, "strength": strength, "memory": memory}
-    restore = restorer(
-        weight_path, precision, {**assume, **{name: value for name, value in given.items() if value is not None}}
-    )
+    options = {**assume, **{name: value for name, value in given.items() if value is not None}}
+    restore = restorer(weight_path, precision, options, engine)
     weights = os.stat(weight_path) if os.path.exists(weight_path) else None  # none: a checkpoint of several files
     state = weights and (weights.st_size, weights.st_mtime_ns)
     videos = dataclasses.replace(
         videos,
-        settings=repr((os.path.abspath(weight_path), state, precision, given, sorted(assume.items()))),
+        settings=repr((os.path.abspath(weight_path), state, precision, engine, given, sorted(assume.items()))),
         progress=_frames_bar,
     )
 
@@ -285,6 +287,7 @@ def _watch(
 @click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
 @resize_option
 @precision_option
+@engine_option
 @assume_option
 def test(
     weight_path: Path,
@@ -294,6 +297,7 @@ def test(
     seed: int | None,
     resize: int | None,
     precision: str,
+    engine: str | None,
     assume: dict[str, Any],
 ) -> None:
     """Write strips of a sharp picture, the blurred one and the restored one, as the tutorial's test script did."""
@@ -303,7 +307,7 @@ def test(
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
-    restore = restorer(weight_path, precision, assume)
+    restore = restorer(weight_path, precision, assume, engine)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
     for path in report.written:

@@ -1,4 +1,4 @@
-"""`deblurgan inspect` and `convert`: weight files of any kind."""
+"""`deblurgan inspect`, `convert` and `export`: weight files of any kind, and files for other runtimes."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import click
 
 from deblurgan.cli.common import assume_option, command, path_type
 from deblurgan.devices import start_quietly
+from deblurgan.errors import InputError
 
 
 @command("inspect", "Say what a weight file holds.")
@@ -45,3 +46,43 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
 
     content = convert_file(source, target, **assume)
     click.echo(f"{content.network} of {source} ({content.format}) written to {target}")
+
+
+@command("export", "Write a generator for ONNX Runtime, OpenVINO, LiteRT or TensorFlow.")
+@click.argument("source", type=path_type)
+@click.argument("target", type=path_type)
+@click.option(
+    "--int8", is_flag=True, help="Compute in 8-bit integers, with ranges as on the pictures of --calibrate."
+)
+@click.option(
+    "--calibrate",
+    type=path_type,
+    metavar="FOLDER",
+    help="Blurred pictures for --int8, or a folder with A (blurred) and B (sharp), to measure its cost against.",
+)
+@click.option("--max_cost", default=0.2, help="Write nothing when --int8 costs so many dB of PSNR.")
+@assume_option
+def export(
+    source: Path, target: Path, int8: bool, calibrate: Path | None, max_cost: float, assume: dict[str, Any]
+) -> None:
+    """Write the generator in the weight file SOURCE as TARGET, whose name decides how.
+
+    .onnx; .xml with a .bin (OpenVINO); .tflite (LiteRT); or a SavedModel folder for a name without extension.
+
+    Each takes and gives float32 (count, height, width, 3) RGB in [0, 1], height and width multiples of what is
+    printed. The file is run in its own runtime and compared with Keras; it stays only if both agree.
+    """
+    if int8 != (calibrate is not None):
+        raise InputError("--int8: expected --calibrate FOLDER with it, and only with it")
+    start_quietly()
+    from deblurgan.export import export as export_file
+
+    done = export_file(source, target, calibrate=calibrate, max_cost=max_cost, **assume)
+    click.echo(f"{done.about.network} of {source} written to {target}: {done.kind}, {done.about.precision}")
+    click.echo(f"takes {done.about.contract}")
+    sizes = " and ".join(f"{width}x{height}" for height, width in done.sizes)
+    click.echo(f"largest difference from Keras at {sizes}: {done.difference:.2g}")
+    if done.cost is not None:
+        against = "on the pairs" if done.paired else "of a restored picture of 30 dB"
+        click.echo(f"8-bit integers cost {done.cost:.3f} dB {against}")
+    click.echo(f"In Python:\n{done.example}")

@@ -1,0 +1,233 @@
+"""A network as another runtime's model: ONNX, OpenVINO, TensorFlow Lite; and what an exported file says of itself.
+
+However it is stored, an exported network takes float32 (count, height, width, 3) RGB in [0, 1] and gives the same.
+Heights and widths are multiples of what `About.needs` says, and at least `LEAST_INPUT`.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import shown
+
+if TYPE_CHECKING:
+    import keras
+
+    from deblurgan.footprint import Footprint
+
+Images = NDArray[np.float32]
+
+KEY = "deblurgan"  # of the metadata in a file
+OPSET = 18
+INPUT, OUTPUT = "blurred", "restored"
+LEAST_INPUT = 8  # a side; the innermost reflection of the ResNet generators needs two pixels after two halvings
+
+
+@dataclass(frozen=True)
+class About:
+    """What an exported file says of itself.
+
+    Attributes:
+        network: what it is, in words.
+        precision: "float32" or "int8".
+        statistics: whether it normalises an image by the image's own statistics, so that tiles would not fit.
+        needs: what it needs when it restores a part of a picture.
+    """
+
+    network: str
+    precision: str
+    statistics: bool
+    needs: "Footprint"
+
+    @property
+    def least_side(self) -> int:
+        """The smallest height or width that it takes."""
+        return max(LEAST_INPUT, self.needs.multiple)
+
+    @property
+    def contract(self) -> str:
+        """What it takes and gives, in words."""
+        sides = f"height and width multiples of {self.needs.multiple}, at least {self.least_side}"
+        return f"float32 (count, height, width, 3), RGB in [0, 1], {sides}; gives the same"
+
+    def text(self) -> str:
+        """Return all this as JSON."""
+        return json.dumps({"takes": self.contract, **dataclasses.asdict(self)})
+
+
+def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
+    """Return what `About.text` wrote into the file `path`.
+
+    Raises:
+        FileError: it is missing or something else, so that the file is not one that was exported here.
+    """
+    from deblurgan.footprint import Footprint
+
+    try:
+        found = json.loads(text or "")
+        del found["takes"]
+        needs = Footprint(**found.pop("needs"))
+        return About(needs=needs, **found)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{shown(path)}: expected a file of `deblurgan export`, found none of its metadata ({KEY})"
+        ) from error
+
+
+def optional(name: str, extra: str = "export") -> Any:
+    """Import a module of a package that only exporting and other engines need, and that `extra` brings.
+
+    Raises:
+        InputError: the package is not installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0].replace("_", "-")
+        raise InputError(f"{package}: is not installed; pip install 'deblurgan[{extra}]'") from error
+
+
+def about(model: "keras.Model", network: str) -> About:
+    """Describe `model`, a generator from RGB to RGB for images of any size.
+
+    Raises:
+        InputError: a network that cannot be exported: of other channels or precision, or with a random result.
+    """
+    from deblurgan.footprint import footprint, takes_statistics
+
+    if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
+        shapes = f"{model.input_shape} to {model.output_shape}"
+        raise InputError(f"{network}: expected a network from 3 channels to 3, found {shapes}")
+    for layer in model.operations:
+        if getattr(layer, "always", False):
+            raise InputError(f"{network}: expected test_dropout=false; a random result cannot be exported")
+        if layer.compute_dtype not in (None, "float32"):
+            raise InputError(f"{network}: expected layers that compute in float32, found {layer.compute_dtype}")
+    return About(network, "float32", any(map(takes_statistics, model.operations)), footprint(model))
+
+
+def served(model: "keras.Model") -> Any:
+    """Return `model` with the contract of an exported network, as a `tf.function` for images of any size."""
+    import tensorflow as tf
+
+    def serve(blurred: Any) -> Any:
+        restored = model(blurred * 2.0 - 1.0, training=False)
+        return tf.clip_by_value(restored * 0.5 + 0.5, 0.0, 1.0)
+
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32, name=INPUT)]
+    return tf.function(serve, input_signature=signature, autograph=False)
+
+
+def to_onnx(model: "keras.Model", about: About) -> Any:
+    """Return `model` as an `onnx.ModelProto`.
+
+    Raises:
+        InputError: onnx or tf2onnx is missing.
+    """
+    optional("onnx")
+    convert = optional("tf2onnx.convert")
+    function = served(model)
+    with _quiet("tf2onnx"):
+        proto, _ = convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    names = {proto.graph.input[0].name: INPUT, proto.graph.output[0].name: OUTPUT}
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.name = names[value.name]
+        sides = value.type.tensor_type.shape.dim
+        for side, name in zip(sides, ("count", "height", "width"), strict=False):
+            side.dim_param = name
+    for node in proto.graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(tensor, tensor) for tensor in tensors]
+    proto.producer_name, proto.producer_version = KEY, ""
+    set_onnx_about(proto, about)
+    return proto
+
+
+def set_onnx_about(proto: Any, about: About) -> None:
+    """Let an `onnx.ModelProto` say what it is."""
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=KEY, value=about.text())
+
+
+def to_openvino(model: "keras.Model", about: About) -> Any:
+    """Return `model` as an `openvino.Model`.
+
+    Raises:
+        InputError: openvino is missing.
+    """
+    return named_openvino(optional("openvino").convert_model(served(model)), about)
+
+
+def named_openvino(model: Any, about: About) -> Any:
+    """Give an `openvino.Model` the names of its input and output, and let it say what it is."""
+    model.inputs[0].get_tensor().set_names({INPUT})
+    model.outputs[0].get_tensor().set_names({OUTPUT})
+    model.set_rt_info(about.text(), [KEY])
+    return model
+
+
+def write_saved_model(model: "keras.Model", about: About, folder: Path) -> None:
+    """Write `model` as a SavedModel with an endpoint `serve` to `folder`, which must not exist yet."""
+    import keras
+
+    function = served(model)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", function.python_function, input_signature=function.input_signature)
+    archive.write_out(folder, verbose=False)
+    extra = folder / "assets.extra"  # which is for what TensorFlow does not read
+    extra.mkdir()
+    (extra / f"{KEY}.json").write_text(about.text())
+
+
+def to_tflite(saved_model: Path, about: About, calibration: Sequence[Images] | None = None) -> bytes:
+    """Return a SavedModel as the content of a `.tflite` file, whose input can be resized.
+
+    Args:
+        saved_model: from `write_saved_model`.
+        about: what the file says of itself.
+        calibration: inputs to measure ranges on, for a network that computes in 8-bit integers inside.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ({INPUT: images} for images in calibration)
+    with warnings.catch_warnings():
+        # The converter itself calibrates with what it tells others to replace by LiteRT's package.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
+        converted = converter.convert()
+    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(about.text().encode())
+    entry.name, entry.buffer = KEY, len(content.buffers)
+    content.buffers.append(buffer)
+    content.metadata = [*(content.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep what a library logs below an error to itself."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

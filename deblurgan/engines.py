@@ -1,0 +1,171 @@
+"""Other engines than TensorFlow: ONNX Runtime and OpenVINO run a network, or a file that was exported from one."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deblurgan import devices
+from deblurgan.conversion import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
+from deblurgan.devices import ENGINES, PRECISIONS, cpu_has_bfloat16
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import reason, shown
+
+if TYPE_CHECKING:
+    import keras
+
+EXPORTED = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}  # what runs a file, the default first
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network in another runtime.
+
+    Attributes:
+        about: what it is and needs.
+        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `conversion`.
+    """
+
+    about: About
+    run: Callable[[Images], Images]
+
+
+def choose(path: str | os.PathLike[str], engine: str | None) -> str:
+    """Return which engine runs the file `path`: `engine`, or where that is None the file's own.
+
+    Raises:
+        InputError: one that does not exist, or cannot run such a file.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
+    fitting = EXPORTED.get(Path(path).suffix.lower(), ENGINES)
+    if engine is not None and engine not in fitting:
+        raise InputError(f"engine: expected {' or '.join(fitting)} for {shown(path)}, received {engine!r}")
+    return engine or fitting[0]
+
+
+def is_exported(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a file which `open_exported` reads."""
+    return Path(path).suffix.lower() in EXPORTED
+
+
+def describe(engine: str, precision: str) -> str:
+    """Return one line for the log: the device, the engine and the precision that will be used."""
+    if engine == "tensorflow":
+        return devices.describe(precision)
+    return f"CPU ({platform.machine()}), {engine}, {resolve_precision(engine, precision)}"
+
+
+def resolve_precision(engine: str, precision: str) -> str:
+    """Return what an engine computes in, given `precision`, which may be "auto".
+
+    OpenVINO and ONNX Runtime compute on the CPU, in float32, OpenVINO also in bfloat16.
+
+    Raises:
+        InputError: the engine cannot compute in `precision`.
+    """
+    if engine == "tensorflow":
+        return devices.resolve_precision(precision)
+    known = tuple(name for name in PRECISIONS if name != "float16" and (engine, name) != ("onnxruntime", "bfloat16"))
+    if precision not in known:
+        raise InputError(f"precision: expected one of {', '.join(known)} with {engine}, received {precision!r}")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if engine == "openvino" and cpu_has_bfloat16() else "float32"
+
+
+def from_model(model: "keras.Model", about: About, engine: str, precision: str = "auto") -> Engine:
+    """Return a Keras network in another engine, with its present weights.
+
+    Args:
+        model: a generator that computes in float32.
+        about: from `conversion.about`.
+        engine: "openvino" or "onnxruntime".
+        precision: see `resolve_precision`.
+
+    Raises:
+        InputError: a package is missing, or a precision that the engine has not.
+    """
+    precision = resolve_precision(engine, precision)
+    if engine == "openvino":
+        return Engine(about, _openvino(to_openvino(model, about), precision))
+    optional("onnxruntime")
+    return Engine(about, _session(to_onnx(model, about).SerializeToString())[1])
+
+
+def open_exported(path: str | os.PathLike[str], engine: str | None = None, precision: str = "auto") -> Engine:
+    """Return the network in an exported `.onnx` or `.xml` file.
+
+    Raises:
+        FileError: missing, damaged, or not exported by this package.
+        InputError: a package is missing, or an engine or precision that does not fit.
+    """
+    engine = choose(path, engine)
+    precision = resolve_precision(engine, precision)
+    if not os.path.isfile(path):
+        raise FileError(f"{shown(path)}: expected an exported network, found {_found(path)}")
+    if engine == "openvino":
+        return _open_openvino(Path(path), precision)
+    errors = _onnxruntime_errors()
+    try:
+        session, run = _session(os.fspath(path))
+    except errors as error:
+        raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
+    return Engine(parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path), run)
+
+
+def threads() -> int:
+    """Return how many threads may compute at once: all that this process has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _found(path: str | os.PathLike[str]) -> str:
+    return "a folder" if os.path.isdir(path) else "nothing"
+
+
+def _session(content: str | bytes) -> tuple[Any, Callable[[Images], Images]]:
+    """Return the ONNX Runtime session of a file's name or content, and what runs it."""
+    onnxruntime = optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return session, lambda images: session.run(None, {name: images})[0]
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for files that it cannot use; they have no base class in common."""
+    state = optional("onnxruntime.capi.onnxruntime_pybind11_state")
+    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
+
+
+def _open_openvino(path: Path, precision: str) -> Engine:
+    openvino = optional("openvino")
+    try:
+        model = openvino.Core().read_model(path)
+        run = _openvino(model, precision)
+    except RuntimeError as error:
+        raise FileError(f"{shown(path)}: not a readable network: {reason(error)[-200:]}") from error
+    text = _openvino_text(model)
+    return Engine(parse_about(text, path), run)
+
+
+def _openvino_text(model: Any) -> str | None:
+    """The metadata of a `.xml` file, or of a `.onnx` file, which OpenVINO keeps under a name of its own."""
+    for place in ([KEY], ["framework", KEY]):
+        if model.has_rt_info(place):
+            return str(model.get_rt_info(place).value)
+    return None
+
+
+def _openvino(model: Any, precision: str) -> Callable[[Images], Images]:
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads(),
+    }
+    compiled = optional("openvino").Core().compile_model(model, "CPU", settings)
+    return lambda images: compiled(images)[0]

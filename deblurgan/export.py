@@ -1,0 +1,236 @@
+"""Writing a generator for other runtimes, each file checked against Keras after it has been written."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from deblurgan import conversion, engines, quantization
+from deblurgan.conversion import About, Images, optional
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import folder_beside, shown
+from deblurgan.inference import float32_network, generator_file
+
+TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
+MAX_COST = 0.2  # dB
+CHECKED_SIDE = 64  # pixels; about the smallest side of the images that a file is checked with
+CHECKED_WINDOW = 512  # pixels; windows up to this are checked with an image that is larger
+
+Run = Callable[[Images], Images]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that has been written.
+
+    Attributes:
+        kind: its format, in words.
+        about: what it says of itself.
+        sizes: height and width of the random images that it was checked with.
+        difference: the largest one of its results from those of Keras, for these images; values are in [0, 1].
+        cost: of computing in integers, in dB; see `quantization.Calibration.cost`. None in float32.
+        paired: whether that was measured against sharp pictures.
+        example: three lines of Python that restore a picture with it.
+    """
+
+    kind: str
+    about: About
+    sizes: list[tuple[int, int]]
+    difference: float
+    cost: float | None
+    paired: bool
+    example: str
+
+
+def export(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    calibrate: str | os.PathLike[str] | None = None,
+    max_cost: float = MAX_COST,
+    **assumed: Any,
+) -> Exported:
+    """Write the generator in the weight file `source` as `target`, for images of any size.
+
+    The name of `target` decides: `.onnx`; `.xml`, OpenVINO's, with a `.bin` beside it; `.tflite`; no extension, a
+    SavedModel folder, which must not exist yet. The file is there only if it passes the check in its own runtime.
+    What it takes, `About.contract`, stands in its metadata under the name deblurgan (of a SavedModel in
+    `assets.extra/deblurgan.json`).
+
+    Args:
+        source: see `weight_files.read`.
+        target: the file or folder to write.
+        calibrate: a folder of pictures, or of pairs in A and B, for a file that computes in 8-bit integers; None for
+            float32. A SavedModel cannot.
+        max_cost: the most that integers may cost, in dB.
+        assumed: what `source` leaves open, e.g. `residual=False`.
+
+    Raises:
+        InputError: another extension, a network that cannot be exported, a package that is missing, or integers that
+            cost too much.
+        FileError, WeightsError: as `inference.generator_file`; or `target` cannot be written, or differs from Keras.
+    """
+    target = Path(target)
+    suffix = target.suffix.lower()
+    known = ", ".join(filter(None, FORMATS))
+    if suffix not in FORMATS or not target.stem or target.name.startswith("."):
+        raise InputError(f"{shown(target)}: expected a name ending in {known}, or without an extension")
+    form = FORMATS[suffix]
+    if calibrate is not None and not suffix:
+        raise InputError(
+            f"{shown(target)}: a SavedModel cannot hold 8-bit integers; expected a name ending in {known}"
+        )
+    parts = [target, target.with_suffix(".bin")] if suffix == ".xml" else [target]
+    _check_replaceable(parts, folder=not suffix)
+    content = generator_file(source)
+    model = float32_network(content, **assumed)
+    about = conversion.about(model, content.network)
+    calibration = None
+    if calibrate is not None:
+        about = replace(about, precision="int8")
+        calibration = quantization.read_calibration(calibrate, about.needs.multiple)
+    keras_run = _of_keras(model)
+    with folder_beside(target) as folder:
+        written = [folder / part.name for part in parts]
+        form.write(model, about, written[0], calibration)
+        run = form.open(written[0])
+        sizes = _sizes(about)
+        inputs = [np.random.default_rng(0).random((1, *size, 3), np.float32) for size in sizes]
+        difference = max(float(np.abs(run(x) - keras_run(x)).max()) for x in inputs)
+        cost = None
+        if calibration is not None:
+            exact, rounded = ([call(x) for x in calibration.inputs] for call in (keras_run, run))
+            cost = calibration.cost(exact, rounded)
+            if not cost < max_cost:
+                raise InputError(
+                    f"{shown(target)}: 8-bit integers cost {cost:.2f} dB, expected less than {max_cost:g}; nothing "
+                    "is written"
+                )
+        elif not difference <= TOLERANCE:
+            raise FileError(
+                f"{shown(target)}: expected the results of Keras, found a difference of {difference:.2g}, more than "
+                f"{TOLERANCE:g}; nothing is written"
+            )
+        for temporary, part in reversed(list(zip(written, parts, strict=True))):  # what refers to the others last
+            os.replace(temporary, part)
+    paired = calibration is not None and calibration.sharp is not None
+    example = EXAMPLE.format(run=form.example.format(path=str(target)))
+    return Exported(form.kind, about, sizes, difference, cost, paired, example)
+
+
+def _check_replaceable(parts: Sequence[Path], *, folder: bool) -> None:
+    """Raise FileError where writing would destroy what is no such file."""
+    for part in parts:
+        if folder and os.path.lexists(part):
+            raise FileError(f"{shown(part)}: expected the name of a new folder, found something there")
+        if os.path.lexists(part) and not os.path.isfile(part):
+            raise FileError(f"{shown(part)}: cannot be written: not a file but a folder, a device or a pipe")
+
+
+def _sizes(about: About) -> list[tuple[int, int]]:
+    """Two sizes to check with, one of them larger than the network's window unless that is very large."""
+    multiple, window = about.needs.multiple, about.needs.window
+    side = -(-CHECKED_SIDE // multiple) * multiple
+    long = -(-(window + 1) // multiple) * multiple if window <= CHECKED_WINDOW else 0
+    return [(side, 2 * side), (max(2 * side, long), side + multiple)]
+
+
+def _of_keras(model: keras.Model) -> Run:
+    function = conversion.served(model)
+    return lambda images: function(images).numpy()
+
+
+def _write_onnx(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
+    path.write_bytes(_onnx(model, about, calibration).SerializeToString())
+
+
+def _onnx(model: keras.Model, about: About, calibration: quantization.Calibration | None) -> Any:
+    proto = conversion.to_onnx(model, about)
+    if calibration is not None:
+        proto = quantization.quantized(proto, calibration)
+        conversion.set_onnx_about(proto, about)
+    return proto
+
+
+def _write_openvino(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
+    openvino = optional("openvino")
+    if calibration is None:
+        converted = conversion.to_openvino(model, about)
+    else:
+        content = _onnx(model, about, calibration).SerializeToString()
+        converted = conversion.named_openvino(openvino.Core().read_model(content), about)
+    openvino.save_model(converted, path, compress_to_fp16=False)
+
+
+def _open_engine(path: Path) -> Run:
+    return engines.open_exported(path, precision="float32").run
+
+
+def _write_saved_model(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
+    conversion.write_saved_model(model, about, path)
+
+
+def _open_saved_model(path: Path) -> Run:
+    import tensorflow as tf
+
+    network = tf.saved_model.load(str(path))
+    return lambda images: network.serve(images).numpy()
+
+
+def _write_tflite(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
+    folder = path.parent / "saved_model"
+    conversion.write_saved_model(model, about, folder)
+    path.write_bytes(conversion.to_tflite(folder, about, calibration and calibration.inputs))
+
+
+def _open_tflite(path: Path) -> Run:
+    interpreter = optional("ai_edge_litert.interpreter", "litert").Interpreter(
+        str(path), num_threads=engines.threads()
+    )
+    runner = interpreter.get_signature_runner()
+    return lambda images: runner(**{conversion.INPUT: images})["output_0"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files: how it is written and run, and a line of Python from `x` to `y`."""
+
+    kind: str
+    write: Callable[[keras.Model, About, Path, Any], None]
+    open: Callable[[Path], Run]
+    example: str
+
+
+FORMATS = {  # by the target's extension
+    ".onnx": Format(
+        "ONNX",
+        _write_onnx,
+        _open_engine,
+        'onnxruntime.InferenceSession("{path}").run(None, {{"blurred": x}})[0]',
+    ),
+    ".xml": Format(
+        "OpenVINO IR",
+        _write_openvino,
+        _open_engine,
+        'openvino.compile_model("{path}", "CPU")(x)[0]',
+    ),
+    ".tflite": Format(
+        "LiteRT",
+        _write_tflite,
+        _open_tflite,
+        'Interpreter("{path}").get_signature_runner()(blurred=x)["output_0"]  # ai_edge_litert.interpreter',
+    ),
+    "": Format(
+        "SavedModel",
+        _write_saved_model,
+        _open_saved_model,
+        'tf.saved_model.load("{path}").serve(x).numpy()',
+    ),
+}
+EXAMPLE = """x = np.asarray(Image.open("blurred.png").convert("RGB"), np.float32)[None] / 255
+y = {run}
+Image.fromarray((y[0] * 255).round().astype(np.uint8)).save("restored.png")"""
