@@ -1000,8 +1000,13 @@ def test_test_writes_strips_and_names_them(weights, images, tmp_path):
 @pytest.fixture
 def fake_restorer(monkeypatch):
     """Let the commands invert pictures instead of loading a network."""
+
+    def inverted(image):
+        return 255 - image
+
+    inverted.engine_precision = None
     for module in (cli.restoring, cli.evaluating):
-        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
+        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed, engine: inverted)
 
 
 def blurred_of(strip):
