@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
+from deblurgan.formats import KERNELS, LENGTH
 
-KERNELS = ("paper", "linear", "both")
 EXPOSURES = (1 / 100, 1 / 10, 1 / 2, 1)
-LENGTH = 60.0
 
 _STEPS = 2000
 _IMPULSIVENESS = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003)

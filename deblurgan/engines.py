@@ -1,13 +1,11 @@
 """Other engines than TensorFlow: ONNX Runtime and OpenVINO run a network, or a file that was exported from one."""
 
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblurgan import devices
 from deblurgan.conversion import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
 from deblurgan.devices import ENGINES, PRECISIONS, cpu_has_bfloat16
 from deblurgan.errors import FileError, InputError
@@ -25,10 +23,12 @@ class Engine:
 
     Attributes:
         about: what it is and needs.
+        precision: what it computes in, "float32" or "bfloat16", integers apart.
         run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `conversion`.
     """
 
     about: About
+    precision: str
     run: Callable[[Images], Images]
 
 
@@ -51,29 +51,21 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in EXPORTED
 
 
-def describe(engine: str, precision: str) -> str:
-    """Return one line for the log: the device, the engine and the precision that will be used."""
-    if engine == "tensorflow":
-        return devices.describe(precision)
-    return f"CPU ({platform.machine()}), {engine}, {resolve_precision(engine, precision)}"
+def resolve_precision(engine: str, precision: str, about: About) -> str:
+    """Return what OpenVINO or ONNX Runtime computes a network in on the CPU, "float32" or "bfloat16".
 
-
-def resolve_precision(engine: str, precision: str) -> str:
-    """Return what an engine computes in, given `precision`, which may be "auto".
-
-    OpenVINO and ONNX Runtime compute on the CPU, in float32, OpenVINO also in bfloat16.
+    "auto" is bfloat16 with OpenVINO on a CPU that multiplies it natively, for networks without means over large parts
+    of an image, which OpenVINO would sum up in bfloat16 as well; and float32 elsewhere.
 
     Raises:
         InputError: the engine cannot compute in `precision`.
     """
-    if engine == "tensorflow":
-        return devices.resolve_precision(precision)
     known = tuple(name for name in PRECISIONS if name != "float16" and (engine, name) != ("onnxruntime", "bfloat16"))
     if precision not in known:
         raise InputError(f"precision: expected one of {', '.join(known)} with {engine}, received {precision!r}")
     if precision != "auto":
         return precision
-    return "bfloat16" if engine == "openvino" and cpu_has_bfloat16() else "float32"
+    return "bfloat16" if engine == "openvino" and about.needs.local and cpu_has_bfloat16() else "float32"
 
 
 def from_model(model: "keras.Model", about: About, engine: str, precision: str = "auto") -> Engine:
@@ -88,11 +80,11 @@ def from_model(model: "keras.Model", about: About, engine: str, precision: str =
     Raises:
         InputError: a package is missing, or a precision that the engine has not.
     """
-    precision = resolve_precision(engine, precision)
+    precision = resolve_precision(engine, precision, about)
     if engine == "openvino":
-        return Engine(about, _openvino(to_openvino(model, about), precision))
+        return Engine(about, precision, _openvino(to_openvino(model, about), precision))
     optional("onnxruntime")
-    return Engine(about, _session(to_onnx(model, about).SerializeToString())[1])
+    return Engine(about, precision, _session(to_onnx(model, about).SerializeToString())[1])
 
 
 def open_exported(path: str | os.PathLike[str], engine: str | None = None, precision: str = "auto") -> Engine:
@@ -103,17 +95,9 @@ def open_exported(path: str | os.PathLike[str], engine: str | None = None, preci
         InputError: a package is missing, or an engine or precision that does not fit.
     """
     engine = choose(path, engine)
-    precision = resolve_precision(engine, precision)
     if not os.path.isfile(path):
         raise FileError(f"{shown(path)}: expected an exported network, found {_found(path)}")
-    if engine == "openvino":
-        return _open_openvino(Path(path), precision)
-    errors = _onnxruntime_errors()
-    try:
-        session, run = _session(os.fspath(path))
-    except errors as error:
-        raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
-    return Engine(parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path), run)
+    return (_open_openvino if engine == "openvino" else _open_onnxruntime)(Path(path), precision)
 
 
 def threads() -> int:
@@ -142,15 +126,25 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
 
 
+def _open_onnxruntime(path: Path, precision: str) -> Engine:
+    errors = _onnxruntime_errors()
+    try:
+        session, run = _session(os.fspath(path))
+    except errors as error:
+        raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
+    about = parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path)
+    return Engine(about, resolve_precision("onnxruntime", precision, about), run)
+
+
 def _open_openvino(path: Path, precision: str) -> Engine:
     openvino = optional("openvino")
     try:
         model = openvino.Core().read_model(path)
-        run = _openvino(model, precision)
     except RuntimeError as error:
         raise FileError(f"{shown(path)}: not a readable network: {reason(error)[-200:]}") from error
-    text = _openvino_text(model)
-    return Engine(parse_about(text, path), run)
+    about = parse_about(_openvino_text(model), path)
+    precision = resolve_precision("openvino", precision, about)
+    return Engine(about, precision, _openvino(model, precision))
 
 
 def _openvino_text(model: Any) -> str | None:

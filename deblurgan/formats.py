@@ -8,6 +8,10 @@ from typing import Any
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 
+PAIR_EXTENSIONS = (".png", ".jpg")  # of synthetic pairs
+KERNELS = ("paper", "linear", "both")  # of synthetic blur; see `blur.random_kernel`
+LENGTH = 60.0  # pixels, of its trajectories
+
 _FORMATS = {
     ".avif": "AVIF",
     ".bmp": "BMP",

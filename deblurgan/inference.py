@@ -60,6 +60,10 @@ class WholePictureRestorer:
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
 
+    Attributes:
+        needs: what the network needs when it restores a part of a picture.
+        engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
+
     Raises:
         InputError: a network of other channels, or an argument that is not as above.
     """
@@ -79,6 +83,7 @@ class WholePictureRestorer:
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
         self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model)
         self.needs = self._run.needs
+        self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._takes_statistics = self._run.takes_statistics
         self._memory = memory
         self._room = _room(memory)

@@ -719,6 +719,8 @@ def test_the_network_computes_in_the_precision_asked_for(
     asked = []
 
     class Negative:
+        engine_precision = None
+
         def __init__(self, weights, *, precision, **options):
             asked.append(precision)
 
@@ -868,19 +870,23 @@ def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fa
 @pytest.mark.parametrize(
     ("options", "given"),
     [
-        ([], {}),
-        (["--tta", "--strength", "0"], {"tta": True, "strength": 0.0}),
-        (["--strength", "0.5", "--assume", "residual=false"], {"strength": 0.5, "residual": False}),
-        (["--memory", "1.5GB"], {"memory": "1.5GB"}),
+        ([], [{}, None]),
+        (["--tta", "--strength", "0"], [{"tta": True, "strength": 0.0}, None]),
+        (["--strength", "0.5", "--assume", "residual=false"], [{"strength": 0.5, "residual": False}, None]),
+        (["--engine", "openvino"], [{}, "openvino"]),
+        (["--memory", "1.5GB"], [{"memory": "1.5GB"}, None]),
     ],
 )
 def test_deblur_hands_on_how_to_restore_where_that_is_given(options, given, small_pairs, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        cli.restoring, "restorer", lambda path, precision, assumed: asked.append(assumed) or (lambda image: image)
-    )
+
+    def restorer(path, precision, assumed, engine):
+        asked.extend([assumed, engine])
+        return lambda image: image
+
+    monkeypatch.setattr(cli.restoring, "restorer", restorer)
     succeeds("deblur", small_pairs / "A", "--output_dir", tmp_path / "out", *options)
-    assert asked == [given]
+    assert asked == given
 
 
 def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypatch):
@@ -1002,8 +1008,13 @@ def test_test_writes_strips_and_names_them(weights, images, tmp_path):
 @pytest.fixture
 def fake_restorer(monkeypatch):
     """Let the commands invert pictures instead of loading a network."""
+
+    def inverted(image):
+        return 255 - image
+
+    inverted.engine_precision = None
     for module in (cli.restoring, cli.evaluating):
-        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed: lambda image: 255 - image)
+        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed, engine: inverted)
 
 
 def blurred_of(strip):

@@ -139,6 +139,19 @@ def test_bfloat16_is_close_to_float32(generator_file):
     assert difference.mean() < 1
 
 
+def test_bfloat16_is_automatic_where_no_means_are_summed_up(generator_file, tmp_path, monkeypatch):
+    options = {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]}
+    path = tmp_path / "g.weights.h5"
+    save_network(build_generator("nafnet", options), path, "nafnet", options)
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda native=native: native)
+        assert open_restorer(generator_file, engine="openvino").engine_precision == expected
+        assert open_restorer(generator_file, engine="onnxruntime").engine_precision == "float32"
+        assert open_restorer(path, engine="openvino").engine_precision == "float32"
+    assert open_restorer(path, engine="openvino", precision="bfloat16").engine_precision == "bfloat16"
+    assert open_restorer(path).engine_precision is None
+
+
 @pytest.mark.parametrize("name", ["paper", "unet", "nafnet"])
 @others
 def test_other_networks_restore_as_with_tensorflow(tmp_path, randomised, name, engine):

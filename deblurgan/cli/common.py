@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from deblurgan import __version__
-from deblurgan.devices import ENGINES, PRECISIONS, start_quietly
+from deblurgan.devices import ENGINES, PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError
 
 INTERRUPTED = 130
@@ -134,7 +135,9 @@ def restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any], engi
 
     engine = engines.choose(weight_path, engine)
     restorer = open_restorer(weight_path, precision=precision, engine=engine, **assumed)
-    click.echo(f"Device: {engines.describe(engine, precision)}", err=True)
+    other = restorer.engine_precision
+    device = f"CPU ({platform.machine()}), {engine}, {other}" if other else describe(precision)
+    click.echo(f"Device: {device}", err=True)
     return restorer
 
 

@@ -6,10 +6,8 @@ import click
 from tqdm import tqdm
 
 from deblurgan import gopro
-from deblurgan.blur import KERNELS, LENGTH, SyntheticBlur
 from deblurgan.cli.common import command, finish, one_line, path_type
-from deblurgan.synthesis import EXTENSIONS
-from deblurgan.synthesis import synthesize as synthesize_pairs
+from deblurgan.formats import KERNELS, LENGTH, PAIR_EXTENSIONS
 
 
 @command("organize", "Sort the GOPRO dataset into pairs to train on.")
@@ -85,7 +83,7 @@ def _span(text: str) -> tuple[float, float]:
     default="paper",
     help="Motion of the camera: the random trajectories of the DeblurGAN paper, straight lines, or both.",
 )
-@click.option("--length", default=float(LENGTH), help="Length of a trajectory, or the longest line, in pixels.")
+@click.option("--length", default=LENGTH, help="Length of a trajectory, or the longest line, in pixels.")
 @click.option(
     "--gamma",
     type=float,
@@ -109,7 +107,7 @@ def _span(text: str) -> tuple[float, float]:
 @click.option("--recursive", is_flag=True, help="Take the pictures in folders below, too.")
 @click.option(
     "--extension",
-    type=click.Choice(EXTENSIONS),
+    type=click.Choice(PAIR_EXTENSIONS),
     default=".png",
     help="Kind of the files to write; .png loses nothing.",
 )
@@ -132,6 +130,9 @@ def synthesize(
 
     Pictures may have any size. The same seed gives the same pairs; what is there already is left as it is.
     """
+    from deblurgan.blur import SyntheticBlur
+    from deblurgan.synthesis import synthesize as synthesize_pairs
+
     qualities = None if jpeg is None else (int(jpeg[0]), int(jpeg[1]))
     blur = SyntheticBlur(kernel=kernel, length=length, gamma=gamma, noise=noise, jpeg=qualities)
     with tqdm(unit="picture", disable=None) as bar:

@@ -21,7 +21,7 @@ from deblurgan.cli.common import (
     restorer,
     weight_path_option,
 )
-from deblurgan.devices import start_quietly
+from deblurgan.devices import resolve_precision, start_quietly
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder
 
@@ -116,13 +116,12 @@ def evaluate(
             progress=lambda path: bar.update(),
         )
     click.echo(evaluation.table(scores))
-    engine = engines.choose(weight_path, engine)
     about = {
         "weights": str(weight_path),
         "input_dir": str(input_dir),
         "resize": resize,
-        "engine": engine,
-        "precision": engines.resolve_precision(engine, precision),
+        "engine": engines.choose(weight_path, engine),
+        "precision": restore.engine_precision or resolve_precision(precision),
     }
     if csv_path:
         evaluation.write_scores_csv(scores, csv_path)

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError, nearest
-from deblurgan.sources import guess, parse_source
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
     DEVICES,
@@ -250,6 +249,8 @@ def _recipe(
 
     Where nothing says what to validate on, it is what the run `resumed` has, or the pictures beside the first source.
     """
+    from deblurgan.sources import guess, parse_source
+
     for option in given:
         if option in TUTORIAL_ONLY:
             raise InputError(f"--{option}: only the tutorial's recipe has this option")
@@ -276,6 +277,8 @@ def _recipe(
 
 def _validation_beside(recipe: Recipe) -> str | None:
     """Return the folder `test` in or beside a source of pairs, if there is one."""
+    from deblurgan.sources import guess
+
     for source in recipe.sources:
         if (source.get("kind") or guess(source["folder"])) in ("pairs", "gopro"):
             for folder in (Path(source["folder"]) / "test", Path(source["folder"]).parent / "test"):

@@ -48,7 +48,7 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     click.echo(f"{content.network} of {source} ({content.format}) written to {target}")
 
 
-@command("export", "Write a generator for ONNX Runtime, OpenVINO, LiteRT or TensorFlow.")
+@command("export", "Write a generator for other programs: ONNX and others.")
 @click.argument("source", type=path_type)
 @click.argument("target", type=path_type)
 @click.option(
