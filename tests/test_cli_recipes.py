@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_cli import deblurgan, error_of, names, pixels, save, succeeds
 
-from deblurgan import cli
+from deblurgan import cli, synthesis
 from deblurgan.synthesis import SynthesisReport
 from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
@@ -221,15 +221,13 @@ def test_synthesize_makes_pairs_that_train_takes(tmp_path):
 
 
 def test_synthesize_hands_every_option_on(tmp_path, monkeypatch):
-    from deblurgan.cli import data
-
     seen = []
 
     def synthesize(*places, **options):
         seen.append(options)
         return SynthesisReport()
 
-    monkeypatch.setattr(data, "synthesize_pairs", synthesize)
+    monkeypatch.setattr(synthesis, "synthesize", synthesize)
     succeeds(
         "synthesize", "--input_dir", "i", "--output_dir", "o", "--kernel", "both", "--length", 20, "--gamma", 2.2,
         "--noise", "1-3", "--jpeg", "60-90", "--count", 3, "--seed", 4, "--recursive", "--extension", ".jpg",
