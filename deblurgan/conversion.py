@@ -107,15 +107,13 @@ def about(model: "keras.Model", network: str) -> About:
     """
     from deblurgan.footprint import footprint, takes_statistics
 
-    if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
-        shapes = f"{model.input_shape} to {model.output_shape}"
-        raise InputError(f"{network}: expected a network from 3 channels to 3, found {shapes}")
+    needs = footprint(model, network)
     for layer in model.operations:
         if getattr(layer, "always", False):
             raise InputError(f"{network}: expected test_dropout=false; a random result cannot be exported")
         if layer.compute_dtype not in (None, "float32"):
             raise InputError(f"{network}: expected layers that compute in float32, found {layer.compute_dtype}")
-    return About(network, "float32", any(map(takes_statistics, model.operations)), footprint(model))
+    return About(network, "float32", any(map(takes_statistics, model.operations)), needs)
 
 
 def served(model: "keras.Model") -> Any:

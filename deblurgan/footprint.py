@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from deblurgan.errors import InputError
 from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth
 
@@ -36,8 +37,15 @@ class Footprint:
         return not (self.window or self.whole)
 
 
-def footprint(model: keras.Model) -> Footprint:
-    """Survey the layers of `model`, a network from images to images of the same size."""
+def footprint(model: keras.Model, name: str | None = None) -> Footprint:
+    """Survey the layers of `model`, a network from RGB images to RGB images of the same size.
+
+    Raises:
+        InputError: other channels; the message calls the network `name`, or else as it calls itself.
+    """
+    if model.input_shape[-1] != 3 or model.output_shape[-1] != 3:
+        shapes = f"{model.input_shape} to {model.output_shape}"
+        raise InputError(f"{name or model.name}: expected a network from 3 channels to 3, found {shapes}")
     scales: dict[int, int] = {}  # of each tensor: pixels of the input to one of its own, along a side
     reaches: dict[int, int] = {}
     sizes: dict[int, float] = {}  # bytes per pixel of the input

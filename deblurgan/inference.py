@@ -68,6 +68,8 @@ class WholePictureRestorer:
         InputError: a network of other channels, or an argument that is not as above.
     """
 
+    _fixed = False  # whether the compiled graphs keep the weights; see `_Compiled`
+
     def __init__(
         self,
         model: keras.Model | engines.Engine,
@@ -81,10 +83,10 @@ class WholePictureRestorer:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model)
+        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=self._fixed)
         self.needs = self._run.needs
-        self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._takes_statistics = self._run.takes_statistics
+        self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._memory = memory
         self._room = _room(memory)
         self._tile_pixels = tile_pixels
@@ -214,6 +216,9 @@ class Restorer(WholePictureRestorer):
         options: see `WholePictureRestorer`.
     """
 
+    _fixed = True
+    _run: "_Compiled"
+
     def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
         if isinstance(weights, keras.Model):
             weights = generator_weights(weights)
@@ -222,7 +227,6 @@ class Restorer(WholePictureRestorer):
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
         super().__init__(self._network, **options)
-        self._run: _Compiled = _Compiled(self._network, fixed=True)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
@@ -356,13 +360,10 @@ class _Compiled:
     """
 
     def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
-        if network.input_shape[-1] != 3 or network.output_shape[-1] != 3:
-            shapes = f"{network.input_shape} to {network.output_shape}"
-            raise InputError(f"{network.name}: expected a network from 3 channels to 3, found {shapes}")
+        self.needs = footprint(network)
         self._network = network
         self._fixed = fixed
         self._norms = [layer for layer in network.operations if takes_statistics(layer)]
-        self.needs = footprint(network)
         self.takes_statistics = bool(self._norms)
         self._graph = functools.cache(self._traced)
 
