@@ -1,17 +1,23 @@
 """The layers that restoring spends its time in, as TensorFlow computes them fastest; the results are the layers' own.
 
 Keras adds biases in a way that TensorFlow's optimizer does not merge into convolutions; TensorFlow mirrors edges on
-one core, and its convolutions do not get faster below 16 output channels.
+one core, its convolutions do not get faster below 16 output channels, and it does not use Winograd's algorithm.
 """
 
+import contextlib
 from typing import Any
 
 import keras
 
+from deblurgan import winograd
+from deblurgan.devices import gpu_names
 from deblurgan.layer_utils import ReflectionPadding2D
 
 FEW = 4  # output channels
 BLOCK = 4  # pixels, a side of the squares that a convolution to few channels computes as one
+MANY = 64  # channels, from which on Winograd's algorithm gains more than it costs
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
 def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
@@ -19,20 +25,54 @@ def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
 
     Args:
         layer: the layer.
-        inputs: a tensor, or a list where it takes several.
-        fixed: whether the graph that is being traced keeps the present weights, which then are cast and laid out once
-            and not in each call.
+        inputs: a tensor or what this function returned, or a list of these where the layer takes several.
+        fixed: whether the graph that is being traced may keep what is computed from the present weights.
+
+    Returns:
+        A tensor, or, between two layers that gain by it, the rows of one apart; `winograd.joined` makes a tensor of
+        both.
     """
+    given = inputs if isinstance(inputs, list) else [inputs]
     if isinstance(layer, ReflectionPadding2D) and layer.data_format == "channels_last":
-        return _reflected(_cast(layer, inputs), layer.padding)
+        return _reflected(layer, *given)
+    if any(isinstance(x, winograd.Halves) for x in given):
+        if _is_elementwise(layer):
+            return _of_halves(layer, given)
+        if isinstance(layer, keras.layers.Conv2D) and _takes_halves(layer):
+            return _convolved_in_halves(layer, given[0], fixed)
+        given = [winograd.joined(x) for x in given]
     if type(layer) is keras.layers.Conv2D and _is_plain(layer):
-        few = layer.filters <= FEW and min(layer.kernel_size) > BLOCK
-        by_blocks = few and layer.strides == (1, 1) and layer.padding == "valid"
-        weights = [
-            _constant(layer, weight) if fixed else _cast(layer, weight) for weight in (layer.kernel, layer.bias)
+        return _convolved(layer, *given)
+    return layer(given if isinstance(inputs, list) else given[0])
+
+
+def _is_elementwise(layer: Any) -> bool:
+    relu = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+    return relu or type(layer) is keras.layers.Add
+
+
+def _of_halves(layer: Any, given: list[Any]) -> winograd.Halves:
+    """Let an elementwise layer take even and odd rows one after the other."""
+    first, *others = (x if isinstance(x, winograd.Halves) else winograd.split(x) for x in given)
+    return first.map(lambda *rows: layer(list(rows) if others else rows[0]), *others)
+
+
+def _takes_halves(layer: Any) -> bool:
+    by_rows = layer.kernel_size == (3, 3) and layer.strides == (1, 1) and layer.padding == "valid"
+    return type(layer) is keras.layers.Conv2D and _is_plain(layer) and by_rows
+
+
+def _convolved_in_halves(layer: Any, images: winograd.Halves, fixed: bool) -> winograd.Halves:
+    import tensorflow as tf
+
+    def four() -> list[Any]:
+        return [
+            tf.cast(kernel, layer.compute_dtype) for kernel in winograd.kernels(tf.convert_to_tensor(layer.kernel))
         ]
-        return (_convolved_by_blocks if by_blocks else _convolved)(layer, _cast(layer, inputs), *weights)
-    return layer(inputs)
+
+    with tf.init_scope() if fixed else contextlib.nullcontext():
+        kernels = four()
+    return winograd.convolved(images.map(lambda rows: _cast(layer, rows)), kernels, _cast(layer, layer.bias))
 
 
 def _is_plain(layer: Any) -> bool:
@@ -46,15 +86,17 @@ def _cast(layer: Any, x: Any) -> Any:
     return tf.cast(x, layer.compute_dtype)
 
 
-def _constant(layer: Any, weight: Any) -> Any:
-    import tensorflow as tf
+def _reflected(layer: Any, x: Any) -> Any:
+    """Mirror the edges; on a CPU the rows come apart where a 3x3 convolution of many channels is likely to follow."""
+    rows, columns = layer.padding
+    channels = (x.even if isinstance(x, winograd.Halves) else x).shape[-1]
+    if rows == columns == (1, 1) and channels >= MANY and not gpu_names():
+        halves = x if isinstance(x, winograd.Halves) else winograd.split(_cast(layer, x))
+        return winograd.reflected(halves).map(lambda part: _mirrored(part, ((0, 0), columns)))
+    return _mirrored(_cast(layer, winograd.joined(x)), layer.padding)
 
-    with tf.init_scope():
-        value = weight.numpy()
-    return tf.constant(value, layer.compute_dtype)
 
-
-def _reflected(x: Any, padding: tuple[tuple[int, int], tuple[int, int]]) -> Any:
+def _mirrored(x: Any, padding: Padding) -> Any:
     """Mirror the edges by joining slices, which TensorFlow copies on all cores."""
     import tensorflow as tf
 
@@ -62,7 +104,7 @@ def _reflected(x: Any, padding: tuple[tuple[int, int], tuple[int, int]]) -> Any:
         # Row `i` from the start and row `-i - 1`, as many as are missing, the farthest outermost.
         start = [_row(x, axis, i) for i in range(before, 0, -1)]
         end = [_row(x, axis, -i - 1) for i in range(1, after + 1)]
-        x = tf.concat([*start, x, *end], axis)
+        x = tf.concat([*start, x, *end], axis) if start or end else x
     return x
 
 
@@ -71,17 +113,21 @@ def _row(x: Any, axis: int, i: int) -> Any:
     return x[:, rows] if axis == 1 else x[:, :, rows]
 
 
-def _convolved(layer: Any, x: Any, kernel: Any, bias: Any) -> Any:
+def _convolved(layer: Any, x: Any) -> Any:
     import tensorflow as tf
 
+    x, kernel, bias = (_cast(layer, value) for value in (x, layer.kernel, layer.bias))
+    few = layer.filters <= FEW and min(layer.kernel_size) > BLOCK
+    if few and layer.strides == (1, 1) and layer.padding == "valid":
+        return _convolved_by_blocks(x, kernel, bias)
     return tf.nn.bias_add(tf.nn.conv2d(x, kernel, layer.strides, layer.padding.upper()), bias)
 
 
-def _convolved_by_blocks(layer: Any, x: Any, kernel: Any, bias: Any) -> Any:
+def _convolved_by_blocks(x: Any, kernel: Any, bias: Any) -> Any:
     """Convolve to few channels: all values of a square of pixels are channels of a larger kernel's one output."""
     import tensorflow as tf
 
-    rows, columns = layer.kernel_size
+    rows, columns = kernel.shape[:2]
     more = BLOCK - 1
     shifted = [
         tf.pad(kernel, [(i, more - i), (j, more - j), (0, 0), (0, 0)]) for i in range(BLOCK) for j in range(BLOCK)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import conversion, engines, fused, tiles
+from deblurgan import conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import policy
@@ -68,7 +68,7 @@ class WholePictureRestorer:
         InputError: a network of other channels, or an argument that is not as above.
     """
 
-    _fixed = False  # whether the compiled graphs keep the weights; see `_Compiled`
+    _fixed = False  # whether the compiled graphs may keep the weights; see `_Compiled`
 
     def __init__(
         self,
@@ -356,7 +356,7 @@ class _Compiled:
     """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
 
     There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
-    `fixed`, it keeps the weights that the network has then, until `forget` is called.
+    `fixed`, it keeps what is computed from the weights that the network has then, until `forget` is called.
     """
 
     def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
@@ -395,10 +395,10 @@ class _Compiled:
 
             def called(layer: Any, given: Any) -> Any:
                 if known is not None and takes_statistics(layer):
-                    return layer.normalised(given, *next(known))
+                    return layer.normalised(winograd.joined(given), *next(known))
                 return fused.call(layer, given, self._fixed)
 
-            x = run(self._network, scaled(images), called)
+            x = winograd.joined(run(self._network, scaled(images), called))
             half = _top(np.dtype(target)) / 2
             x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
             return x if target == "float32" else tf.cast(tf.round(x), target)
@@ -409,6 +409,7 @@ class _Compiled:
             def called(layer: Any, given: Any) -> Any:
                 if not takes_statistics(layer):
                     return fused.call(layer, given, self._fixed)
+                given = winograd.joined(given)
                 found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])
 

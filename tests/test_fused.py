@@ -5,9 +5,7 @@ import reference
 import tensorflow as tf
 
 from deblurgan import fused
-from deblurgan.inference import Restorer
 from deblurgan.layer_utils import ReflectionPadding2D
-from deblurgan.model import generator_model
 
 
 def random_images(height, width, channels):
@@ -22,19 +20,18 @@ def test_edges_are_mirrored_as_defined(padding, size):
     np.testing.assert_array_equal(padded, reference.reflection_padding(images, *padding[0], *padding[1]))
 
 
-@pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("filters", [1, 3, 6])
 @pytest.mark.parametrize(
     ("kernel", "strides", "padding"), [(7, 1, "valid"), (5, 1, "valid"), (3, 2, "same"), (7, 1, "same")]
 )
 @pytest.mark.parametrize("size", [(8, 8), (13, 10), (9, 15)])
-def test_convolutions_are_as_defined(filters, kernel, strides, padding, size, fixed, randomised):
+def test_convolutions_are_as_defined(filters, kernel, strides, padding, size, randomised):
     """Those of 5 or more to 4 or fewer channels are computed by squares of 4x4, which fit into some of the sizes."""
     images = random_images(*size, 4)
     layer = keras.layers.Conv2D(filters, kernel, strides, padding)
     inputs = keras.Input((None, None, 4))
     randomised(keras.Model(inputs, layer(inputs)))
-    output = tf.function(lambda x: fused.call(layer, x, fixed))(images)
+    output = tf.function(lambda x: fused.call(layer, x))(images)
     expected = reference.conv(images, [np.asarray(weight) for weight in layer.weights], strides, padding)
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
@@ -55,14 +52,3 @@ def test_all_else_is_left_to_the_layer(layer):
     images = random_images(9, 10, 4)
     expected = np.asarray(layer(images))
     np.testing.assert_allclose(fused.call(layer, images), expected, atol=1e-6)
-
-
-def test_a_restorer_computes_with_the_weights_it_was_last_given(randomised):
-    models = [randomised(generator_model((None, None, 3), ngf=4, n_blocks=1), seed) for seed in (0, 1)]
-    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    first, second = (Restorer(model, precision="float32")(image) for model in models)
-    restorer = Restorer(models[0], precision="float32")
-    np.testing.assert_array_equal(restorer(image), first)
-    restorer.update(models[1])
-    np.testing.assert_array_equal(restorer(image), second)
-    assert (first != second).any()
