@@ -1,10 +1,10 @@
 """Which pictures and videos to restore, and where each result goes: decided before any of them is read."""
 
 import glob
+import lzma
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from deblurgan.formats import (
     named_format,
 )
 from deblurgan.images import list_files
+from deblurgan.metadata import DECODING_ERRORS
 
 STANDARD = Path("-")  # standard input, or output
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
@@ -44,7 +45,7 @@ class Source:
     @property
     def name(self) -> Path:
         """What to call it in messages."""
-        return self.path / self.member.filename if self.member else self.path
+        return self.path / self.member.filename.lstrip("/") if self.member else self.path
 
     @property
     def is_video(self) -> bool:
@@ -65,7 +66,7 @@ class Source:
             )
         try:
             return self.archive.read(self.member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (zipfile.BadZipFile, lzma.LZMAError, *DECODING_ERRORS) as error:
             raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
 
 
@@ -127,15 +128,19 @@ def _found(
             raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none")
         return found
     if os.path.lexists(path):
-        return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+        return _in_file(path, problems)
     if glob.has_magic(os.fspath(name)):
         matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
-        files = [match for match in matches if os.path.isfile(match)]
-        found = [Source(file, Path(file.name)) for file in files if _is_wanted(file)]
-        if not found:
-            raise FileError(f"{shown(path)}: no picture or video matches this pattern")
-        return found
+        files = [match for match in matches if os.path.isfile(match) and (_is_wanted(match) or is_zip(match))]
+        if not files:
+            raise FileError(f"{shown(path)}: no picture, video or zip file matches this pattern")
+        return [source for file in files for source in _in_file(file, problems)]
     raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
+
+
+def _in_file(path: Path, problems: list[str]) -> list[Source]:
+    """The picture or video in a file, or the pictures in a zip file."""
+    return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
 
 
 def _kinds() -> str:
