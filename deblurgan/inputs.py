@@ -89,7 +89,7 @@ def find_sources(
     inputs: Iterable[str | os.PathLike[str]],
     *,
     recursive: bool = False,
-    but_not_in: str | os.PathLike[str] | None = None,
+    but_not_in: Iterable[str | os.PathLike[str]] = (),
     may_be_empty: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
@@ -97,25 +97,34 @@ def find_sources(
     Args:
         inputs: files, folders, zip files (of pictures), patterns such as `photos/*.jpg`, or `-` for standard input.
         recursive: look into folders below folders as well.
-        but_not_in: a folder that is not looked into, where results go.
+        but_not_in: folders below those that are not looked into, where results go.
         may_be_empty: a folder without pictures is no error.
 
     Raises:
-        FileError: there is nothing of that name.
-        InputError: there are no pictures in a folder or zip file.
+        FileError: there is nothing of the first name, nor a picture under any other.
+        InputError: there are no pictures in the first folder or zip file, nor elsewhere.
     """
-    hidden = None if but_not_in is None else os.path.realpath(but_not_in)
+    hidden = {os.path.realpath(folder) for folder in but_not_in}
     sources: dict[tuple[str, str], Source] = {}
     problems: list[str] = []
+    errors: list[FileError | InputError] = []
     for name in inputs:
-        for source in _found(name, recursive, hidden, may_be_empty, problems):
+        try:
+            found = _found(name, recursive, hidden, may_be_empty, problems)
+        except (FileError, InputError) as error:
+            errors.append(error)
+            problems.append(str(error))
+            continue
+        for source in found:
             member = source.member.filename if source.member else ""
             sources.setdefault((os.path.abspath(source.path), member), source)
+    if errors and not sources:
+        raise errors[0]
     return list(sources.values()), problems
 
 
 def _found(
-    name: str | os.PathLike[str], recursive: bool, hidden: str | None, may_be_empty: bool, problems: list[str]
+    name: str | os.PathLike[str], recursive: bool, hidden: set[str], may_be_empty: bool, problems: list[str]
 ) -> list[Source]:
     """The pictures that one of the inputs names."""
     path = Path(name)
@@ -151,10 +160,10 @@ def _is_wanted(path: Path) -> bool:
     return is_an_image_file(path) or is_a_video_file(path)
 
 
-def _files(folder: Path, recursive: bool, hidden: str | None, problems: list[str]) -> list[Path]:
+def _files(folder: Path, recursive: bool, hidden: set[str], problems: list[str]) -> list[Path]:
     """The pictures and videos in a folder and, where asked, below it: each folder after the files beside it, once."""
     paths = list_files(folder, _is_wanted)
-    seen = {os.path.realpath(folder)} | ({hidden} if hidden else set())
+    seen = {os.path.realpath(folder), *hidden}
     waiting = _folders(folder) if recursive else []
     while waiting:
         here = waiting.pop()

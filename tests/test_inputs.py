@@ -143,8 +143,8 @@ def test_a_folder_gives_its_pictures_and_those_below_where_asked(folder):
     assert found(folder) == (["a.jpg", "b.png", "two words.png"], [])
     below = ["a.jpg", "b.png", "two words.png", "out/e.png", "sub/c.png", "sub/deep/d.png"]
     assert found(folder, recursive=True) == (below, [])
-    assert found(folder, recursive=True, but_not_in=folder / "out")[0] == [
-        name for name in below if "out" not in name
+    assert found(folder, recursive=True, but_not_in=[folder / "out", folder / "sub" / "deep"])[0] == [
+        name for name in below if "out" not in name and "deep" not in name
     ]
 
 
@@ -169,9 +169,13 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(f
         ("*.gif", "no picture, video or zip file matches"),
     ],
 )
-def test_what_is_not_there_is_named(folder, name, message):
-    with pytest.raises(FileError, match=rf"{message}"):
-        find_sources([folder / "a.jpg", folder / name])
+def test_what_is_not_there_is_named_and_does_not_stop_the_others(folder, name, message):
+    with pytest.raises(FileError, match=message):
+        find_sources([folder / name])
+    names, (problem,) = found(folder / "b.png", folder / name, folder / "a.jpg")
+    assert names == ["b.png", "a.jpg"]
+    assert problem.startswith(f"{folder / name}: ")
+    assert message in problem
 
 
 def test_folders_and_zip_files_without_pictures_are_named(tmp_path):

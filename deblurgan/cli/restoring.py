@@ -139,7 +139,8 @@ def deblur(
         raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
 
     def find() -> "tuple[list[Source], list[str]]":
-        return find_sources(inputs, recursive=recursive, but_not_in=output_dir, may_be_empty=watch)
+        places = [output_dir] if compare is None else [output_dir, compare]
+        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch)
 
     def planned(sources: "Sequence[Source]") -> "list[Job]":
         return plan(
