@@ -6,7 +6,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
@@ -78,11 +78,13 @@ class Job:
         source: the picture.
         target: name of the result, with its folders, below the output folder or in the output zip file.
         exists: there is one already, which is to be left alone.
+        as_it_came: write it in the format of the source, which has no name to tell it, and not in the target's.
     """
 
     source: Source
     target: Path
     exists: bool = False
+    as_it_came: bool = False
 
 
 def find_sources(
@@ -220,7 +222,8 @@ def plan(
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
     `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
-    can only be read. A video keeps its own extension.
+    can only be read. A video keeps its own extension. What comes from standard input and goes to standard output has
+    the format that it came in.
 
     Args:
         sources: from `find_sources`.
@@ -246,7 +249,7 @@ def plan(
     if output == STANDARD:
         if len(jobs) > 1:
             raise InputError(f"standard output takes one picture, received {len(jobs)}")
-        return jobs
+        return [replace(job, as_it_came=file_format is None and job.source.path == STANDARD) for job in jobs]
     first: dict[Path, Source] = {}
     for job in jobs:
         other = first.setdefault(job.target, job.source)
