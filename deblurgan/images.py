@@ -193,7 +193,7 @@ def read_picture(
         rgb, alpha = _pixels(image, file, rawmode)
         if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
-        grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
+        grey = image.mode in _GREY_MODES | {"I"} or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
             grey = bool((rgb == rgb[:, :, :1]).all())
             if image.format != "GIF":
@@ -553,20 +553,30 @@ def _checked_rawmode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     rawmode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    if image.format == "PPM" and isinstance(arguments, tuple) and arguments[1] > 255:  # the largest value
+        rawmode += ";16"
     fields = getattr(image, "tag_v2", {})
     if fields.get(ExifTags.Base.PlanarConfiguration) == 2 and 16 in fields.get(ExifTags.Base.BitsPerSample, ()):
         raise ValueError("expected 16-bit channels pixel by pixel, got a plane for each")
-    if image.mode not in _GREY_MODES | _COLOUR_MODES or rawmode == "I;12":
+    if (image.mode not in _GREY_MODES | _COLOUR_MODES and not _is_deep_pgm(image)) or rawmode == "I;12":
         raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
     return rawmode
+
+
+def _is_deep_pgm(image: Image.Image) -> bool:
+    """Whether it is a grey PPM file of more than 8 bits, which Pillow scales to 16 and reads with 32."""
+    return image.format == "PPM" and image.mode == "I"
 
 
 def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, Pixels | None]:
     """The colours, (height, width, 3), and alpha, (height, width) or None, as stored: uint8 or uint16."""
     transparent = image.info.get("transparency")
     image.load()
-    deep = read_deep(file, image, rawmode) if image.format in WITH_16_BITS else None
-    if image.mode.startswith("I;16"):
+    deep = None
+    if image.format in WITH_16_BITS:
+        with _without_limit():  # the size has been checked, and the file is opened again
+            deep = read_deep(file, image, rawmode)
+    if image.mode.startswith("I;16") or _is_deep_pgm(image):
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
         if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
             deep = np.uint16(65535) - deep  # Pillow sees to it for 8 bits or less

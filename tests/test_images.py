@@ -505,6 +505,16 @@ def test_the_limit_of_pixels_is_named_and_can_be_raised(tmp_path):
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
+@pytest.mark.parametrize(("file_format", "kind"), [("PNG", "RGB"), ("PNG", "LA"), ("TIFF", "RGB")])
+def test_the_limit_of_pixels_can_be_raised_for_16_bits(monkeypatch, file_format, kind):
+    rgb = deep_noise(6, 5, 3)
+    content = encode_picture(Picture(rgb, rgb[:, :, 0] if kind == "LA" else None, kind), rgb, file_format)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(FileError, match="limit, 20; --max_pixels raises it"):
+        read_picture("a", content=content)
+    assert read_picture("a", content=content, max_pixels=30).rgb.dtype == np.uint16
+
+
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])
 def test_metadata_of_heic_and_avif_goes_along_and_orientation_is_right(tmp_path, name):
     if named_format(name) not in Image.SAVE:
@@ -605,6 +615,27 @@ def test_a_tiff_whose_zero_is_white_is_read_as_it_looks(tmp_path, dtype):
         (tmp_path / "w.tif").write_bytes(grey_tiff(values, photometric))
         expected = np.floor(looks / (white / 255) + 0.5)
         np.testing.assert_array_equal(read_rgb(tmp_path / "w.tif")[:, :, 0], expected)
+
+
+@pytest.mark.parametrize(("largest", "factor"), [(65535, 1), (4095, 65535 / 4095)])
+def test_a_pgm_of_16_bits_is_read_with_all_of_them(tmp_path, largest, factor):
+    values = np.random.default_rng(0).integers(0, largest + 1, (5, 7))
+    for name, body in (
+        ("raw.pgm", b"P5 7 5 %d\n" % largest + values.astype(">u2").tobytes()),
+        ("plain.pgm", b"P2 7 5 %d\n" % largest + " ".join(map(str, values.ravel())).encode()),
+    ):
+        (tmp_path / name).write_bytes(body)
+        picture = read_picture(tmp_path / name)
+        assert (picture.kind, picture.rgb.dtype, picture.notices) == ("L", np.uint16, ())
+        np.testing.assert_array_equal(picture.rgb[:, :, 0], np.floor(values * factor + 0.5))
+    assert not_kept(picture, "PPM") == ["16-bit input is written with 8 bits, as PPM"]
+
+
+def test_a_ppm_of_16_bits_and_three_channels_is_read_with_8_and_that_is_told(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P6 2 1 65535\n" + bytes(range(12)))
+    picture = read_picture(tmp_path / "a.ppm")
+    assert picture.notices == ("16-bit RGB is read with 8 bits",)
+    np.testing.assert_array_equal(picture.rgb, [[[0, 2, 4], [6, 8, 10]]])
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.float32), np.zeros((4, 4), np.int32)])
