@@ -522,9 +522,10 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
     formats = READABLE - WITHOUT_SIGNATURE - {"HEIF"}
     named = named_format(path)
     file.seek(0)
-    head = file.read(12)
+    head = file.read(64)
     file.seek(0)
-    if head[4:8] == b"ftyp" and head[8:] in _HEIC_BRANDS:
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    if head[4:8] == b"ftyp" and brands[:4] in _HEIC_BRANDS and b"avif" not in brands:
         try:
             import pillow_heif
         except ImportError as error:

@@ -542,6 +542,17 @@ def test_heic_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
         read_picture(tmp_path / "a.heic")
 
 
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow 11.3 or newer writes AVIF")
+def test_avif_that_shares_its_first_brand_with_heic_needs_no_other_reader(tmp_path, monkeypatch):
+    path = saved(tmp_path, "a.avif", smooth())
+    content = path.read_bytes()
+    assert content[8:12] == b"avif"
+    assert b"avif" in content[16 : int.from_bytes(content[:4], "big")]
+    path.write_bytes(content[:8] + b"mif1" + content[12:])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert read_picture(path).format == "AVIF"
+
+
 @pytest.mark.parametrize("extension", ["dds", "ico", "pcx", "psd", "qoi", "sgi"])
 def test_formats_that_are_only_read(tmp_path, extension):
     path = tmp_path / f"a.{extension}"
