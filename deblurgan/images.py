@@ -195,7 +195,8 @@ def read_picture(
             notices.append(f"16-bit {image.mode} is read with 8 bits")
         grey = image.mode in _GREY_MODES | {"I"} or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
-            grey = bool((rgb == rgb[:, :, :1]).all())
+            of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
+            grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
             if image.format != "GIF":
                 notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
         metadata, damaged = read_metadata(image)
@@ -323,7 +324,7 @@ def not_kept(picture: Picture, file_format: str) -> list[str]:
         lost.append(f"{file_format} holds no alpha: the picture is laid on white")
     if picture.format not in WRITABLE:
         lost.append(f"{picture.format} is written as {file_format}")
-    return lost
+    return lost + picture.metadata.not_kept(file_format)
 
 
 def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:

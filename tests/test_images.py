@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
@@ -760,6 +760,21 @@ def test_damaged_exif_is_dropped_with_a_notice_and_the_picture_still_read(tmp_pa
         assert picture.notices == ("damaged EXIF is not kept",)
 
 
+def test_a_picture_is_turned_as_its_exif_says_also_when_that_is_damaged_elsewhere(tmp_path):
+    upright = noise(10, 14)
+    exif = handmade_exif(b"II", 6, 14, 10)
+    link = exif.index(struct.pack("<HHI", 0x8769, 4, 1)) + 8
+    exif = exif[:link] + struct.pack("<I", 2**31) + exif[link + 4 :]
+    path = saved(tmp_path, "d.png", as_stored(upright, 6), exif=exif)
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.rgb, upright)
+    assert read_size(path) == (10, 14)
+    assert picture.notices == ("damaged EXIF is not kept",)
+    _, again = written(tmp_path, path, "again.png")
+    with Image.open(again) as image:
+        assert image.getexif()[ExifTags.Base.Orientation] == 1
+
+
 def test_exif_whose_last_field_is_cut_off_is_dropped_with_a_notice(tmp_path):
     order = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, ExifTags.Base.ExifImageWidth, 4, 1)
     picture = read_picture(saved(tmp_path, "d.png", noise(), exif=order))
@@ -1004,6 +1019,54 @@ def test_metadata_too_long_for_jpeg_is_left_out(tmp_path):
     _, path = written(tmp_path, source, "out.jpg")
     again = read_picture(path)
     assert (again.metadata.exif, again.metadata.xmp) == (None, None)
+    lost = ["JPEG holds no EXIF above 64 KB", "JPEG holds no XMP above 64 KB"]
+    assert not_kept(read_picture(source), "JPEG") == lost
+    assert not_kept(read_picture(source), "PNG") == []
+    assert not_kept(read_picture(source), "GIF") == ["GIF holds no EXIF", "GIF holds no XMP"]
+
+
+def with_chunks(path, *chunks):
+    """The PNG file with these (name, content) behind its header."""
+    content = path.read_bytes()
+    extra = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    path.write_bytes(content[:33] + extra + content[33:])
+    return path
+
+
+GAMMA = (b"gAMA", struct.pack(">I", 100000))
+CHROMATICITY = (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33001, 30000, 60000, 15000, 6000))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_gamma_and_primaries_of_a_png_are_kept_where_they_can_be_and_told_where_not(tmp_path, bits):
+    path = saved(tmp_path, "a.png", smooth())
+    if bits == 16:
+        path.write_bytes(encode_picture(Picture(deep_noise(6, 5, 3)), deep_noise(6, 5, 3), "PNG"))
+    picture, again = written(tmp_path, with_chunks(path, GAMMA, CHROMATICITY), "out.png")
+    content = again.read_bytes()
+    for name, data in (GAMMA, CHROMATICITY):
+        assert content.index(name + data) < content.index(b"IDAT")
+    assert [lost for lost in not_kept(picture, "JPEG") if "gamma" in lost] == [
+        "JPEG holds no gamma, which the PNG file states: brightness will look different"
+    ]
+    assert not_kept(picture, "PNG") == []
+
+
+def test_an_ordinary_png_makes_no_words_about_gamma(tmp_path):
+    usual = (b"gAMA", struct.pack(">I", 45455))
+    for number, chunks in enumerate([[usual], [usual, (b"sRGB", b"\0")]]):
+        path = with_chunks(saved(tmp_path, f"{number}.png", smooth()), *chunks)
+        assert not_kept(read_picture(path), "JPEG") == []
+
+
+def test_a_grey_palette_with_a_profile_for_colours_stays_in_colour(tmp_path):
+    image = Image.fromarray(smooth()[:, :, 0]).quantize(8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture, path = written(tmp_path, saved(tmp_path, "a.png", image, icc_profile=profile), "out.png")
+    with Image.open(path) as again:
+        assert (again.mode, again.info["icc_profile"]) == ("RGB", profile)
+    assert picture.notices == ("the palette becomes RGB",)
+    assert read_picture(saved(tmp_path, "b.png", image)).kind == "L"
 
 
 def jpeg_quantisation(path):
