@@ -29,7 +29,7 @@ from deblurgan.images import (
     to_8_bits,
     write_image,
 )
-from deblurgan.inputs import STANDARD, Job, Source, plan
+from deblurgan.inputs import Job, Source, plan
 from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
 from deblurgan.transparency import Restore, restore_with_alpha
 from deblurgan.video import VideoOptions, restore_video
@@ -298,9 +298,8 @@ def _batch(restore: Restore, group: Sequence[tuple[Job, _Found]]) -> Iterator[Pi
 
 def _save(job: Job, picture: Picture, rgb: Pixels, quality: int | None, write: Write, add: Compare) -> _Saved:
     """Write a result, and before and after."""
-    # What has no name goes out as it came in.
-    unnamed = job.source.path == STANDARD and job.target.suffix == ".png" and picture.format in WRITABLE
-    file_format = picture.format if unnamed else format_to_write(job.target)
+    as_it_came = job.as_it_came and picture.format in WRITABLE
+    file_format = picture.format if as_it_came else format_to_write(job.target)
     try:
         content = encode_picture(picture, rgb, file_format, quality=quality)
     except FileError as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from deblurgan.errors import FileError
 
+_ENDING = 16  # characters: enough for .weights.h5, and short where a name has a point early on
+
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Return the path as it can stand in a one-line message: escaped where it holds unprintable characters."""
@@ -39,7 +41,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if os.path.exists(path) and not os.path.isfile(path):
         raise FileError(f"{shown(path)}: cannot be written: not a file but a folder, a device or a pipe")
     try:
-        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes[-2:])}")
+        ending = "".join(path.suffixes[-2:])[-_ENDING:]
+        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{ending}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except (OSError, ValueError) as error:  # ValueError: there is no name, as in "." and "/"
         raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error

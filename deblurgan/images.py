@@ -193,9 +193,10 @@ def read_picture(
         rgb, alpha = _pixels(image, file, rawmode)
         if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
-        grey = image.mode in _GREY_MODES or rawmode.startswith("LA")
+        grey = image.mode in _GREY_MODES | {"I"} or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
-            grey = bool((rgb == rgb[:, :, :1]).all())
+            of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
+            grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
             if image.format != "GIF":
                 notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
         metadata, damaged = read_metadata(image)
@@ -323,7 +324,7 @@ def not_kept(picture: Picture, file_format: str) -> list[str]:
         lost.append(f"{file_format} holds no alpha: the picture is laid on white")
     if picture.format not in WRITABLE:
         lost.append(f"{picture.format} is written as {file_format}")
-    return lost
+    return lost + picture.metadata.not_kept(file_format)
 
 
 def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
@@ -522,9 +523,10 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
     formats = READABLE - WITHOUT_SIGNATURE - {"HEIF"}
     named = named_format(path)
     file.seek(0)
-    head = file.read(12)
+    head = file.read(64)
     file.seek(0)
-    if head[4:8] == b"ftyp" and head[8:] in _HEIC_BRANDS:
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    if head[4:8] == b"ftyp" and brands[:4] in _HEIC_BRANDS and b"avif" not in brands:
         try:
             import pillow_heif
         except ImportError as error:
@@ -553,20 +555,30 @@ def _checked_rawmode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     rawmode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    if image.format == "PPM" and isinstance(arguments, tuple) and arguments[1] > 255:  # the largest value
+        rawmode += ";16"
     fields = getattr(image, "tag_v2", {})
     if fields.get(ExifTags.Base.PlanarConfiguration) == 2 and 16 in fields.get(ExifTags.Base.BitsPerSample, ()):
         raise ValueError("expected 16-bit channels pixel by pixel, got a plane for each")
-    if image.mode not in _GREY_MODES | _COLOUR_MODES or rawmode == "I;12":
+    if (image.mode not in _GREY_MODES | _COLOUR_MODES and not _is_deep_pgm(image)) or rawmode == "I;12":
         raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
     return rawmode
+
+
+def _is_deep_pgm(image: Image.Image) -> bool:
+    """Whether it is a grey PPM file of more than 8 bits, which Pillow scales to 16 and reads with 32."""
+    return image.format == "PPM" and image.mode == "I"
 
 
 def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, Pixels | None]:
     """The colours, (height, width, 3), and alpha, (height, width) or None, as stored: uint8 or uint16."""
     transparent = image.info.get("transparency")
     image.load()
-    deep = read_deep(file, image, rawmode) if image.format in WITH_16_BITS else None
-    if image.mode.startswith("I;16"):
+    deep = None
+    if image.format in WITH_16_BITS:
+        with _without_limit():  # the size has been checked, and the file is opened again
+            deep = read_deep(file, image, rawmode)
+    if image.mode.startswith("I;16") or _is_deep_pgm(image):
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
         if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
             deep = np.uint16(65535) - deep  # Pillow sees to it for 8 bits or less

@@ -1,12 +1,12 @@
 """Which pictures and videos to restore, and where each result goes: decided before any of them is read."""
 
 import glob
+import lzma
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
@@ -20,6 +20,7 @@ from deblurgan.formats import (
     named_format,
 )
 from deblurgan.images import list_files
+from deblurgan.metadata import DECODING_ERRORS
 
 STANDARD = Path("-")  # standard input, or output
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
@@ -44,7 +45,7 @@ class Source:
     @property
     def name(self) -> Path:
         """What to call it in messages."""
-        return self.path / self.member.filename if self.member else self.path
+        return self.path / self.member.filename.lstrip("/") if self.member else self.path
 
     @property
     def is_video(self) -> bool:
@@ -65,7 +66,7 @@ class Source:
             )
         try:
             return self.archive.read(self.member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (zipfile.BadZipFile, lzma.LZMAError, *DECODING_ERRORS) as error:
             raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
 
 
@@ -77,18 +78,20 @@ class Job:
         source: the picture.
         target: name of the result, with its folders, below the output folder or in the output zip file.
         exists: there is one already, which is to be left alone.
+        as_it_came: write it in the format of the source, which has no name to tell it, and not in the target's.
     """
 
     source: Source
     target: Path
     exists: bool = False
+    as_it_came: bool = False
 
 
 def find_sources(
     inputs: Iterable[str | os.PathLike[str]],
     *,
     recursive: bool = False,
-    but_not_in: str | os.PathLike[str] | None = None,
+    but_not_in: Iterable[str | os.PathLike[str]] = (),
     may_be_empty: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
@@ -96,25 +99,34 @@ def find_sources(
     Args:
         inputs: files, folders, zip files (of pictures), patterns such as `photos/*.jpg`, or `-` for standard input.
         recursive: look into folders below folders as well.
-        but_not_in: a folder that is not looked into, where results go.
+        but_not_in: folders below those that are not looked into, where results go.
         may_be_empty: a folder without pictures is no error.
 
     Raises:
-        FileError: there is nothing of that name.
-        InputError: there are no pictures in a folder or zip file.
+        FileError: there is nothing of the first name, nor a picture under any other.
+        InputError: there are no pictures in the first folder or zip file, nor elsewhere.
     """
-    hidden = None if but_not_in is None else os.path.realpath(but_not_in)
+    hidden = {os.path.realpath(folder) for folder in but_not_in}
     sources: dict[tuple[str, str], Source] = {}
     problems: list[str] = []
+    errors: list[FileError | InputError] = []
     for name in inputs:
-        for source in _found(name, recursive, hidden, may_be_empty, problems):
+        try:
+            found = _found(name, recursive, hidden, may_be_empty, problems)
+        except (FileError, InputError) as error:
+            errors.append(error)
+            problems.append(str(error))
+            continue
+        for source in found:
             member = source.member.filename if source.member else ""
             sources.setdefault((os.path.abspath(source.path), member), source)
+    if errors and not sources:
+        raise errors[0]
     return list(sources.values()), problems
 
 
 def _found(
-    name: str | os.PathLike[str], recursive: bool, hidden: str | None, may_be_empty: bool, problems: list[str]
+    name: str | os.PathLike[str], recursive: bool, hidden: set[str], may_be_empty: bool, problems: list[str]
 ) -> list[Source]:
     """The pictures that one of the inputs names."""
     path = Path(name)
@@ -127,15 +139,19 @@ def _found(
             raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none")
         return found
     if os.path.lexists(path):
-        return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+        return _in_file(path, problems)
     if glob.has_magic(os.fspath(name)):
         matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
-        files = [match for match in matches if os.path.isfile(match)]
-        found = [Source(file, Path(file.name)) for file in files if _is_wanted(file)]
-        if not found:
-            raise FileError(f"{shown(path)}: no picture or video matches this pattern")
-        return found
+        files = [match for match in matches if os.path.isfile(match) and (_is_wanted(match) or is_zip(match))]
+        if not files:
+            raise FileError(f"{shown(path)}: no picture, video or zip file matches this pattern")
+        return [source for file in files for source in _in_file(file, problems)]
     raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
+
+
+def _in_file(path: Path, problems: list[str]) -> list[Source]:
+    """The picture or video in a file, or the pictures in a zip file."""
+    return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
 
 
 def _kinds() -> str:
@@ -146,10 +162,10 @@ def _is_wanted(path: Path) -> bool:
     return is_an_image_file(path) or is_a_video_file(path)
 
 
-def _files(folder: Path, recursive: bool, hidden: str | None, problems: list[str]) -> list[Path]:
+def _files(folder: Path, recursive: bool, hidden: set[str], problems: list[str]) -> list[Path]:
     """The pictures and videos in a folder and, where asked, below it: each folder after the files beside it, once."""
     paths = list_files(folder, _is_wanted)
-    seen = {os.path.realpath(folder)} | ({hidden} if hidden else set())
+    seen = {os.path.realpath(folder), *hidden}
     waiting = _folders(folder) if recursive else []
     while waiting:
         here = waiting.pop()
@@ -206,7 +222,8 @@ def plan(
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
     `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
-    can only be read. A video keeps its own extension.
+    can only be read. A video keeps its own extension. What comes from standard input and goes to standard output has
+    the format that it came in.
 
     Args:
         sources: from `find_sources`.
@@ -232,7 +249,7 @@ def plan(
     if output == STANDARD:
         if len(jobs) > 1:
             raise InputError(f"standard output takes one picture, received {len(jobs)}")
-        return jobs
+        return [replace(job, as_it_came=file_format is None and job.source.path == STANDARD) for job in jobs]
     first: dict[Path, Source] = {}
     for job in jobs:
         other = first.setdefault(job.target, job.source)

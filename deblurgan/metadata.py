@@ -4,6 +4,7 @@ import dataclasses
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ _SCENE_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _TIFF_XMP = 700
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
 
+_WITH_METADATA = frozenset({"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
+
 # In the place of an EXIF tag: the links to the first directory, and to the one of the thumbnail.
 _FIRST_DIRECTORY = -1
 _THUMBNAIL_DIRECTORY = -2
@@ -58,12 +61,14 @@ class Metadata:
         icc_profile: the colour profile.
         xmp: an XMP packet.
         dpi: horizontal and vertical resolution in pixels per inch.
+        png_colour: chunks of a PNG file, name and content, that say what its values mean where that is not sRGB.
     """
 
     exif: bytes | None = None
     icc_profile: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def orientation(self) -> int:
@@ -104,9 +109,12 @@ class Metadata:
             if xmp and len(_XMP_HEADER + xmp) <= _JPEG_SEGMENT_BYTES:
                 content = _XMP_HEADER + xmp
                 options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
-        elif file_format == "PNG" and xmp:
+        elif file_format == "PNG" and (xmp or self.png_colour):
             options["pnginfo"] = PngImagePlugin.PngInfo()
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+            for name, content in self.png_colour:
+                options["pnginfo"].add(name, content)
+            if xmp:
+                options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
         elif file_format == "TIFF":
             source = Image.Exif()
             if exif:
@@ -119,18 +127,37 @@ class Metadata:
             options["xmp"] = xmp
         return {name: value for name, value in options.items() if value}
 
+    def not_kept(self, file_format: str) -> list[str]:
+        """Return what of this a file of this format does not hold, one line each; resolution is not worth one."""
+        lost = []
+        if file_format not in _WITH_METADATA:
+            parts = {"EXIF": self.exif, "colour profile": self.icc_profile, "XMP": self.xmp}
+            lost = [f"{file_format} holds no {name}" for name, content in parts.items() if content]
+        elif file_format == "JPEG":
+            segments = {"EXIF": self.exif or b"", "XMP": _XMP_HEADER + (self.xmp or b"")}
+            too_long = (name for name, content in segments.items() if len(content) > _JPEG_SEGMENT_BYTES)
+            lost = [f"JPEG holds no {name} above 64 KB" for name in too_long]
+        gamma = dict(self.png_colour).get(b"gAMA")
+        if file_format != "PNG" and gamma and not 45000 < struct.unpack(">I", gamma)[0] < 46000:  # sRGB: 1 / 2.2
+            lost.append(f"{file_format} holds no gamma, which the PNG file states: brightness will look different")
+        return lost
+
 
 def read_metadata(image: Image.Image) -> tuple[Metadata, bool]:
     """Return the metadata of an image that Pillow has opened, and whether it has damaged EXIF, which is left out.
 
+    Viewers turn a picture whose EXIF is damaged elsewhere, so that its orientation is kept where it can be read.
+
     Some PNG files have theirs behind the pixels: call `image.load()` before.
     """
-    metadata = Metadata(icc_profile=image.info.get("icc_profile"), xmp=_xmp(image), dpi=_dpi(image))
+    metadata = Metadata(
+        icc_profile=image.info.get("icc_profile"), xmp=_xmp(image), dpi=_dpi(image), png_colour=_png_colour(image)
+    )
     try:
         with_exif = dataclasses.replace(metadata, exif=_exif(image))
         with_exif.upright(1, 1)
     except DECODING_ERRORS:
-        return metadata, True
+        return dataclasses.replace(metadata, exif=_orientation_alone(image)), True
     return with_exif, False
 
 
@@ -142,6 +169,18 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
         return None
     sensible = 1 < horizontal < 65536 and 1 < vertical < 65536  # Pillow's value for a TIFF that states none is 1
     return (horizontal, vertical) if sensible else None
+
+
+def _png_colour(image: Image.Image) -> tuple[tuple[bytes, bytes], ...]:
+    """The chunks gAMA and cHRM of a PNG file, unless it is sRGB or has a colour profile, which stand above them."""
+    if image.format != "PNG" or "srgb" in image.info or image.info.get("icc_profile"):
+        return ()
+    numbers = {b"gAMA": (image.info.get("gamma"),), b"cHRM": image.info.get("chromaticity", (None,))}
+    return tuple(
+        (name, struct.pack(f">{len(values)}I", *(round(value * 100000) for value in values)))
+        for name, values in numbers.items()
+        if None not in values
+    )
 
 
 def _xmp(image: Image.Image) -> bytes | None:
@@ -170,6 +209,18 @@ def _exif(image: Image.Image) -> bytes | None:
     return bytes(_EXIF_HEADER + exif)
 
 
+def _orientation_alone(image: Image.Image) -> bytes | None:
+    """EXIF with nothing but the orientation that a damaged one states in its first directory; None without any."""
+    try:
+        exif = _exif(image) or b""
+        orientation = _number(exif, _exif_numbers(exif, (_FIRST_DIRECTORY,))[ExifTags.Base.Orientation])
+    except DECODING_ERRORS:
+        return None
+    alone = Image.Exif()
+    alone[ExifTags.Base.Orientation] = orientation
+    return alone.tobytes()
+
+
 def _scene_fields(exif: Image.Exif) -> Image.Exif:
     """A copy of EXIF from, or for, a TIFF file, without what describes the layout of its pixels."""
     fields = Image.Exif()
@@ -178,13 +229,15 @@ def _scene_fields(exif: Image.Exif) -> Image.Exif:
     return fields
 
 
-def _exif_numbers(exif: bytes) -> dict[int, tuple[str, int]]:
+def _exif_numbers(
+    exif: bytes, directories: Sequence[int] = (_FIRST_DIRECTORY, ExifTags.IFD.Exif)
+) -> dict[int, tuple[str, int]]:
     """Where an EXIF block keeps its single whole numbers: tag -> (`struct` format, position)."""
     start = len(_EXIF_HEADER)
     order = {b"II*\0": "<", b"MM\0*": ">"}[exif[start : start + 4]]
     formats = {3: order + "H", 4: order + "I"}
     numbers = {_FIRST_DIRECTORY: (formats[4], start + 4)}
-    for link in (_FIRST_DIRECTORY, ExifTags.IFD.Exif):
+    for link in directories:
         if link not in numbers:
             break
         directory = start + _number(exif, numbers[link])

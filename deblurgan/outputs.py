@@ -35,7 +35,8 @@ _PAGE_START = """<!DOCTYPE html>
 <style>
 body { font-family: sans-serif; margin: 2rem auto; max-width: 1640px; padding: 0 1rem; background: #222; color: #eee }
 h2 { font-size: 1rem; overflow-wrap: anywhere }
-figure { margin: 0 0 2rem; position: relative; width: fit-content }
+figure { margin: 0 0 2rem; width: fit-content }
+figure div { position: relative; width: fit-content }
 figure img { display: block; max-width: 100% }
 figure img + img { position: absolute; inset: 0; width: 100%; height: 100%; clip-path: inset(0 0 0 50%) }
 figure input { display: block; width: 100%; margin: 0.5rem 0 0 }
@@ -46,10 +47,12 @@ figure input { display: block; width: 100%; margin: 0.5rem 0 0 }
 """
 _PAGE_PART = """<h2>{name}</h2>
 <figure>
+<div>
 <img alt="before" src="data:image/jpeg;base64,{before}">
 <img alt="after" src="data:image/jpeg;base64,{after}">
+</div>
 <input type="range" min="0" max="100" value="50" step="0.1" aria-label="Where before ends and after begins"
- oninput="this.previousElementSibling.style.clipPath = `inset(0 0 0 ${{this.value}}%)`">
+ oninput="this.previousElementSibling.lastElementChild.style.clipPath = `inset(0 0 0 ${{this.value}}%)`">
 </figure>
 """
 _PAGE_END = "</body>\n</html>\n"
@@ -147,7 +150,11 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
             def add(target: Path, picture: Picture, restored: Pixels) -> None:
                 opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
                 both = side_by_side([picture.rgb, restored], _GAP)
-                write(target, encode_picture(opaque, both, format_to_write(target)))
+                try:
+                    content = encode_picture(opaque, both, format_to_write(target))
+                except FileError as error:
+                    raise FileError(f"{shown(place / target)}: {error}") from error
+                write(target, content)
 
             yield add
         return

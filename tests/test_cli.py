@@ -922,6 +922,55 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
     assert result.exit_code == 1
 
 
+def test_watching_goes_on_after_two_pictures_of_one_result_and_leaves_out_what_it_writes(
+    fake_restorer, tmp_path, monkeypatch
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    script = [
+        lambda: [save(folder / name, noise()) for name in ("a.png", "a.bmp", "c.png")],
+        lambda: None,
+        lambda: None,
+        lambda: save(folder / "a.tif", noise()),
+        *[lambda: None] * 3,
+    ]
+
+    def pause(seconds):
+        if not script:
+            raise KeyboardInterrupt
+        script.pop(0)()
+
+    monkeypatch.setattr(deblurring.time, "sleep", pause)
+    places = ["--output_dir", folder / "out", "--compare", folder / "both"]
+    result = deblurgan("deblur", folder, *places, "--watch", "--recursive", "--format", "webp")
+    assert names(folder / "out") == names(folder / "both") == ["a.webp", "c.webp"]
+    first = folder / "a.bmp"
+    assert result.stderr.splitlines() == [
+        "Watching; Ctrl-C ends it.",
+        *(
+            f"failed: {folder / 'out' / 'a.webp'}: would be the result of two pictures, {first} and {folder / name}"
+            for name in ("a.png", "a.tif")
+        ),
+        "Error: 2 pictures failed",
+    ]
+
+
+def test_deblur_does_the_others_when_one_is_missing(fake_restorer, small_pairs, tmp_path):
+    result = deblurgan(
+        "deblur", small_pairs / "A" / "0.png", tmp_path / "none.png", small_pairs / "A" / "1.png",
+        "--output_dir", tmp_path / "out",
+    )  # fmt: skip
+    assert names(tmp_path / "out") == ["0.png", "1.png"]
+    assert error_of(result, ["failed: "]) == "1 of 3 pictures failed"
+    assert f"failed: {tmp_path / 'none.png'}: expected a picture" in result.stderr
+
+
+def test_deblur_does_not_make_a_folder_with_the_name_of_a_picture(small_pairs, tmp_path):
+    result = deblurgan("deblur", small_pairs / "A" / "0.png", "--output_dir", tmp_path / "sharp.png")
+    assert error_of(result).startswith(f"--output_dir {tmp_path / 'sharp.png'}: expected a folder, ")
+    assert not (tmp_path / "sharp.png").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -930,6 +979,8 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
         ["A", "--output_dir", "-"],
         ["A", "--output_dir", "out", "--dry_run"],
         ["A", "--output_dir", "out", "--compare", "page.html"],
+        ["A", "B", "--output_dir", "A/../B", "--overwrite"],
+        ["A", "--output_dir", "out", "--compare", "A"],
     ],
 )
 def test_watching_needs_folders(arguments, small_pairs, monkeypatch):

@@ -545,6 +545,23 @@ def test_standard_input_in_another_format(tmp_path):
         assert image.format == "WEBP"
 
 
+@pytest.mark.parametrize(("output", "file_format"), [("-", "png"), ("out", None), ("out.zip", None)])
+def test_standard_input_is_written_as_png_where_that_is_asked_for_or_in_the_name(tmp_path, output, file_format):
+    content, stream = io.BytesIO(), io.BytesIO()
+    Image.fromarray(smooth()).save(content, format="JPEG")
+    options = {"standard_input": content.getvalue, "standard_output": stream}
+    (written,) = restored(
+        ["-"], "-" if output == "-" else tmp_path / output, options, file_format=file_format
+    ).written
+    if output == "out":
+        stream = io.BytesIO(written.read_bytes())
+    elif output == "out.zip":
+        with zipfile.ZipFile(tmp_path / output) as archive:
+            stream = io.BytesIO(archive.read("stdin.png"))
+    with Image.open(stream) as image:
+        assert image.format == "PNG"
+
+
 def test_a_result_that_exists_is_skipped(pictures, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.png").write_bytes(b"there")

@@ -102,6 +102,12 @@ def test_the_temporary_path_is_hidden_in_the_same_folder_and_ends_alike(tmp_path
         assert temporary.exists()
 
 
+@pytest.mark.parametrize("name", ["1. " + "가" * 80 + ".png", "a." + "b" * 249 + ".gz"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    write(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_the_file_gets_the_mode_that_any_new_file_gets(tmp_path):
     (tmp_path / "usual").write_bytes(b"")
     write(tmp_path / "a")

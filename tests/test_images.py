@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
@@ -505,6 +505,16 @@ def test_the_limit_of_pixels_is_named_and_can_be_raised(tmp_path):
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
+@pytest.mark.parametrize(("file_format", "kind"), [("PNG", "RGB"), ("PNG", "LA"), ("TIFF", "RGB")])
+def test_the_limit_of_pixels_can_be_raised_for_16_bits(monkeypatch, file_format, kind):
+    rgb = deep_noise(6, 5, 3)
+    content = encode_picture(Picture(rgb, rgb[:, :, 0] if kind == "LA" else None, kind), rgb, file_format)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(FileError, match="limit, 20; --max_pixels raises it"):
+        read_picture("a", content=content)
+    assert read_picture("a", content=content, max_pixels=30).rgb.dtype == np.uint16
+
+
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])
 def test_metadata_of_heic_and_avif_goes_along_and_orientation_is_right(tmp_path, name):
     if named_format(name) not in Image.SAVE:
@@ -530,6 +540,17 @@ def test_heic_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(FileError, match=r"pip install 'deblurgan\[heic\]'"):
         read_picture(tmp_path / "a.heic")
+
+
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow 11.3 or newer writes AVIF")
+def test_avif_that_shares_its_first_brand_with_heic_needs_no_other_reader(tmp_path, monkeypatch):
+    path = saved(tmp_path, "a.avif", smooth())
+    content = path.read_bytes()
+    assert content[8:12] == b"avif"
+    assert b"avif" in content[16 : int.from_bytes(content[:4], "big")]
+    path.write_bytes(content[:8] + b"mif1" + content[12:])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert read_picture(path).format == "AVIF"
 
 
 @pytest.mark.parametrize("extension", ["dds", "ico", "pcx", "psd", "qoi", "sgi"])
@@ -605,6 +626,27 @@ def test_a_tiff_whose_zero_is_white_is_read_as_it_looks(tmp_path, dtype):
         (tmp_path / "w.tif").write_bytes(grey_tiff(values, photometric))
         expected = np.floor(looks / (white / 255) + 0.5)
         np.testing.assert_array_equal(read_rgb(tmp_path / "w.tif")[:, :, 0], expected)
+
+
+@pytest.mark.parametrize(("largest", "factor"), [(65535, 1), (4095, 65535 / 4095)])
+def test_a_pgm_of_16_bits_is_read_with_all_of_them(tmp_path, largest, factor):
+    values = np.random.default_rng(0).integers(0, largest + 1, (5, 7))
+    for name, body in (
+        ("raw.pgm", b"P5 7 5 %d\n" % largest + values.astype(">u2").tobytes()),
+        ("plain.pgm", b"P2 7 5 %d\n" % largest + " ".join(map(str, values.ravel())).encode()),
+    ):
+        (tmp_path / name).write_bytes(body)
+        picture = read_picture(tmp_path / name)
+        assert (picture.kind, picture.rgb.dtype, picture.notices) == ("L", np.uint16, ())
+        np.testing.assert_array_equal(picture.rgb[:, :, 0], np.floor(values * factor + 0.5))
+    assert not_kept(picture, "PPM") == ["16-bit input is written with 8 bits, as PPM"]
+
+
+def test_a_ppm_of_16_bits_and_three_channels_is_read_with_8_and_that_is_told(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P6 2 1 65535\n" + bytes(range(12)))
+    picture = read_picture(tmp_path / "a.ppm")
+    assert picture.notices == ("16-bit RGB is read with 8 bits",)
+    np.testing.assert_array_equal(picture.rgb, [[[0, 2, 4], [6, 8, 10]]])
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.float32), np.zeros((4, 4), np.int32)])
@@ -716,6 +758,21 @@ def test_damaged_exif_is_dropped_with_a_notice_and_the_picture_still_read(tmp_pa
         np.testing.assert_array_equal(picture.rgb, array)
         assert picture.metadata.exif is None
         assert picture.notices == ("damaged EXIF is not kept",)
+
+
+def test_a_picture_is_turned_as_its_exif_says_also_when_that_is_damaged_elsewhere(tmp_path):
+    upright = noise(10, 14)
+    exif = handmade_exif(b"II", 6, 14, 10)
+    link = exif.index(struct.pack("<HHI", 0x8769, 4, 1)) + 8
+    exif = exif[:link] + struct.pack("<I", 2**31) + exif[link + 4 :]
+    path = saved(tmp_path, "d.png", as_stored(upright, 6), exif=exif)
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.rgb, upright)
+    assert read_size(path) == (10, 14)
+    assert picture.notices == ("damaged EXIF is not kept",)
+    _, again = written(tmp_path, path, "again.png")
+    with Image.open(again) as image:
+        assert image.getexif()[ExifTags.Base.Orientation] == 1
 
 
 def test_exif_whose_last_field_is_cut_off_is_dropped_with_a_notice(tmp_path):
@@ -962,6 +1019,54 @@ def test_metadata_too_long_for_jpeg_is_left_out(tmp_path):
     _, path = written(tmp_path, source, "out.jpg")
     again = read_picture(path)
     assert (again.metadata.exif, again.metadata.xmp) == (None, None)
+    lost = ["JPEG holds no EXIF above 64 KB", "JPEG holds no XMP above 64 KB"]
+    assert not_kept(read_picture(source), "JPEG") == lost
+    assert not_kept(read_picture(source), "PNG") == []
+    assert not_kept(read_picture(source), "GIF") == ["GIF holds no EXIF", "GIF holds no XMP"]
+
+
+def with_chunks(path, *chunks):
+    """The PNG file with these (name, content) behind its header."""
+    content = path.read_bytes()
+    extra = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    path.write_bytes(content[:33] + extra + content[33:])
+    return path
+
+
+GAMMA = (b"gAMA", struct.pack(">I", 100000))
+CHROMATICITY = (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33001, 30000, 60000, 15000, 6000))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_gamma_and_primaries_of_a_png_are_kept_where_they_can_be_and_told_where_not(tmp_path, bits):
+    path = saved(tmp_path, "a.png", smooth())
+    if bits == 16:
+        path.write_bytes(encode_picture(Picture(deep_noise(6, 5, 3)), deep_noise(6, 5, 3), "PNG"))
+    picture, again = written(tmp_path, with_chunks(path, GAMMA, CHROMATICITY), "out.png")
+    content = again.read_bytes()
+    for name, data in (GAMMA, CHROMATICITY):
+        assert content.index(name + data) < content.index(b"IDAT")
+    assert [lost for lost in not_kept(picture, "JPEG") if "gamma" in lost] == [
+        "JPEG holds no gamma, which the PNG file states: brightness will look different"
+    ]
+    assert not_kept(picture, "PNG") == []
+
+
+def test_an_ordinary_png_makes_no_words_about_gamma(tmp_path):
+    usual = (b"gAMA", struct.pack(">I", 45455))
+    for number, chunks in enumerate([[usual], [usual, (b"sRGB", b"\0")]]):
+        path = with_chunks(saved(tmp_path, f"{number}.png", smooth()), *chunks)
+        assert not_kept(read_picture(path), "JPEG") == []
+
+
+def test_a_grey_palette_with_a_profile_for_colours_stays_in_colour(tmp_path):
+    image = Image.fromarray(smooth()[:, :, 0]).quantize(8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture, path = written(tmp_path, saved(tmp_path, "a.png", image, icc_profile=profile), "out.png")
+    with Image.open(path) as again:
+        assert (again.mode, again.info["icc_profile"]) == ("RGB", profile)
+    assert picture.notices == ("the palette becomes RGB",)
+    assert read_picture(saved(tmp_path, "b.png", image)).kind == "L"
 
 
 def jpeg_quantisation(path):

@@ -143,8 +143,8 @@ def test_a_folder_gives_its_pictures_and_those_below_where_asked(folder):
     assert found(folder) == (["a.jpg", "b.png", "two words.png"], [])
     below = ["a.jpg", "b.png", "two words.png", "out/e.png", "sub/c.png", "sub/deep/d.png"]
     assert found(folder, recursive=True) == (below, [])
-    assert found(folder, recursive=True, but_not_in=folder / "out")[0] == [
-        name for name in below if "out" not in name
+    assert found(folder, recursive=True, but_not_in=[folder / "out", folder / "sub" / "deep"])[0] == [
+        name for name in below if "out" not in name and "deep" not in name
     ]
 
 
@@ -166,12 +166,16 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(f
     ("name", "message"),
     [
         ("missing.png", "expected a picture or a folder of pictures, found nothing"),
-        ("*.gif", "no picture or video matches"),
+        ("*.gif", "no picture, video or zip file matches"),
     ],
 )
-def test_what_is_not_there_is_named(folder, name, message):
-    with pytest.raises(FileError, match=rf"{message}"):
-        find_sources([folder / "a.jpg", folder / name])
+def test_what_is_not_there_is_named_and_does_not_stop_the_others(folder, name, message):
+    with pytest.raises(FileError, match=message):
+        find_sources([folder / name])
+    names, (problem,) = found(folder / "b.png", folder / name, folder / "a.jpg")
+    assert names == ["b.png", "a.jpg"]
+    assert problem.startswith(f"{folder / name}: ")
+    assert message in problem
 
 
 def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
@@ -227,6 +231,19 @@ def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
     assert str(sources[1].name) == str(tmp_path / "a.zip" / "sub" / "사진.png")
 
 
+def test_a_pattern_finds_zip_files_too(folder, tmp_path):
+    with zipfile.ZipFile(folder / "p.zip", "w") as archive:
+        archive.write(save(tmp_path / "x.png"), "x.png")
+    assert found(folder / "[pt]*")[0] == ["x.png", "two words.png"]
+
+
+def test_a_name_from_the_root_in_a_zip_file_is_shown_with_that_of_the_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("/etc/x.png", b"")
+    (source,), _ = find_sources([tmp_path / "a.zip"])
+    assert source.name == tmp_path / "a.zip" / "etc" / "x.png"
+
+
 def test_a_damaged_zip_file_is_reported_and_the_others_done(folder, tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip file")
     (tmp_path / "b.zip").symlink_to(tmp_path / "b.zip")
@@ -249,6 +266,20 @@ def test_damage_inside_a_zip_file_and_a_password_are_reported(tmp_path):
     for name, reason in (("a.zip", "Bad CRC-32"), ("b.zip", "password required")):
         (source,), _ = find_sources([tmp_path / name])
         with pytest.raises(FileError, match=f"{name}/a.png: cannot be read from the zip file: .*{reason}"):
+            source.content(bytes)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_reported_however_a_zip_file_is_compressed(tmp_path, method):
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.png", random.bytes(300))
+    content = (tmp_path / "a.zip").read_bytes()
+    for position in range(30 + len("a.png"), 330, 3):
+        damaged = content[:position] + bytes([255 - content[position]]) * 4 + content[position + 4 :]
+        (tmp_path / "a.zip").write_bytes(damaged)
+        (source,), _ = find_sources([tmp_path / "a.zip"])
+        with pytest.raises(FileError, match=r"a\.zip/a\.png: cannot be read from the zip file"):
             source.content(bytes)
 
 

@@ -134,6 +134,13 @@ class Page(HTMLParser):
             self.headings.append(data)
 
 
+def test_before_and_after_that_cannot_be_written_are_named(tmp_path):
+    wide = np.zeros((2, 10000, 3), np.uint8)  # the two are wider than any WebP
+    with opened_comparison(tmp_path) as add, pytest.raises(FileError) as caught:
+        add(Path("a.webp"), Picture(wide), wide)
+    assert str(caught.value).startswith(f"{tmp_path / 'a.webp'}: cannot be written as WEBP")
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_page_holds_all_pictures_and_escapes_their_names(tmp_path, dtype):
     names = [
@@ -157,6 +164,8 @@ def test_a_page_holds_all_pictures_and_escapes_their_names(tmp_path, dtype):
     for number, picture in enumerate(page.pictures):
         assert np.abs(np.asarray(picture).astype(int) - (55 if number % 2 else 200)).max() <= 2
     assert page.tags.count("input") == 5
+    frame = r"<div>\s*<img [^>]*>\s*<img [^>]*>\s*</div>\s*<input"  # the second has the size of what is around
+    assert len(re.findall(frame, text)) == 5
 
 
 def test_large_pictures_are_smaller_on_a_page(tmp_path):

@@ -26,7 +26,8 @@ from deblurgan.cli.common import (
     weight_path_option,
 )
 from deblurgan.errors import InputError
-from deblurgan.formats import EXTENSIONS
+from deblurgan.files import shown
+from deblurgan.formats import EXTENSIONS, is_an_image_file
 
 if TYPE_CHECKING:
     from deblurgan.deblurring import Report
@@ -135,11 +136,17 @@ def deblur(
         if inputs != (STANDARD,):
             raise click.UsageError("Missing option '--output_dir'.")
         output_dir = STANDARD
+    if is_an_image_file(output_dir) and not os.path.isdir(output_dir):
+        raise InputError(
+            f"--output_dir {output_dir}: expected a folder, where results get the names of their inputs, received "
+            "the name of a picture"
+        )
     if compare and side_by_side:
         raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
 
     def find() -> "tuple[list[Source], list[str]]":
-        return find_sources(inputs, recursive=recursive, but_not_in=output_dir, may_be_empty=watch)
+        places = [output_dir] if compare is None else [output_dir, compare]
+        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch)
 
     def planned(sources: "Sequence[Source]") -> "list[Job]":
         return plan(
@@ -233,6 +240,10 @@ def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | Non
             raise InputError(f"--watch: expected folders to watch, received {path}")
     if output_dir == STANDARD or is_zip(output_dir):
         raise InputError(f"--watch: expected a folder for the results, received {output_dir}")
+    watched = {os.path.realpath(path) for path in inputs}
+    for place in (output_dir, compare):
+        if place and os.path.realpath(place) in watched:  # each result would be taken for a new picture
+            raise InputError(f"--watch: expected folders for what is written that are not watched, received {place}")
     if dry_run or (compare and compare.suffix.lower() in (".html", ".htm")):
         raise InputError("--watch: expected neither --dry_run nor a page for --compare with it")
 
@@ -244,21 +255,22 @@ def _watch(
     output_dir: Path,
 ) -> None:
     """Restore what appears, and say so, until Ctrl-C."""
-    from deblurgan.deblurring import watched
+    from deblurgan.deblurring import Report, watched
 
     written = 0
     failed: list[str] = []
+    results: dict[Path, Source] = {}
     click.echo("Watching; Ctrl-C ends it.", err=True)
     try:
         for sources in watched(find):
-            try:
-                jobs = planned(sources)
-            except InputError as error:
-                failed.append(str(error))
-                click.echo(f"failed: {error}", err=True)
-                continue
-            for job in jobs:  # one by one, so that each is told as soon as it is done
-                report = restored([job], lambda path: None)
+            for source in sources:  # one by one, so that each is told as soon as it is done
+                try:
+                    (job,) = planned([source])
+                    first = results.setdefault(job.target, source)
+                    _refuse_same_result(output_dir / job.target, first, source)
+                    report = restored([job], lambda path: None)
+                except InputError as error:
+                    report = Report(failed=[str(error)])
                 written += len(report.written)
                 failed += report.failed
                 for path in report.written:
@@ -271,6 +283,13 @@ def _watch(
         click.echo(one_line(f"{written} pictures restored into {output_dir}"))
     if failed:
         raise click.ClickException(f"{len(failed)} pictures failed")
+
+
+def _refuse_same_result(result: Path, first: "Source", source: "Source") -> None:
+    """Raise `InputError` where the result of another picture, the first, has that name."""
+    if first.path != source.path:
+        names = f"{shown(first.name)} and {shown(source.name)}"
+        raise InputError(f"{shown(result)}: would be the result of two pictures, {names}")
 
 
 @command("test", "Write sharp, blurred and restored pictures side by side.")
