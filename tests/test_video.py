@@ -167,6 +167,7 @@ def test_frames_are_restored_and_written_into_the_same_kind_of_file(tmp_path, ex
     with av.open(str(source)) as before, av.open(str(target)) as after:
         assert after.format.name == before.format.name
         assert after.streams.video[0].codec_context.name == ("vp9" if extension == ".webm" else "h264")
+        assert after.streams.video[0].average_rate == before.streams.video[0].average_rate == 25
     np.testing.assert_allclose(greys(target), [255 - level for level in greys(source)], atol=3)
     assert times(target) == times(source)
     assert sorted(os.listdir(target.parent)) == [target.name]
@@ -589,6 +590,15 @@ def test_the_content_decides_what_is_read_and_the_name_what_is_written(tmp_path)
         assert "mp4" in file.format.name
     with pytest.raises(InputError, match=r"y\.avi: expected one of \.m4v \.mkv \.mov \.mp4 \.webm, got '\.avi'"):
         restore_video(identity, source, tmp_path / "y.avi")
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "concat:clip.mp4"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path("clip.mp4"), levels(2))
+    write(Path("other.mp4"), levels(4)).rename(name)
+    assert restore_video(identity, name, f"out:{name}") == ()
+    assert len(read(tmp_path / f"out:{name}")) == 4
 
 
 def test_without_pyav_the_extra_is_named(clip, tmp_path, monkeypatch):
