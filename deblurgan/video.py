@@ -61,8 +61,10 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None and not 0 <= value < 1e9:
+            if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e9):
                 raise InputError(f"{name}: expected seconds from 0 on, received {value!r}")
+        if self.crf is not None and not (type(self.crf) is int and 0 <= self.crf <= 63):
+            raise InputError(f"crf: expected a whole number from 0 to 63, received {self.crf!r}")
         if self.end is not None and self.end <= (self.start or 0):
             raise InputError(f"end: expected more than the start, {self.start or 0} s, received {self.end} s")
 
@@ -179,14 +181,18 @@ class _Parts:
                 temporary.write_text(settings)
 
     def _take_up(self) -> None:
-        """Find the parts that an earlier run has finished."""
-        found = (
-            path for path in self.folder.glob("*.mp4") if path.stem.lstrip("-").isdigit()
-        )  # others are unfinished
-        self.files = sorted(found, key=lambda path: int(path.stem))
-        for path in self.files:
-            with pyav().open(file_url(path)) as file:
-                self.frames += file.streams.video[0].frames
+        """Find the parts that an earlier run has finished, up to one that a crash of the machine has damaged."""
+        finished = [path for path in self.folder.glob("*.mp4") if path.stem.lstrip("-").isdigit()]
+        finished.sort(key=lambda path: int(path.stem))
+        for path in finished:
+            try:
+                with pyav().open(file_url(path)) as file:
+                    self.frames += file.streams.video[0].frames
+            except pyav().error.InvalidDataError:
+                break
+            self.files.append(path)
+        for path in finished[len(self.files) :]:
+            path.unlink()
         if self.files:
             *_, (self.last, _) = _packets(self.files[-1], self._video)
 

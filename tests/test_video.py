@@ -434,11 +434,14 @@ def test_chapters_of_a_part_are_cut(tmp_path):
     [
         ({"start": -1}, "start: expected seconds from 0 on, received -1"),
         ({"start": float("nan")}, "start: expected seconds from 0 on, received nan"),
+        ({"start": "1"}, "start: expected seconds from 0 on, received '1'"),
+        ({"crf": 64}, "crf: expected a whole number from 0 to 63, received 64"),
+        ({"crf": -5}, "crf: expected a whole number from 0 to 63, received -5"),
         ({"start": 3, "end": 2}, "end: expected more than the start, 3 s, received 2 s"),
         ({"end": 0}, "end: expected more than the start, 0 s, received 0 s"),
     ],
 )
-def test_a_span_that_is_none_is_refused(options, message):
+def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         VideoOptions(**options)
 
@@ -535,6 +538,19 @@ def test_finished_parts_outlast_a_kill(clip, tmp_path):
     assert len(rest.seen) in (4, 7)  # seven or eight were handed over to be written, so that one or two parts were
     np.testing.assert_allclose(greys(target), greys(clip), atol=3)
     assert os.listdir(target.parent) == ["clip.mp4"]
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_parts_from_a_damaged_one_on_are_made_again(clip, tmp_path, damaged):
+    target = tmp_path / "out" / "clip.mp4"
+    with pytest.raises(Interrupted):
+        restore_video(Stops(8), clip, target)
+    sorted(parts_folder(target).glob("*.mp4"), key=lambda path: int(path.stem))[damaged].write_bytes(b"")
+    rest = Stops(100)
+    restore_video(rest, clip, target)
+    assert len(rest.seen) == 10 - 3 * damaged
+    np.testing.assert_allclose(greys(target), greys(clip), atol=3)
 
 
 def test_ctrl_c_at_the_first_frame_leaves_nothing(clip, tmp_path):
