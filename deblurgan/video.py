@@ -350,7 +350,10 @@ def _add_streams(file: Any, output: Any, video: Video, restored: Any) -> tuple[d
             notices.append(f"stream {stream.index} ({what}) is not kept: {output.format.name} cannot hold it")
             continue
         stale = _OF_THE_CODED if stream.index == index else ()
-        added.metadata.update({key: text for key, text in stream.metadata.items() if not key.startswith(stale)})
+        tags = {key: text for key, text in stream.metadata.items() if not key.startswith(stale)}
+        if "name" in tags:  # what FFmpeg reads from MP4, and calls otherwise when it writes
+            tags["title"] = tags.pop("name")
+        added.metadata.update(tags)
         added.disposition = stream.disposition.value
         if stream.index == index:
             added.time_base = stream.time_base
