@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.images import encode_png, read_picture, side_by_side, to_8_bits
+from deblurgan.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
 from deblurgan.transparency import Restore, restore_with_alpha
 from deblurgan.video import VideoOptions, restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
+SLACK = 0.5  # how far outside [0, 1] floats may be: interpolation overshoots, but [-1, 1] or 0 .. 255 are a mistake
+KEPT = ("dpi", "exif", "icc_profile", "xmp")  # of what Pillow knows about an image besides its pixels
 _PAGE = """<div style="position:relative;display:inline-block;max-width:100%">
 <img alt="after" style="display:block;max-width:100%" src="data:image/png;base64,{after}">
 <img alt="before" style="position:absolute;left:0;top:0;width:100%;clip-path:inset(0 50% 0 0)"
@@ -43,27 +45,35 @@ class Deblurrer:
             image: an array, RGB (height, width, 3) or grey (height, width), uint8, uint16 or float32 in [0, 1]: the
                 result has the same shape and dtype. A Pillow image: the result has the same size, is grey ("L",
                 "I;16") where that is, has alpha where that has any, and is else "RGB". The name of an image file: the
-                same, upright, of 8 bits.
+                same, upright, of 8 bits. Colour profile, EXIF, XMP and resolution go along in the `info` of a Pillow
+                image, but not the profile of CMYK or Lab, as the result is RGB.
 
         Raises:
             FileError: a file that cannot be read.
-            InputError: an array of another shape or dtype, or a Pillow image of 32-bit or floating-point values.
+            InputError: an array of another shape, dtype or range, a Pillow image of 32-bit or floating-point values,
+                or something else.
         """
         if isinstance(image, np.ndarray):
-            if image.ndim != 2:
-                return self._restore(image)
-            return self._grey(image)
+            _check(image)
+            return self._restore(image) if image.ndim == 3 else self._grey(image)
         if isinstance(image, Image.Image):
-            return self._of_pillow(image)
-        picture = read_picture(image)
-        alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
-        rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
-        return _to_pillow(rgb, alpha, grey=picture.kind.startswith("L"))
+            restored = self._of_pillow(image)
+            info = {key: image.info[key] for key in KEPT if key in image.info}
+            if image.mode in ("CMYK", "LAB"):
+                info.pop("icc_profile", None)
+        else:
+            picture = _read(image)
+            alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
+            rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
+            restored = _to_pillow(rgb, alpha, grey=picture.kind.startswith("L"))
+            info = {key: value for key, value in vars(picture.metadata).items() if value is not None}
+        restored.info.update(info)
+        return restored
 
     def compare(self, image: NDArray[np.uint8] | Image.Image | str | os.PathLike[str]) -> "Comparison":
         """Restore `image`, as `restore` does, and return it before and after; notebooks show it with a slider."""
         if not isinstance(image, (np.ndarray, Image.Image)):
-            image = Image.fromarray(to_8_bits(read_picture(image).rgb))
+            image = Image.fromarray(to_8_bits(_read(image).rgb))
         return Comparison(_for_show(image), _for_show(self.restore(image)))
 
     def restore_video(
@@ -89,7 +99,9 @@ class Deblurrer:
             return Image.fromarray(self._grey(np.asarray(image).astype(np.uint16)))
         if image.mode in ("I", "F"):
             raise InputError(f"image: expected 8 or 16 bits, received mode {image.mode!r}")
-        mode = ("L" if image.mode in ("1", "L", "LA", "La") else "RGB") + "A" * image.has_transparency_data
+        if image.mode == "La":  # premultiplied, which Pillow converts to this alone
+            image = image.convert("LA")
+        mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
         values = np.asarray(image.convert("RGBA" if mode.endswith("A") else "RGB"))
         alpha = values[:, :, 3] if mode.endswith("A") else None
         rgb, alpha = restore_with_alpha(self._restore, np.ascontiguousarray(values[:, :, :3]), alpha)
@@ -117,6 +129,25 @@ class Comparison:
         """Return what a notebook shows; it needs nothing else."""
         before, after = (base64.b64encode(encode_png(_reduced(image))) for image in (self.before, self.after))
         return _PAGE.format(before=before.decode(), after=after.decode())
+
+
+def _check(image: NDArray[Any]) -> None:
+    """Raise `InputError` for an array that is not as `Deblurrer.restore` wants it."""
+    kinds = (np.uint8, np.uint16, np.float32)
+    if image.dtype not in kinds or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        expected = "uint8, uint16 or float32, (height, width, 3) or (height, width)"
+        raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
+    if image.dtype == np.float32 and image.size:
+        least, most = image.min(), image.max()
+        if not (least >= -SLACK and most <= 1 + SLACK):  # NaN, too
+            raise InputError(f"image: expected float32 in [0, 1], received values from {least:g} to {most:g}")
+
+
+def _read(path: str | os.PathLike[str]) -> Picture:
+    if not isinstance(path, (str, os.PathLike)):
+        kind = type(path).__name__
+        raise InputError(f"image: expected a NumPy array, a Pillow image or the name of a file, received {kind}")
+    return read_picture(path)
 
 
 def _to_pillow(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, grey: bool) -> Image.Image:

@@ -1,6 +1,7 @@
 """Other engines than TensorFlow: ONNX Runtime and OpenVINO run a network, or a file that was exported from one."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,4 +163,10 @@ def _openvino(model: Any, precision: str) -> Callable[[Images], Images]:
         "INFERENCE_NUM_THREADS": threads(),
     }
     compiled = optional("openvino").Core().compile_model(model, "CPU", settings)
-    return lambda images: compiled(images)[0]
+    lock = threading.Lock()  # two calls at once wait for each other, for ever
+
+    def run(images: Images) -> Images:
+        with lock:
+            return compiled(images)[0]
+
+    return run

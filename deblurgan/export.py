@@ -34,7 +34,7 @@ class Exported:
         difference: the largest one of its results from those of Keras, for these images; values are in [0, 1].
         cost: of computing in integers, in dB; see `quantization.Calibration.cost`. None in float32.
         paired: whether that was measured against sharp pictures.
-        example: three lines of Python that restore a picture with it.
+        example: what to import, and three lines of Python that restore a picture with it.
     """
 
     kind: str
@@ -118,7 +118,7 @@ def export(
         for temporary, part in reversed(list(zip(written, parts, strict=True))):  # what refers to the others last
             os.replace(temporary, part)
     paired = calibration is not None and calibration.sharp is not None
-    example = EXAMPLE.format(run=form.example.format(path=str(target)))
+    example = EXAMPLE.format(imports=form.imports, run=form.example.format(path=str(target)))
     return Exported(form.kind, about, sizes, difference, cost, paired, example)
 
 
@@ -197,11 +197,12 @@ def _open_tflite(path: Path) -> Run:
 
 @dataclass(frozen=True)
 class Format:
-    """A format of files: how it is written and run, and a line of Python from `x` to `y`."""
+    """A format of files: how it is written and run; a line of Python from `x` to `y`, and what that imports."""
 
     kind: str
     write: Callable[[keras.Model, About, Path, Any], None]
     open: Callable[[Path], Run]
+    imports: str
     example: str
 
 
@@ -210,27 +211,35 @@ FORMATS = {  # by the target's extension
         "ONNX",
         _write_onnx,
         _open_engine,
+        "import onnxruntime",
         'onnxruntime.InferenceSession("{path}").run(None, {{"blurred": x}})[0]',
     ),
     ".xml": Format(
         "OpenVINO IR",
         _write_openvino,
         _open_engine,
-        'openvino.compile_model("{path}", "CPU")(x)[0]',
+        "import openvino",
+        'openvino.compile_model("{path}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})(x)[0]',
     ),
     ".tflite": Format(
         "LiteRT",
         _write_tflite,
         _open_tflite,
-        'Interpreter("{path}").get_signature_runner()(blurred=x)["output_0"]  # ai_edge_litert.interpreter',
+        "from ai_edge_litert.interpreter import Interpreter",
+        'Interpreter("{path}").get_signature_runner()(blurred=x)["output_0"]',
     ),
     "": Format(
         "SavedModel",
         _write_saved_model,
         _open_saved_model,
+        "import tensorflow as tf",
         'tf.saved_model.load("{path}").serve(x).numpy()',
     ),
 }
-EXAMPLE = """x = np.asarray(Image.open("blurred.png").convert("RGB"), np.float32)[None] / 255
+EXAMPLE = """{imports}
+import numpy as np
+from PIL import Image
+
+x = np.asarray(Image.open("blurred.png").convert("RGB"), np.float32)[None] / 255
 y = {run}
 Image.fromarray((y[0] * 255).round().astype(np.uint8)).save("restored.png")"""

@@ -56,6 +56,11 @@ def pyav() -> Any:
     return av
 
 
+def file_url(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file as FFmpeg takes it, which would read a protocol before the colon in "12:30.mp4"."""
+    return f"file:{os.fspath(path)}"
+
+
 @contextlib.contextmanager
 def named_errors(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     """Raise what goes wrong in FFmpeg, or with files, as a `FileError` that says "path: what: reason"."""
@@ -132,7 +137,7 @@ def look_at(path: Path, target: Path) -> Video:
         raise InputError(f"{shown(target)}: expected one of {known}, got {target.suffix.lower() or 'none'!r}")
     if not os.path.isfile(path):
         raise FileError(f"{shown(path)}: {'not a file' if os.path.exists(path) else 'no such file'}")
-    with named_errors(path, "not a readable video"), av.open(os.fspath(path), metadata_errors="replace") as file:
+    with named_errors(path, "not a readable video"), av.open(file_url(path), metadata_errors="replace") as file:
         stream = _video_stream(file, path)
         said = (stream.codec_context.color_range, stream.codec_context.colorspace)
         first = next(_decoded(file, stream, []), None)
@@ -288,7 +293,7 @@ def read_frames(video: Video, first: int | None, end: int | None) -> Generator[F
     colours = f"in_color_matrix={video.matrix}:in_range={video.value_range}:out_range=full"
     converters: dict[str, _Converter] = {}
     lost: list[int] = []
-    with named_errors(path, "cannot be read"), av.open(os.fspath(path), metadata_errors="replace") as file:
+    with named_errors(path, "cannot be read"), av.open(file_url(path), metadata_errors="replace") as file:
         stream = file.streams[video.index]
         stream.thread_type = "AUTO"
         before: int | None = None
@@ -347,7 +352,7 @@ class Encoder:
         av = pyav()
         self._path, self._video = path, video
         options = {"crf": str(_CRF[video.encoder] if crf is None else crf), **_ENCODER_OPTIONS[video.encoder]}
-        self._file = av.open(os.fspath(path), "w", format="mp4")
+        self._file = av.open(file_url(path), "w", format="mp4")
         self._stream = self._file.add_stream(video.encoder, rate=video.rate, options=options)
         codec = self._stream.codec_context
         codec.width, codec.height = video.size

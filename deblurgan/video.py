@@ -16,7 +16,7 @@ from typing import Any
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, shown
 from deblurgan.formats import VIDEO_CONTAINERS
-from deblurgan.frames import Encoder, Frame, Video, is_a_cover, look_at, named_errors, pyav, read_frames
+from deblurgan.frames import Encoder, Frame, Video, file_url, is_a_cover, look_at, named_errors, pyav, read_frames
 from deblurgan.images import Pixels
 from deblurgan.transparency import Restore
 
@@ -61,8 +61,10 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None and not 0 <= value < 1e9:
+            if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e9):
                 raise InputError(f"{name}: expected seconds from 0 on, received {value!r}")
+        if self.crf is not None and not (type(self.crf) is int and 0 <= self.crf <= 63):
+            raise InputError(f"crf: expected a whole number from 0 to 63, received {self.crf!r}")
         if self.end is not None and self.end <= (self.start or 0):
             raise InputError(f"end: expected more than the start, {self.start or 0} s, received {self.end} s")
 
@@ -179,14 +181,18 @@ class _Parts:
                 temporary.write_text(settings)
 
     def _take_up(self) -> None:
-        """Find the parts that an earlier run has finished."""
-        found = (
-            path for path in self.folder.glob("*.mp4") if path.stem.lstrip("-").isdigit()
-        )  # others are unfinished
-        self.files = sorted(found, key=lambda path: int(path.stem))
-        for path in self.files:
-            with pyav().open(os.fspath(path)) as file:
-                self.frames += file.streams.video[0].frames
+        """Find the parts that an earlier run has finished, up to one that a crash of the machine has damaged."""
+        finished = [path for path in self.folder.glob("*.mp4") if path.stem.lstrip("-").isdigit()]
+        finished.sort(key=lambda path: int(path.stem))
+        for path in finished:
+            try:
+                with pyav().open(file_url(path)) as file:
+                    self.frames += file.streams.video[0].frames
+            except pyav().error.InvalidDataError:
+                break
+            self.files.append(path)
+        for path in finished[len(self.files) :]:
+            path.unlink()
         if self.files:
             *_, (self.last, _) = _packets(self.files[-1], self._video)
 
@@ -237,7 +243,7 @@ class _GivenUpError(Exception):
 def _packets(part: Path, video: Video) -> Iterator[tuple[int, Any]]:
     """The packets of a finished part with their times, in units of the video's time base."""
     first = int(part.stem)
-    with pyav().open(os.fspath(part)) as file:
+    with pyav().open(file_url(part)) as file:
         stream = file.streams.video[0]
         unit = Fraction(stream.time_base.numerator, stream.time_base.denominator) / video.time_base
         for packet in file.demux(stream):
@@ -311,15 +317,15 @@ def _join(video: Video, parts: Sequence[Path], target: Path, span: _Span) -> tup
     with (
         atomic_path(target) as temporary,
         named_errors(target, "cannot be written"),
-        av.open(os.fspath(video.path), metadata_errors="replace") as file,
-        av.open(os.fspath(parts[0])) as template,
+        av.open(file_url(video.path), metadata_errors="replace") as file,
+        av.open(file_url(parts[0])) as template,
     ):
         own_tags = any(key.startswith("com.") for key in file.metadata)  # those of telephones
         options = {"movflags": "use_metadata_tags"} if own_tags and container in ("mp4", "mov") else {}
-        with av.open(os.fspath(temporary), "w", format=container, options=options) as output:
+        with av.open(file_url(temporary), "w", format=container, options=options) as output:
             output.metadata.update({key: text for key, text in file.metadata.items() if key not in _OF_THE_FILE})
             output.set_chapters(_chapters(file.chapters(), span))
-            streams, notices = _add_streams(file, output, video.index, template.streams.video[0])
+            streams, notices = _add_streams(file, output, video, template.streams.video[0])
             restored = _restored(parts, video, streams.pop(video.index), span)
             others = _copied(file, streams, span) if streams else iter(())
             for _, packet in heapq.merge(restored, others, key=lambda item: item[0]):
@@ -327,9 +333,9 @@ def _join(video: Video, parts: Sequence[Path], target: Path, span: _Span) -> tup
     return notices
 
 
-def _add_streams(file: Any, output: Any, index: int, restored: Any) -> tuple[dict[int, Any], tuple[str, ...]]:
+def _add_streams(file: Any, output: Any, video: Video, restored: Any) -> tuple[dict[int, Any], tuple[str, ...]]:
     """Make a stream in `output` for each in `file`, by its number there; say which it cannot hold."""
-    av = pyav()
+    av, index = pyav(), video.index
     streams: dict[int, Any] = {}
     notices = []
     for stream in file.streams:
@@ -344,10 +350,14 @@ def _add_streams(file: Any, output: Any, index: int, restored: Any) -> tuple[dic
             notices.append(f"stream {stream.index} ({what}) is not kept: {output.format.name} cannot hold it")
             continue
         stale = _OF_THE_CODED if stream.index == index else ()
-        added.metadata.update({key: text for key, text in stream.metadata.items() if not key.startswith(stale)})
+        tags = {key: text for key, text in stream.metadata.items() if not key.startswith(stale)}
+        if "name" in tags:  # what FFmpeg reads from MP4, and calls otherwise when it writes
+            tags["title"] = tags.pop("name")
+        added.metadata.update(tags)
         added.disposition = stream.disposition.value
         if stream.index == index:
             added.time_base = stream.time_base
+            added.codec_context.framerate = video.rate  # else Matroska takes one from H.264: the unit of time
         if stream.type != "attachment":  # which is all in the header
             streams[stream.index] = added
     return streams, tuple(notices)

@@ -6,7 +6,7 @@ from base64 import b64decode
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 import deblurgan
 from deblurgan.deblurrer import Deblurrer
@@ -67,6 +67,38 @@ def test_a_grey_pillow_image_of_16_bits_stays_one():
     np.testing.assert_array_equal(np.asarray(restored), 65535 - values)
 
 
+def test_premultiplied_grey_is_restored_too():
+    restored = deblurrer.restore(Image.fromarray(noise(8, 10)).convert("LA").convert("La"))
+    assert restored.mode == "LA"
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_what_goes_with_a_picture_stays_with_it(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Ada"
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(noise(8, 10, 3)).save(tmp_path / "a.jpg", exif=exif, icc_profile=PROFILE, dpi=(72, 96))
+    of_file, of_image = deblurrer.restore(tmp_path / "a.jpg"), deblurrer.restore(Image.open(tmp_path / "a.jpg"))
+    for restored, size, orientation in ((of_file, (8, 10), 1), (of_image, (10, 8), 6)):
+        assert (restored.size, restored.info["dpi"]) == (size, (72, 96))
+        tags = restored.getexif()
+        assert (tags[ExifTags.Base.Artist], tags[ExifTags.Base.Orientation]) == ("Ada", orientation)
+        restored.save(tmp_path / "b.png")
+        with Image.open(tmp_path / "b.png") as saved:
+            assert saved.info["icc_profile"] == PROFILE
+
+
+def test_a_profile_of_other_colours_and_a_transparent_one_do_not_stay():
+    cmyk = Image.fromarray(noise(8, 10, 3)).convert("CMYK")
+    cmyk.info.update(icc_profile=b"of CMYK", dpi=(72, 72))
+    assert deblurrer.restore(cmyk).info == {"dpi": (72, 72)}
+    palette = Image.fromarray(noise(8, 10, 3)).convert("P")
+    palette.info["transparency"] = 5
+    assert deblurrer.restore(palette).info == {}
+
+
 def test_a_file_becomes_a_pillow_image(tmp_path):
     image = noise(5, 6, 3)
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -81,6 +113,45 @@ def test_what_cannot_be_restored_is_refused(tmp_path):
         deblurrer.restore(tmp_path / "none.png")
     with pytest.raises(InputError, match="expected 8 or 16 bits, received mode 'F'"):
         deblurrer.restore(Image.fromarray(np.zeros((4, 4), np.float32)))
+    with pytest.raises(InputError, match="expected a NumPy array, a Pillow image or the name of a file, received li"):
+        deblurrer.restore([[1, 2], [3, 4]])
+    with pytest.raises(InputError, match="received NoneType"):
+        deblurrer.compare(None)
+
+
+@pytest.mark.parametrize(
+    ("array", "received"),
+    [
+        (noise(4, 6) > 9, "bool (4, 6)"),
+        (noise(4, 6, 3) / 255, "float64 (4, 6, 3)"),
+        (noise(4, 6, 3).astype(">u2"), ">u2 (4, 6, 3)"),
+        (noise(4, 6, 4), "uint8 (4, 6, 4)"),
+        (noise(1, 4, 6, 3), "uint8 (1, 4, 6, 3)"),
+        (np.uint8([1, 2]), "uint8 (2,)"),
+    ],
+)
+def test_an_array_of_another_kind_is_told_as_it_came(array, received):
+    expected = "image: expected uint8, uint16 or float32, (height, width, 3) or (height, width), received "
+    with pytest.raises(InputError, match=re.escape(expected + received) + "$"):
+        deblurrer.restore(array)
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 255), (-1, 1), (0, float("nan"))])
+def test_floats_of_another_range_are_refused(least, most):
+    for image in (np.float32([[least, most]]), np.float32([[[least, most, 0]]])):
+        with pytest.raises(InputError, match=r"image: expected float32 in \[0, 1\], received values from "):
+            deblurrer.restore(image)
+
+
+def test_floats_that_interpolation_has_pushed_out_are_taken():
+    np.testing.assert_allclose(deblurrer.restore(np.float32([[-0.2, 1.1]])), [[1.2, -0.1]], atol=1e-6)
+
+
+def test_arrays_may_be_views_and_read_only():
+    image = noise(8, 10, 3)
+    image.setflags(write=False)
+    for view in (image[::2, ::-1], image.transpose(1, 0, 2), np.asfortranarray(image)):
+        np.testing.assert_array_equal(deblurrer.restore(view), 255 - view)
 
 
 def test_a_notebook_gets_both_pictures(tmp_path):

@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -129,6 +130,15 @@ def test_tiles_make_the_picture_of_the_whole(exported, engine):
     whole = WholePictureRestorer(network)
     assert len(whole.tile_plan(150, 130)[0]) == 1
     assert np.abs(tiled(image).astype(int) - whole(image)).max() <= 1
+
+
+@others
+def test_threads_may_share_a_restorer(exported, engine):
+    restore = open_restorer(exported / "g.onnx", engine=engine, precision="float32")
+    images = [np.roll(noise(40, 32), shift, axis=1) for shift in range(24)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(restore, images))
+    np.testing.assert_array_equal(together, [restore(image) for image in images])
 
 
 def test_bfloat16_is_close_to_float32(generator_file):

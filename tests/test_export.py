@@ -105,7 +105,7 @@ def deblurgan(*arguments):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_exported_file_computes_what_the_definition_says(files, tmp_path, target):
+def test_an_exported_file_computes_what_the_definition_says(files, tmp_path, target, monkeypatch):
     needs_runtime(target)
     done = export(files / "tutorial.weights.h5", tmp_path / target)
     assert 0 <= done.difference < 1e-4
@@ -116,6 +116,13 @@ def test_an_exported_file_computes_what_the_definition_says(files, tmp_path, tar
         expected = (reference.generator(images * 2.0 - 1, *tensors, "transpose") + 1) / 2
         assert np.abs(expected - images).max() > 0.1
         np.testing.assert_allclose(run_file(tmp_path / target, images), np.clip(expected, 0, 1), atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    picture = np.rint(random_images(1, 20, 24, 3)[0] * 255).astype(np.uint8)
+    Image.fromarray(picture).save("blurred.png")
+    exec(done.example, {})
+    expected = run_file(tmp_path / target, picture[np.newaxis] / np.float32(255))[0]
+    with Image.open("restored.png") as restored:
+        assert np.abs(np.asarray(restored) - expected * 255).max() < 0.51
 
 
 @pytest.mark.parametrize("network", ["paper", "unet", "nafnet"])
@@ -308,7 +315,7 @@ def test_the_command_says_how_the_file_is_used_and_that_works(files, tmp_path, p
     assert float(lines[2].rpartition(": ")[2]) < 1e-4
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photos[0]).save("blurred.png")
-    exec("\n".join(lines[-3:]), {"np": np, "Image": Image, "onnxruntime": onnxruntime})
+    exec(done.output.partition("In Python:\n")[2], {})
     deblurred = deblurgan("deblur", "blurred.png", "--weight_path", "g.onnx", "--output_dir", "out")
     assert deblurred.exit_code == 0
     restored, expected = (np.asarray(Image.open(name)).astype(int) for name in ("out/blurred.png", "restored.png"))

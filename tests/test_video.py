@@ -63,7 +63,7 @@ def write(
         added = [file.add_stream_from_template(other.streams[0]) for other in copied]
         sound = file.add_stream(more["sound"], rate=48000) if "sound" in more else None
         if sound is not None:
-            sound.metadata["language"] = "swe"
+            sound.metadata.update({"language": "swe", "title": "As spoken"})
         for number, frame in enumerate(frames):
             if not isinstance(frame, av.VideoFrame):
                 frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
@@ -167,6 +167,7 @@ def test_frames_are_restored_and_written_into_the_same_kind_of_file(tmp_path, ex
     with av.open(str(source)) as before, av.open(str(target)) as after:
         assert after.format.name == before.format.name
         assert after.streams.video[0].codec_context.name == ("vp9" if extension == ".webm" else "h264")
+        assert after.streams.video[0].average_rate == before.streams.video[0].average_rate == 25
     np.testing.assert_allclose(greys(target), [255 - level for level in greys(source)], atol=3)
     assert times(target) == times(source)
     assert sorted(os.listdir(target.parent)) == [target.name]
@@ -307,7 +308,9 @@ def test_sound_metadata_and_chapters_are_copied(tmp_path, extension, sound):
     assert len(packets(source, "audio")) > 3
     with av.open(str(source)) as before, av.open(str(target)) as after:
         assert after.metadata["title"] == "Über"
-        assert after.streams.audio[0].metadata["language"] == "swe"
+        (old,), (new,) = (file.streams.audio for file in (before, after))
+        for tags in (old.metadata, new.metadata):
+            assert (tags["language"], tags.get("title", tags.get("name"))) == ("swe", "As spoken")
         found = [(c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]) for c in after.chapters()]
         assert found == [(start * unit, end * unit, {"title": title}) for start, end, title in marks]
         assert abs(after.duration - before.duration) <= 20_000  # microseconds: of the last sound that is not played
@@ -433,11 +436,14 @@ def test_chapters_of_a_part_are_cut(tmp_path):
     [
         ({"start": -1}, "start: expected seconds from 0 on, received -1"),
         ({"start": float("nan")}, "start: expected seconds from 0 on, received nan"),
+        ({"start": "1"}, "start: expected seconds from 0 on, received '1'"),
+        ({"crf": 64}, "crf: expected a whole number from 0 to 63, received 64"),
+        ({"crf": -5}, "crf: expected a whole number from 0 to 63, received -5"),
         ({"start": 3, "end": 2}, "end: expected more than the start, 3 s, received 2 s"),
         ({"end": 0}, "end: expected more than the start, 0 s, received 0 s"),
     ],
 )
-def test_a_span_that_is_none_is_refused(options, message):
+def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         VideoOptions(**options)
 
@@ -536,6 +542,19 @@ def test_finished_parts_outlast_a_kill(clip, tmp_path):
     assert os.listdir(target.parent) == ["clip.mp4"]
 
 
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_parts_from_a_damaged_one_on_are_made_again(clip, tmp_path, damaged):
+    target = tmp_path / "out" / "clip.mp4"
+    with pytest.raises(Interrupted):
+        restore_video(Stops(8), clip, target)
+    sorted(parts_folder(target).glob("*.mp4"), key=lambda path: int(path.stem))[damaged].write_bytes(b"")
+    rest = Stops(100)
+    restore_video(rest, clip, target)
+    assert len(rest.seen) == 10 - 3 * damaged
+    np.testing.assert_allclose(greys(target), greys(clip), atol=3)
+
+
 def test_ctrl_c_at_the_first_frame_leaves_nothing(clip, tmp_path):
     with pytest.raises(Interrupted, match="interrupted before a frame was restored"):
         restore_video(Stops(0), clip, tmp_path / "out" / "y.mp4")
@@ -589,6 +608,15 @@ def test_the_content_decides_what_is_read_and_the_name_what_is_written(tmp_path)
         assert "mp4" in file.format.name
     with pytest.raises(InputError, match=r"y\.avi: expected one of \.m4v \.mkv \.mov \.mp4 \.webm, got '\.avi'"):
         restore_video(identity, source, tmp_path / "y.avi")
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "concat:clip.mp4"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path("clip.mp4"), levels(2))
+    write(Path("other.mp4"), levels(4)).rename(name)
+    assert restore_video(identity, name, f"out:{name}") == ()
+    assert len(read(tmp_path / f"out:{name}")) == 4
 
 
 def test_without_pyav_the_extra_is_named(clip, tmp_path, monkeypatch):

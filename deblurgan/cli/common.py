@@ -89,7 +89,8 @@ weight_path_option = click.option(
     type=path_type,
     metavar="FILE",
     default="generator.h5",
-    help="Generator weights: those of `train` (.weights.h5), or another kind that the README lists (.h5, .pth ...).",
+    help="Generator weights: those of `train` (.weights.h5), a file of `export` (.onnx, .xml), or another kind that "
+    "the README lists (.h5, .pth ...).",
 )
 assume_option = click.option(
     "--assume",

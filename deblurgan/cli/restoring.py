@@ -77,7 +77,11 @@ if TYPE_CHECKING:
     help="Of videos, in place of --quality: the encoder's rate factor, less is better.  [default: 17; WebM: 20]",
 )
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
-@click.option("--strength", type=click.FloatRange(0, 1), help="From 0, leave as it is, on.  [default: 1]")
+@click.option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    help="How much of the result to take: 0 leaves the picture as it is, 0.5 goes half of the way.  [default: 1]",
+)
 @click.option(
     "--memory",
     metavar="SIZE",
