@@ -233,7 +233,7 @@ FORMATS = {  # by the target's extension
         _write_saved_model,
         _open_saved_model,
         "import tensorflow as tf",
-        'tf.saved_model.load("{path}").serve(x).numpy()',
+        '(network := tf.saved_model.load("{path}")).serve(x).numpy()',
     ),
 }
 EXAMPLE = """{imports}
