@@ -307,6 +307,8 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
         encoding = encoding_of_quality(file_format, quality)
     elif picture.format == file_format and picture.encoding:
         encoding = picture.encoding
+    if grey and file_format == "AVIF":
+        encoding = {**encoding, "subsampling": "4:0:0"}
     try:
         with _no_warnings():
             metadata = picture.metadata.upright(height, width).save_options(file_format)
@@ -502,6 +504,10 @@ def _opened(
             _check_size(image, limit if max_pixels is None else max_pixels)
             if image.format != "TIFF":  # whose fields are decoded, and warned about, only when they are needed
                 quiet.close()
+            if limit is not None and image.width * image.height > limit // 2:
+                quiet.enter_context(
+                    _without_limit()
+                )  # Pillow looks at the size again when it decodes TIFF or 16 bits
             yield image, file
     except UnidentifiedImageError as error:
         cause: Exception = error
@@ -574,10 +580,7 @@ def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, 
     """The colours, (height, width, 3), and alpha, (height, width) or None, as stored: uint8 or uint16."""
     transparent = image.info.get("transparency")
     image.load()
-    deep = None
-    if image.format in WITH_16_BITS:
-        with _without_limit():  # the size has been checked, and the file is opened again
-            deep = read_deep(file, image, rawmode)
+    deep = read_deep(file, image, rawmode) if image.format in WITH_16_BITS else None
     if image.mode.startswith("I;16") or _is_deep_pgm(image):
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
         if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:

@@ -506,13 +506,17 @@ def test_the_limit_of_pixels_is_named_and_can_be_raised(tmp_path):
 
 
 @pytest.mark.parametrize(("file_format", "kind"), [("PNG", "RGB"), ("PNG", "LA"), ("TIFF", "RGB")])
-def test_the_limit_of_pixels_can_be_raised_for_16_bits(monkeypatch, file_format, kind):
-    rgb = deep_noise(6, 5, 3)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_limit_of_pixels_can_be_raised_for_tiff_and_16_bits(monkeypatch, file_format, kind, dtype):
+    rgb = deep_noise(6, 5, 3).astype(dtype)
     content = encode_picture(Picture(rgb, rgb[:, :, 0] if kind == "LA" else None, kind), rgb, file_format)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(FileError, match="limit, 20; --max_pixels raises it"):
         read_picture("a", content=content)
-    assert read_picture("a", content=content, max_pixels=30).rgb.dtype == np.uint16
+    assert read_picture("a", content=content, max_pixels=30).rgb.dtype == dtype
+    assert Image.MAX_IMAGE_PIXELS == 10
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # from here on Pillow would warn
+    assert read_picture("a", content=content).rgb.dtype == dtype
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])
@@ -874,6 +878,14 @@ def test_grey_goes_back_as_grey(tmp_path, extension):
     again = read_picture(path)
     assert again.kind == "L"
     assert np.abs(again.rgb[:, :, 1].astype(int) - (255 - grey)).max() <= (3 if extension == "jpg" else 0)
+
+
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow 11.3 or newer writes AVIF")
+@pytest.mark.parametrize("quality", [None, 80])
+def test_grey_avif_stays_grey(tmp_path, quality):
+    picture = read_picture(saved(tmp_path, "in.avif", smooth()[:, :, 0]))
+    assert picture.kind == "L"
+    assert read_picture("a", content=encode_picture(picture, picture.rgb, "AVIF", quality=quality)).kind == "L"
 
 
 def test_grey_is_the_mean_of_the_three_channels(tmp_path):
