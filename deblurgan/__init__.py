@@ -19,13 +19,14 @@ def load(
     engine: str | None = None,
     **assumed: Any,
 ) -> "Deblurrer":
-    """Return what restores arrays, Pillow images and image files with the generator in the weight file `path`.
+    """Return what restores arrays, Pillow images and image files with the generator that `path` names.
 
     `deblurgan.load("generator.weights.h5").restore("blurred.jpg").save("restored.jpg")`
 
     Args:
         path: a weight file of any kind that `weight_files.read` knows, or a `.onnx` or `.xml` file that `deblurgan
-            export` wrote.
+            export` wrote; or the folder of a training run, or the name of one in the folder `weights`, for its best
+            weights.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         memory: how much this process may hold while it restores, bytes or a text like "2GB"; None for a safe amount.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average.
@@ -37,8 +38,9 @@ def load(
         FileError, WeightsError, InputError: see `inference.open_restorer`.
     """
     from deblurgan.deblurrer import Deblurrer
+    from deblurgan.files import weights_of_run
     from deblurgan.inference import open_restorer
 
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
     options["engine"] = engine
-    return Deblurrer(open_restorer(path, **options, **assumed))
+    return Deblurrer(open_restorer(weights_of_run(path), **options, **assumed))

@@ -89,3 +89,12 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise FileError(f"{shown(path)}: the folder is not writable")
     return path
+
+
+def weights_of_run(path: str | os.PathLike[str]) -> Path:
+    """Return the best weights of a training run where `path` is its folder, or its name in `weights`; else `path`."""
+    for folder in (Path(path), Path("weights", path)):
+        for name in ("generator_best.weights.h5", "generator_last.weights.h5"):
+            if (folder / name).is_file():
+                return folder / name
+    return Path(path)

@@ -182,3 +182,18 @@ def test_load_restores_with_a_weight_file(randomised, tmp_path):
     expected = open_restorer(tmp_path / "g.weights.h5", precision="float32", strength=0.5)(image)
     np.testing.assert_array_equal(restored, expected)
     assert np.any(restored != image)
+
+
+@pytest.mark.parametrize("name", ["generator_best.weights.h5", "generator_last.weights.h5"])
+def test_a_run_or_its_name_stands_for_its_best_weights(name, tmp_path, monkeypatch):
+    from deblurgan.files import weights_of_run
+
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "weights" / "mine"
+    run.mkdir(parents=True)
+    (run / name).touch()
+    (run / "generator_last.weights.h5").touch()
+    assert weights_of_run(run) == run / name
+    assert weights_of_run("mine").resolve() == run / name
+    for other in (run / name, tmp_path / "weights", "none"):
+        assert str(weights_of_run(other)) == str(other)

@@ -12,6 +12,7 @@ import click
 from deblurgan import __version__
 from deblurgan.devices import ENGINES, PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError
+from deblurgan.files import weights_of_run
 
 INTERRUPTED = 130
 
@@ -89,8 +90,9 @@ weight_path_option = click.option(
     type=path_type,
     metavar="FILE",
     default="generator.h5",
-    help="Generator weights: those of `train` (.weights.h5), a file of `export` (.onnx, .xml), or another kind that "
-    "the README lists (.h5, .pth ...).",
+    callback=lambda ctx, param, path: weights_of_run(path),
+    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a file of "
+    "`export` (.onnx, .xml), or another kind that the README lists (.h5, .pth ...).",
 )
 assume_option = click.option(
     "--assume",
