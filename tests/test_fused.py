@@ -5,7 +5,9 @@ import reference
 import tensorflow as tf
 
 from deblurgan import fused
+from deblurgan.inference import Restorer
 from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.model import generator_model
 
 
 def random_images(height, width, channels):
@@ -52,3 +54,15 @@ def test_all_else_is_left_to_the_layer(layer):
     images = random_images(9, 10, 4)
     expected = np.asarray(layer(images))
     np.testing.assert_allclose(fused.call(layer, images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ngf", [4, 16])  # the blocks have four times as many channels: with 64 by Winograd
+def test_a_restorer_computes_with_the_weights_it_was_last_given(ngf, randomised):
+    models = [randomised(generator_model((None, None, 3), ngf=ngf, n_blocks=1), seed) for seed in (0, 1)]
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    first, second = (Restorer(model, precision="float32")(image) for model in models)
+    restorer = Restorer(models[0], precision="float32")
+    np.testing.assert_array_equal(restorer(image), first)
+    restorer.update(models[1])
+    np.testing.assert_array_equal(restorer(image), second)
+    assert (first != second).any()

@@ -85,7 +85,7 @@ def test_few_channels_and_gpus_get_no_halves(monkeypatch):
     assert not isinstance(fused.call(pad, many), winograd.Halves)
 
 
-def test_weights_of_later_count_unless_they_are_fixed(randomised):
+def test_weights_of_later_count(randomised):
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(MANY, 1)(inputs)
     x = keras.layers.Conv2D(MANY, 3)(ReflectionPadding2D(((1, 1), (1, 1)))(x))
