@@ -17,8 +17,6 @@ FEW = 4  # output channels
 BLOCK = 4  # pixels, a side of the squares that a convolution to few channels computes as one
 MANY = 64  # channels, from which on Winograd's algorithm gains more than it costs
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-
 
 def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
     """Return what `layer`, any layer of a network, makes of `inputs` outside training.
@@ -38,10 +36,10 @@ def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
     if any(isinstance(x, winograd.Halves) for x in given):
         if _is_elementwise(layer):
             return _of_halves(layer, given)
-        if isinstance(layer, keras.layers.Conv2D) and _takes_halves(layer):
+        if _is_plain(layer) and _takes_halves(layer):
             return _convolved_in_halves(layer, given[0], fixed)
         given = [winograd.joined(x) for x in given]
-    if type(layer) is keras.layers.Conv2D and _is_plain(layer):
+    if _is_plain(layer):
         return _convolved(layer, *given)
     return layer(given if isinstance(inputs, list) else given[0])
 
@@ -58,8 +56,7 @@ def _of_halves(layer: Any, given: list[Any]) -> winograd.Halves:
 
 
 def _takes_halves(layer: Any) -> bool:
-    by_rows = layer.kernel_size == (3, 3) and layer.strides == (1, 1) and layer.padding == "valid"
-    return type(layer) is keras.layers.Conv2D and _is_plain(layer) and by_rows
+    return layer.kernel_size == (3, 3) and layer.strides == (1, 1) and layer.padding == "valid"
 
 
 def _convolved_in_halves(layer: Any, images: winograd.Halves, fixed: bool) -> winograd.Halves:
@@ -76,6 +73,8 @@ def _convolved_in_halves(layer: Any, images: winograd.Halves, fixed: bool) -> wi
 
 
 def _is_plain(layer: Any) -> bool:
+    if type(layer) is not keras.layers.Conv2D:
+        return False
     plain = layer.groups == 1 and layer.dilation_rate == (1, 1) and layer.activation is keras.activations.linear
     return plain and layer.use_bias and layer.data_format == "channels_last"
 
@@ -96,7 +95,7 @@ def _reflected(layer: Any, x: Any) -> Any:
     return _mirrored(_cast(layer, winograd.joined(x)), layer.padding)
 
 
-def _mirrored(x: Any, padding: Padding) -> Any:
+def _mirrored(x: Any, padding: tuple[tuple[int, int], tuple[int, int]]) -> Any:
     """Mirror the edges by joining slices, which TensorFlow copies on all cores."""
     import tensorflow as tf
 

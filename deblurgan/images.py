@@ -193,7 +193,7 @@ def read_picture(
         rgb, alpha = _pixels(image, file, rawmode)
         if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
-        grey = image.mode in _GREY_MODES | {"I"} or rawmode.startswith("LA")
+        grey = image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
             of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
             grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
@@ -505,9 +505,8 @@ def _opened(
             if image.format != "TIFF":  # whose fields are decoded, and warned about, only when they are needed
                 quiet.close()
             if limit is not None and image.width * image.height > limit // 2:
-                quiet.enter_context(
-                    _without_limit()
-                )  # Pillow looks at the size again when it decodes TIFF or 16 bits
+                # Pillow looks at the size again when it decodes TIFF or 16 bits.
+                quiet.enter_context(_without_limit())
             yield image, file
     except UnidentifiedImageError as error:
         cause: Exception = error

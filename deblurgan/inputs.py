@@ -254,8 +254,7 @@ def plan(
     for job in jobs:
         other = first.setdefault(job.target, job.source)
         if other is not job.source:
-            names = f"{shown(other.name)} and {shown(job.source.name)}"
-            raise InputError(f"{shown(output / job.target)}: would be the result of two pictures, {names}")
+            raise same_result(output / job.target, other, job.source)
     if is_zip(output):
         if skip_existing:
             raise InputError(f"{shown(output)}: a zip file is written anew; to skip what exists, name a folder")
@@ -267,6 +266,12 @@ def plan(
     if not skip_existing:
         return jobs
     return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
+
+
+def same_result(result: Path, first: Source, second: Source) -> InputError:
+    """Return the error that two pictures would have one result."""
+    names = f"{shown(first.name)} and {shown(second.name)}"
+    return InputError(f"{shown(result)}: would be the result of two pictures, {names}")
 
 
 def is_zip(output: str | os.PathLike[str]) -> bool:

@@ -26,7 +26,6 @@ from deblurgan.cli.common import (
     weight_path_option,
 )
 from deblurgan.errors import InputError
-from deblurgan.files import shown
 from deblurgan.formats import EXTENSIONS, is_an_image_file
 
 if TYPE_CHECKING:
@@ -260,6 +259,7 @@ def _watch(
 ) -> None:
     """Restore what appears, and say so, until Ctrl-C."""
     from deblurgan.deblurring import Report, watched
+    from deblurgan.inputs import same_result
 
     written = 0
     failed: list[str] = []
@@ -271,7 +271,8 @@ def _watch(
                 try:
                     (job,) = planned([source])
                     first = results.setdefault(job.target, source)
-                    _refuse_same_result(output_dir / job.target, first, source)
+                    if first.path != source.path:
+                        raise same_result(output_dir / job.target, first, source)
                     report = restored([job], lambda path: None)
                 except InputError as error:
                     report = Report(failed=[str(error)])
@@ -287,13 +288,6 @@ def _watch(
         click.echo(one_line(f"{written} pictures restored into {output_dir}"))
     if failed:
         raise click.ClickException(f"{len(failed)} pictures failed")
-
-
-def _refuse_same_result(result: Path, first: "Source", source: "Source") -> None:
-    """Raise `InputError` where the result of another picture, the first, has that name."""
-    if first.path != source.path:
-        names = f"{shown(first.name)} and {shown(source.name)}"
-        raise InputError(f"{shown(result)}: would be the result of two pictures, {names}")
 
 
 @command("test", "Write sharp, blurred and restored pictures side by side.")
