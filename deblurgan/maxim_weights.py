@@ -1,4 +1,4 @@
-"""Weights of MAXIM by the authors' module paths: what network they make, told from their names and shapes alone.
+"""Weights of MAXIM by the names that its authors gave them: tell which network they make, and build it.
 
 `flax_files` and `tfjs_files` give such weights. `layout` lists what a network has.
 """
@@ -7,8 +7,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from deblurgan.errors import WeightsError
+import keras
+import numpy as np
 
+from deblurgan.errors import WeightsError
+from deblurgan.networks.maxim import maxim
+from deblurgan.networks.maxim_names import authors_names
+
+Tensors = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 Entries = Iterator[tuple[str, Shape]]
 
@@ -54,6 +60,33 @@ def identify(tensors: Mapping[str, Array]) -> dict[str, Any]:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise WeightsError(f"{ascii(next(iter(left)))[1:-1][:200]}{more}: left over, a {KIND} has no such tensor")
     return options
+
+
+def build(tensors: Tensors, options: Mapping[str, Any], **overrides: Any) -> keras.Model:
+    """Return the network of these weights.
+
+    Args:
+        tensors: by the authors' names, in Keras' layouts; of the stages that the network has, or of more.
+        options: the builder's keywords that the tensors tell.
+        overrides: others, such as `stages` and `dtype`.
+
+    Raises:
+        WeightsError: one is missing, of another size, or not finite; it is named.
+        InputError: an override that makes no network.
+    """
+    depth = options.get("depth", 3)
+
+    def initial(path: str) -> np.ndarray:
+        names = authors_names(path, depth)
+        name = next((name for name in names if name in tensors), None)
+        if name is None:
+            raise WeightsError(f"{names[0]} is missing")
+        values = np.asarray(tensors[name], np.float32)
+        if not np.isfinite(values).all():
+            raise WeightsError(f"expected finite values, found NaN or infinity in {name}")
+        return values
+
+    return maxim(**{**options, **overrides}, initial=initial)
 
 
 def layout(options: Mapping[str, Any], *, attends: bool = False) -> Iterator[tuple[str, Shape, bool]]:
