@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 Entries = Iterator[tuple[str, Shape]]
 
 KIND = "MAXIM generator"
+MARK = "stage_0_input_conv_0/kernel"  # a weight that every MAXIM has
 
 
 class Array(Protocol):
@@ -269,7 +270,7 @@ def _options(shapes: Mapping[str, Shape]) -> dict[str, Any]:
             found.append((side, side))
         return found
 
-    *_, channels, features = kernel("stage_0_input_conv_0/kernel", 3, 3)
+    *_, channels, features = kernel(MARK, 3, 3)
     kernel(f"{block.format(0)}/Conv_0/kernel", 1, 1)
     depth = count(f"{block}/Conv_0/kernel")
     first = mlp.format(block.format(0))
