@@ -18,7 +18,7 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import network_files, torch_files, torch_weights, weights, zoo
+from deblurgan import catalogue, network_files, torch_files, torch_weights, weights, zoo
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 
@@ -94,13 +94,14 @@ def read(path: str | os.PathLike[str]) -> WeightFile:
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
     `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
-    `.safetensors`, which have no mark of their own.
+    `.safetensors`, which have no mark of their own. In place of a file's, `path` may be a name: see
+    `catalogue.resolve`.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    path = Path(path)
+    path = catalogue.resolve(path)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
     for name, tensor in content.tensors:
         if not np.isfinite(tensor).all():
@@ -115,7 +116,7 @@ def _read(path: Path) -> WeightFile:
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{shown(path)}: expected a weight file, found {found}")
+        raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(HDF5_MAGIC))
