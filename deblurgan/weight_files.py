@@ -19,7 +19,7 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import maxim_weights, network_files, torch_files, torch_weights, weights, zoo
+from deblurgan import catalogue, maxim_weights, network_files, torch_files, torch_weights, weights, zoo
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 
@@ -98,18 +98,14 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
     `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
-    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a stage
-    in each.
-
-    Args:
-        path: the file or folder.
-        stages: look only at so many stages, where each has a file of its own.
+    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a
+    stage in each. In place of a file's, `path` may be a name: see `catalogue.resolve`.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    path = Path(path)
+    path = catalogue.resolve(path)
     if os.path.isfile(path / STAGE.format(0)):
         return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
@@ -126,7 +122,7 @@ def _read(path: Path) -> WeightFile:
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{shown(path)}: expected a weight file, found {found}")
+        raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(HDF5_MAGIC))
