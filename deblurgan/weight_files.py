@@ -1,8 +1,9 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
 `network_files` reads those that say what network they belong to, `weights` what else Keras writes for the tutorial's
-networks, `torch_files` and `torch_weights` what PyTorch writes
-for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
+networks, `torch_files` and `torch_weights` what PyTorch writes for its peers, `flax_files` and `tfjs_files` the public
+forms of MAXIM, which `maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another network is
+loaded in Keras' safe mode.
 """
 
 import itertools
@@ -19,7 +20,17 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import catalogue, maxim_weights, network_files, torch_files, torch_weights, weights, zoo
+from deblurgan import (
+    catalogue,
+    flax_files,
+    maxim_weights,
+    network_files,
+    tfjs_files,
+    torch_files,
+    torch_weights,
+    weights,
+    zoo,
+)
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 
@@ -96,10 +107,15 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     """Look into a weight file of any kind.
 
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
-    `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
+    `.pth` of either format, `.safetensors`, MAXIM as its authors' `checkpoint.npz` and as a TensorFlow.js graph model
+    (`model.json`, its folder, or a `.tgz`), and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
     `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a
-    stage in each. In place of a file's, `path` may be a name: see `catalogue.resolve`.
+    stage in each.
+
+    Args:
+        path: the file or folder; or a name, see `catalogue.resolve`.
+        stages: look only at so many stages, where each has a file of its own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
@@ -120,6 +136,8 @@ def _read(path: Path) -> WeightFile:
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
+    if os.path.isdir(path) and tfjs_files.is_graph_model(path):
+        return _read_graph_model(path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
@@ -134,10 +152,15 @@ def _read(path: Path) -> WeightFile:
         return _read_keras_archive(path)
     if path.suffix.lower() == ".safetensors":
         return _read_torch(path, "safetensors", torch_files.read_safetensors)
+    if zipfile.is_zipfile(path) and flax_files.is_checkpoint(path):
+        return _maxim_file(path, "NumPy archive", flax_files.read_checkpoint(path))
     if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
         return _read_torch(path, "PyTorch", torch_files.read_torch)
+    if magic and tfjs_files.is_graph_model(path):
+        return _read_graph_model(path)
     raise FileError(
-        f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth) or .safetensors; it is none of these"
+        f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth), .safetensors, or MAXIM's .npz or "
+        "TensorFlow.js model; it is none of these"
     )
 
 
@@ -297,11 +320,19 @@ def _read_stages(path: Path, stages: int | None) -> WeightFile:
     return _maxim_file(path, "safetensors for each stage", tensors)
 
 
+def _read_graph_model(path: Path) -> WeightFile:
+    return _maxim_file(path, "TensorFlow.js graph model", tfjs_files.read_graph_model(path))
+
+
 def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
     """MAXIM by its authors' names."""
-    stages = 1 + max(int(name.split("_")[1]) for name in tensors if name.startswith("stage_"))
-    options: dict[str, Any] = {}
-    assumed = {"stages": stages}
+    try:
+        options = maxim_weights.identify(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{shown(path)}: {error}") from error
+    assumed = {"stages": options.pop("stages")}
+    if (channels := options.pop("channels")) != 3:
+        options["image_shape"] = (None, None, channels)
 
     def build(**overrides: Any) -> keras.Model:
         try:
@@ -317,6 +348,8 @@ def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
 
 def _read_torch(path: Path, kind: str, reader: Callable[[Path], dict[str, np.ndarray]]) -> WeightFile:
     tensors = reader(path)
+    if maxim_weights.MARK in tensors:
+        return _maxim_file(path, kind, tensors)
     try:
         found = torch_weights.identify(tensors)
     except WeightsError as error:
