@@ -1,8 +1,9 @@
 """Restoring pictures: an image in, an image of the same size and kind out, in bounded memory."""
 
 import functools
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -29,6 +30,8 @@ RESULT_BYTES = 36  # for each pixel of a tile: its result, and copies of it on t
 ROW_BYTES = 18  # for each pixel of the rows that are being put together
 MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
 BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
+ALIKE_OVERLAP = 32  # pixels that two tiles share where all are alike
+ALIKE_STEP = 8  # pixels; where such tiles may start
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
 
 Image = NDArray[Any]
@@ -49,6 +52,8 @@ class WholePictureRestorer:
       the picture, as many as fit into the memory. They differ a little from those of the whole picture, but not from
       tile to tile, so that there are no seams.
     - The mean of the whole picture (NAFNet without `local_window`): each tile takes its own, and tiles are blended.
+    - Mixing over all of whatever it is given (MAXIM): pictures are always restored in tiles of the sizes that score
+      best, all alike, each at least 32 pixels into the next and blended over these.
 
     Args:
         model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights
@@ -62,6 +67,7 @@ class WholePictureRestorer:
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
+        on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
 
     Raises:
@@ -92,10 +98,13 @@ class WholePictureRestorer:
         self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
         self._strength = strength
+        self.on_tile: Callable[[int, int], object] = lambda done, total: None
         multiple = self.needs.multiple
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
         agree = self._takes_statistics or self.needs.local
         self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
+        if self.needs.tile is not None:
+            self._blend = ALIKE_OVERLAP // 2
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
 
     def __call__(self, image: Image) -> Image:
@@ -109,19 +118,20 @@ class WholePictureRestorer:
         """
         self._check(image)
         height, width = image.shape[:2]
-        padded = self._padded(image)
-        parts = self._plan(padded.shape[0], padded.shape[1], 2 * image.nbytes)
+        parts = self._plan(height, width, 2 * image.nbytes)
+        padded = _padded(image, parts)
         if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self._strength == 1:
             return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
         statistics = self._statistics(padded, parts)
+        done, total = itertools.count(1), len(parts[0]) * len(parts[1]) * len(self._turns)
 
         def restored(rows: slice, columns: slice) -> NDArray[np.float32]:
             tile = padded[rows, columns]
-            outputs = (
-                _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
-                for turn, known in zip(self._turns, statistics, strict=True)
-            )
-            return functools.reduce(np.add, outputs) / np.float32(len(self._turns))
+            outputs = np.zeros(tile.shape, np.float32)
+            for turn, known in zip(self._turns, statistics, strict=True):
+                outputs += _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
+                self.on_tile(next(done), total)
+            return outputs / np.float32(len(self._turns))
 
         output = np.empty_like(image)
         for rows, values in tiles.stitched(*parts, self._blend, restored):
@@ -146,10 +156,12 @@ class WholePictureRestorer:
         if not images:
             return []
         height, width = images[0].shape[:2]
-        padded = [self._padded(image) for image in images]
-        count = self._pixels(2 * sum(image.nbytes for image in images)) // padded[0][..., 0].size
-        if count < 2 or len(self._turns) > 1 or self._strength != 1:
+        held = 2 * sum(image.nbytes for image in images)
+        parts = self._plan(height, width, held)
+        count = self._pixels(held) // (parts[0][-1].see_to * parts[1][-1].see_to)
+        if count < 2 or len(parts[0]) * len(parts[1]) > 1 or len(self._turns) > 1 or self._strength != 1:
             return [self(image) for image in images]
+        padded = [_padded(image, parts) for image in images]
         outputs: list[Image] = []
         for start in range(0, len(images), count):
             outputs += list(self._run(np.stack(padded[start : start + count]), images[0].dtype)[:, :height, :width])
@@ -157,21 +169,13 @@ class WholePictureRestorer:
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
-        held = 2 * height * width * 3 * np.dtype(dtype).itemsize
-        return self._plan(self._padded_side(height), self._padded_side(width), held)
+        return self._plan(height, width, 2 * height * width * 3 * np.dtype(dtype).itemsize)
 
     def _check(self, image: Image) -> None:
         kinds = (np.uint8, np.uint16, np.float32)
         if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             expected = "uint8, uint16 or float32 (height, width, 3)"
             raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
-
-    def _padded_side(self, side: int) -> int:
-        return max(LEAST_INPUT, -(-side // self.needs.multiple) * self.needs.multiple)
-
-    def _padded(self, image: Image) -> Image:
-        more = [(0, self._padded_side(side) - side) for side in image.shape[:2]]
-        return np.pad(image, [*more, (0, 0)], mode="reflect") if any(after for _, after in more) else image
 
     def _pixels(self, held: int) -> int:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
@@ -180,16 +184,28 @@ class WholePictureRestorer:
         return max(0, int((self._room - held) / self._bytes_per_pixel))
 
     def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
+        """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
+        multiple, pixels = self.needs.multiple, self._pixels(held)
+        if self.needs.tile is not None:
+            sides = range(self.needs.tile - multiple, self.needs.tile + 2 * multiple + 1, multiple)
+            alike: dict[str, Any] = {"sides": sides, "best": self.needs.tile, "overlap": ALIKE_OVERLAP}
+            if pixels < multiple**2:
+                raise self._too_little(multiple**2, held)
+            return tiles.plan_alike(height, width, pixels=pixels, multiple=ALIKE_STEP, **alike)
+        height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
         band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
-        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": self.needs.multiple, "band": band}
+        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
         limits["least"] = max(1, 2 * self._blend)
-        pixels, needed = self._pixels(held), tiles.least_pixels(height, width, **limits)
+        needed = tiles.least_pixels(height, width, **limits)
         if pixels < needed:
-            more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
-            raise InputError(
-                f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
-            )
+            raise self._too_little(needed, held)
         return tiles.plan(height, width, pixels=pixels, **limits)
+
+    def _too_little(self, needed: int, held: int) -> InputError:
+        more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
+        return InputError(
+            f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
+        )
 
     def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
         """The statistics that all tiles are normalised with, for each turn; None where there are none."""
@@ -303,6 +319,12 @@ def _room(memory: int | str | None) -> int:
         return memories.parse_size(memory) - memories.resident() - WARM_UP
     free = memories.available()
     return DEFAULT_ROOM if free is None else min(DEFAULT_ROOM, free // 2)
+
+
+def _padded(image: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> Image:
+    """Mirror the image at its lower and right edge up to where the parts end."""
+    more = [(0, spans[-1].see_to - side) for spans, side in zip(parts, image.shape[:2], strict=True)]
+    return np.pad(image, [*more, (0, 0)], mode="reflect") if any(after for _, after in more) else image
 
 
 def _turned(images: Image, turn: tuple[int, bool], axes: tuple[int, int] = (0, 1)) -> Image:

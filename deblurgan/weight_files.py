@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from deblurgan import (
+    catalogue,
     flax_files,
     maxim_weights,
     network_files,
@@ -113,14 +114,14 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     stage in each.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; or a name, see `catalogue.resolve`.
         stages: look only at so many stages, where each has a file of its own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    path = Path(path)
+    path = catalogue.resolve(path)
     if os.path.isfile(path / STAGE.format(0)):
         return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
@@ -139,7 +140,7 @@ def _read(path: Path) -> WeightFile:
         return _read_graph_model(path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{shown(path)}: expected a weight file, found {found}")
+        raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(HDF5_MAGIC))

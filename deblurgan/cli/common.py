@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from deblurgan import __version__
+from deblurgan import __version__, catalogue
 from deblurgan.devices import ENGINES, PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError
-from deblurgan.files import weights_of_run
 
 INTERRUPTED = 130
 
@@ -83,6 +82,11 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def notice(line: str) -> None:
+    """Print a line on standard error, for the user to see."""
+    click.echo(one_line(line), err=True)
+
+
 path_type = click.Path(readable=False, path_type=Path)  # what is not readable is reported by what reads it
 new_file_type = click.Path(dir_okay=False, path_type=Path)
 weight_path_option = click.option(
@@ -90,9 +94,9 @@ weight_path_option = click.option(
     type=path_type,
     metavar="FILE",
     default="generator.h5",
-    callback=lambda ctx, param, path: weights_of_run(path),
-    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a file of "
-    "`export` (.onnx, .xml), or another kind that the README lists (.h5, .pth ...).",
+    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a name "
+    "that `deblurgan weights` lists, a file of `export` (.onnx, .xml), or another kind that the README lists (.h5, "
+    ".pth ...).",
 )
 assume_option = click.option(
     "--assume",
@@ -128,10 +132,15 @@ pairs_dir_option = click.option(
 )
 
 
+def located(path: Path) -> Path:
+    """Return the weights that an option or argument names, as `catalogue.resolve` does; tell of a download."""
+    return catalogue.resolve(path, notice)
+
+
 def restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any], engine: str | None = None) -> Any:
-    """Load the weights and say on which device they will run."""
+    """Load the weights, from `located`, and say on which device they will run."""
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
-        raise FileError(f"--weight_path {weight_path}: no such file")
+        raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
     start_quietly()
     from deblurgan import engines
     from deblurgan.inference import open_restorer

@@ -12,6 +12,7 @@ from deblurgan.cli.common import (
     command,
     engine_option,
     finish,
+    located,
     new_file_type,
     one_line,
     pairs_dir_option,
@@ -105,6 +106,7 @@ def evaluate(
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
+    weight_path = located(weight_path)
     restore = restorer(weight_path, precision, assume, engine)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         scores = evaluation.evaluate(

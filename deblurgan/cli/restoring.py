@@ -17,6 +17,7 @@ from deblurgan.cli.common import (
     command,
     engine_option,
     finish,
+    located,
     one_line,
     pairs_dir_option,
     path_type,
@@ -181,6 +182,7 @@ def deblur(
         raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
     given = {"tta": tta or None, "strength": strength, "memory": memory}
     options = {**assume, **{name: value for name, value in given.items() if value is not None}}
+    weight_path = located(weight_path)
     restore = restorer(weight_path, precision, options, engine)
     weights = os.stat(weight_path) if os.path.exists(weight_path) else None  # none: a checkpoint of several files
     state = weights and (weights.st_size, weights.st_mtime_ns)
@@ -324,6 +326,7 @@ def test(
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
+    weight_path = located(weight_path)
     restore = restorer(weight_path, precision, assume, engine)
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())

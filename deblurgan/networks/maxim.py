@@ -224,7 +224,9 @@ def size_multiple(
     needed = [
         2**level * side
         for level in range(depth + 1)
-        for size in ((block_size, grid_size) if level < min(high_resolutions, depth) else (low_block_size, low_grid_size))
+        for size in (
+            (block_size, grid_size) if level < min(high_resolutions, depth) else (low_block_size, low_grid_size)
+        )
         for side in size
     ]
     return math.lcm(*needed)
