@@ -99,7 +99,11 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
     `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a
-    stage in each. In place of a file's, `path` may be a name: see `catalogue.resolve`.
+    stage in each.
+
+    Args:
+        path: the file or folder, or a name; see `catalogue.resolve`.
+        stages: look only at so many stages, where each has a file of its own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
