@@ -330,12 +330,12 @@ def _opened(
         about = conversion.about(model, content.network)
         restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
-        restorer.quality = _quality_in_words(assumed["stages"])
+        restorer.quality = quality_in_words(assumed["stages"])
     return restorer
 
 
-def _quality_in_words(stages: int) -> str:
-    """The quality that so many stages are, with their number."""
+def quality_in_words(stages: int) -> str:
+    """Return the quality that so many stages are, with their number."""
     name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
     return f"{name} ({stages} stage{'s' if stages > 1 else ''})"
 

@@ -103,7 +103,7 @@ weight_path_option = click.option(
 )
 
 
-def _quality(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def check_quality(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Check a quality; a number is probably meant for the files."""
     if value is not None and value not in QUALITIES:
         meant = "; the quality of JPEG files is --jpeg_quality" if value.isdecimal() else nearest(value, QUALITIES)
@@ -114,7 +114,7 @@ def _quality(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 quality_option = click.option(
     "--quality",
     metavar="|".join(QUALITIES),
-    callback=_quality,
+    callback=check_quality,
     help="How much work to do: one stage of the network at half size, or one, two or three stages.  [default: best "
     "on a GPU, fast on a CPU]",
 )

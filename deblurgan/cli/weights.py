@@ -6,7 +6,16 @@ from typing import Any
 import click
 
 from deblurgan import catalogue
-from deblurgan.cli.common import Command, Group, assume_option, command, located, notice, path_type
+from deblurgan.cli.common import (
+    Command,
+    Group,
+    assume_option,
+    check_quality,
+    command,
+    located,
+    notice,
+    path_type,
+)
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
 
@@ -101,8 +110,14 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
 
 
 @command("export", "Write a generator for other programs: ONNX and others.")
-@click.argument("source", type=path_type)
-@click.argument("target", type=path_type)
+@click.argument("source", type=path_type, required=False)
+@click.argument("target", type=path_type, required=False, metavar="TARGET")
+@click.option(
+    "--quality",
+    metavar="fast|balanced|best",
+    callback=check_quality,
+    help="How many stages of the network to write: one, two or three.  [default: best on a GPU, fast on a CPU]",
+)
 @click.option(
     "--int8", is_flag=True, help="Compute in 8-bit integers, with ranges as on the pictures of --calibrate."
 )
@@ -115,23 +130,37 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
 @click.option("--max_cost", default=0.2, help="Write nothing when --int8 costs so many dB of PSNR.")
 @assume_option
 def export(
-    source: Path, target: Path, int8: bool, calibrate: Path | None, max_cost: float, assume: dict[str, Any]
+    source: Path | None,
+    target: Path | None,
+    quality: str | None,
+    int8: bool,
+    calibrate: Path | None,
+    max_cost: float,
+    assume: dict[str, Any],
 ) -> None:
     """Write the generator in the weight file SOURCE as TARGET, whose name decides how.
 
     .onnx; .xml with a .bin (OpenVINO); .tflite (LiteRT); or a SavedModel folder for a name without extension.
 
+    SOURCE is as --weight_path of `deblur`, files of `export` apart; without it, it is generator.h5 where there is one,
+    else maxim-gopro, which ships with the package.
+
     Each takes and gives float32 (count, height, width, 3) RGB in [0, 1], height and width multiples of what is
     printed. The file is run in its own runtime and compared with Keras; it stays only if both agree.
     """
+    if target is None:
+        source, target = None, source
+    if target is None:
+        raise click.UsageError("Missing argument 'TARGET'.")
     if int8 != (calibrate is not None):
         raise InputError("--int8: expected --calibrate FOLDER with it, and only with it")
     source = located(source)
     start_quietly()
     from deblurgan.export import export as export_file
 
-    done = export_file(source, target, calibrate=calibrate, max_cost=max_cost, **assume)
-    click.echo(f"{done.about.network} of {source} written to {target}: {done.kind}, {done.about.precision}")
+    done = export_file(source, target, quality=quality, calibrate=calibrate, max_cost=max_cost, **assume)
+    chosen = f", quality {done.quality}," if done.quality else ""
+    click.echo(f"{done.about.network} of {source}{chosen} written to {target}: {done.kind}, {done.about.precision}")
     click.echo(f"takes {done.about.contract}")
     sizes = " and ".join(f"{width}x{height}" for height, width in done.sizes)
     click.echo(f"largest difference from Keras at {sizes}: {done.difference:.2g}")
