@@ -18,6 +18,7 @@ from tqdm import tqdm
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, ensure_folder, reason, shown, weights_of_run
 
+DEFAULT = "maxim-gopro"
 VARIABLE = "DEBLURGAN_CACHE"  # of the environment: a folder in place of the platform's
 SHIPPED, CACHED, ABSENT = "shipped", "cached", "to be downloaded"
 CLOSE = 0.7  # of `errors.nearest`: names of files are not to be taken for names of weights

@@ -98,8 +98,8 @@ def plan_alike(
 ) -> tuple[list[Span], list[Span]]:
     """Cut a picture into tiles that are all alike, for a network that mixes over whatever it is given.
 
-    A side that is not longer than the longest of `sides` is not cut. Among all others tiles are as large as leaves the
-    least computed twice.
+    A side that is not longer than the longest of `sides` is not cut. The others are cut so that as little as can
+    be is computed twice.
 
     Args:
         height: of the picture.

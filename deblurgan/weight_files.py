@@ -1,9 +1,9 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
 `network_files` reads those that say what network they belong to, `weights` what else Keras writes for the tutorial's
-networks, `torch_files` and `torch_weights` what PyTorch writes for its peers, `flax_files` and `tfjs_files` the public
-forms of MAXIM, which `maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another network is
-loaded in Keras' safe mode.
+networks, `torch_files` and `torch_weights` what PyTorch writes for its peers, `flax_files` and `tfjs_files` the
+public forms of MAXIM, which `maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another
+network is loaded in Keras' safe mode.
 """
 
 import itertools
@@ -336,8 +336,11 @@ def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
         options["image_shape"] = (None, None, channels)
 
     def build(**overrides: Any) -> keras.Model:
+        wanted = {**assumed, **overrides}
+        if not 1 <= wanted["stages"] <= assumed["stages"]:
+            raise InputError(f"stages: expected 1 to {assumed['stages']}, received {wanted['stages']}")
         try:
-            return maxim_weights.build(tensors, options, **{**assumed, **overrides})
+            return maxim_weights.build(tensors, options, **wanted)
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {error}") from error
 

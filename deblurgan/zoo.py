@@ -60,7 +60,7 @@ class Identity:
 
     role: str
     name: str
-    options: Mapping[str, Any]
+    options: dict[str, Any]
 
 
 GENERATORS = {

@@ -128,6 +128,8 @@ def test_the_shipped_weights_are_a_folder_of_the_package(cache):
     assert catalogue.place("maxim-gopro") == folder
     assert heard(catalogue.path, "maxim-gopro") == (folder, [])
     assert heard(catalogue.get, "maxim-gopro") == (folder, [])
+    assert heard(catalogue.resolve, "maxim-gopro") == (folder, [])
+    assert names(folder) == [f"stage_{number}.safetensors" for number in range(3)]
     assert not cache.exists()
 
 

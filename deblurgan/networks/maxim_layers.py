@@ -14,7 +14,7 @@ from keras import layers, ops
 EPSILON = 1e-6  # of the layer normalisations
 SLOPE = 0.2  # of the leaky ReLU
 
-Size = tuple[int, int]
+Size = Sequence[int]
 Initial = Callable[[str], Any] | None
 
 
@@ -149,7 +149,7 @@ class Composite(layers.Layer):
         return super().get_config()
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
-        """Make a weight. It is cast where it is used, after what is multiplied into it, so that no digits are lost."""
+        """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
         start = started(self._initial, f"{self.name}/{name}", start)
         return self.add_weight(name=name, shape=shape, initializer=start, autocast=False)
 
@@ -493,7 +493,7 @@ class Fusion(Composite):
         """Return the fused image."""
         images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         kernel, bias = self.joined
-        start, parts = 0, []
+        start = 0
 
         def rows(count: int) -> Any:
             nonlocal start
@@ -511,7 +511,7 @@ class Fusion(Composite):
             part = rows(image.shape[-1])
             known = same.get(id(image))
             same[id(image)] = (image, part if known is None else known[1] + part)
-        parts = [(image, part, 1) for image, part in same.values()]
+        parts = [(image, part, 1.0) for image, part in same.values()]
         for image, ratio, (own, shift) in zip(images[self.plain :], self.ratios, self.scaled, strict=True):
             part = rows(self.filters)
             bias = bias + ops.matmul(shift[None], part)[0]
