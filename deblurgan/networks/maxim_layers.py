@@ -93,9 +93,35 @@ def _kept(side: Any, lost: float, dtype: Any) -> Any:
 KERAS = Arithmetic()
 
 
+@keras.saving.register_keras_serializable(package="deblurgan")
+class Given(keras.initializers.Initializer):
+    """Starts a weight with values that are at hand. A saved model holds them already, and keeps `otherwise` alone.
+
+    Args:
+        values: called for them.
+        otherwise: any initializer.
+    """
+
+    def __init__(self, values: Callable[[], Any], otherwise: Any) -> None:
+        self.values, self.otherwise = values, otherwise
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Return the values, in any shape of that size."""
+        return self.values().reshape(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` takes."""
+        return {"otherwise": keras.initializers.serialize(keras.initializers.get(self.otherwise))}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the other initializer."""
+        return keras.initializers.deserialize(config["otherwise"])
+
+
 def started(initial: Initial, path: str, otherwise: Any) -> Any:
     """Return an initializer with the values that `initial` gives for the weight `path`; `otherwise` without one."""
-    return otherwise if initial is None else lambda shape, dtype=None: initial(path).reshape(shape)
+    return otherwise if initial is None else Given(lambda: initial(path), otherwise)
 
 
 class Composite(layers.Layer):
@@ -128,6 +154,10 @@ class Composite(layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the output, which is that of the input."""
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again; what its weights started with is none of them."""
+        return super().get_config()
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
         """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
