@@ -141,6 +141,73 @@ def test_gradients_are_clipped_by_their_global_norm():
     np.testing.assert_allclose(moved[1], moved[0] * 0.25 / norm, atol=1e-7)
 
 
+# Learning from a teacher
+
+
+def taught(picture):
+    """A teacher's picture, by float64 arithmetic or in TensorFlow: mirrored, and darker."""
+    return 0.6 * picture[:, ::-1] - 0.1
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(("sharp_weight", "teacher_weight"), [(1.0, 0.3), (0.0, 0.3), (0.5, 0.0)])
+def test_the_students_step_is_that_of_the_formulas(sharp_weight, teacher_weight, jit):
+    blurred, sharp = batch()
+    sharp[[0, 2]] = np.nan  # no sharp pictures of these
+    model = compiled(jit=jit, teacher=taught, sharp_weight=sharp_weight, teacher_weight=teacher_weight)
+    kernel, bias = values(model.generator)
+    got = trained(model, blurred, sharp)
+    restored = np.float64(blurred) @ kernel[0, 0] + bias
+    of_teacher = taught(np.float64(blurred))
+    errors = {
+        "mse": restored - np.where(np.isnan(sharp), of_teacher, sharp),
+        "teacher_mse": restored - of_teacher,
+    }
+    weights = {"mse": sharp_weight, "teacher_mse": teacher_weight}
+    slope = sum(2 * 2 * weights[name] * error / error.size for name, error in errors.items())
+    kernel_slope, bias_slope = np.einsum("bhwi,bhwo->io", blurred, slope), slope.sum((0, 1, 2))
+    expected = {name: np.mean(error**2) for name, error in errors.items() if weights[name]}
+    expected["loss"] = sum(2 * weights[name] * np.mean(error**2) for name, error in errors.items())
+    expected["gradient_norm"] = np.sqrt(np.sum(kernel_slope**2) + np.sum(bias_slope**2))
+    assert got == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(values(model.generator)[0], kernel - RATE * kernel_slope[None, None], atol=1e-6)
+    np.testing.assert_allclose(values(model.generator)[1], bias - RATE * bias_slope, atol=1e-6)
+
+
+def test_the_critic_takes_the_teachers_pictures_for_those_that_are_not_there():
+    blurred, sharp = batch()
+    there = sharp.copy()
+    sharp[1], there[1] = np.nan, taught(np.float64(blurred))[1]
+    one, other = (
+        compiled(teacher=taught, **with_critic(critic_updates=2, penalty_weight=10.0)) for _ in range(2)
+    )
+    assert trained(one, blurred, sharp) == pytest.approx(trained(other, blurred, there), rel=1e-6)
+    for a, b in zip(values(one), values(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_a_taught_batch_in_parts_gives_the_update_of_the_whole():
+    blurred, sharp = batch()
+    sharp[3] = np.nan
+    results = []
+    for accumulate in (1, 2, 4):
+        model = compiled(accumulate=accumulate, teacher=taught, teacher_weight=0.3)
+        results.append((trained(model, blurred, sharp), model.get_weights()))
+    for losses, weights in results[1:]:
+        assert losses == pytest.approx(results[0][0], rel=1e-5)
+        for one, other in zip(weights, results[0][1], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_missing_sharp_picture_without_a_teacher_is_no_silent_zero():
+    blurred, sharp = batch()
+    sharp[0] = np.nan
+    assert np.isnan(trained(compiled(), blurred, sharp)["loss"])
+
+
+# Precision, and Keras around it
+
+
 def test_scaled_losses_give_the_same_update():
     blurred, sharp = batch()
     plain = compiled(clip_norm=0.25, **with_critic(penalty_weight=10.0))
@@ -213,6 +280,7 @@ for kind in ("one", "all"):
         model = Restoration(
             linear(3, name="generator"), WeightedSum({{"mse": 2.0}}), critic=linear(1, seed=5, name="critic"),
             adversarial=ADVERSARIAL["wgan-gp"], penalty_weight=10.0, critic_updates=2, clip_norm=0.25,
+            teacher=linear(3, seed=7, name="teacher").__call__, teacher_weight=0.3,
         )
         model.compile(keras.optimizers.AdamW(RATE, epsilon=1e-3), keras.optimizers.SGD(RATE), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(batch(12)).batch(4, drop_remainder=True)

@@ -20,7 +20,7 @@ from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
-from deblurgan.files import ensure_folder
+from deblurgan.files import ensure_folder, shown
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
@@ -44,6 +44,7 @@ from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import Recipe
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.settings import SETTINGS_NAME
+from deblurgan.training.teacher import Teacher, open_teacher
 
 CHECKPOINTS = "checkpoints"
 
@@ -106,8 +107,12 @@ def train(
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
+    recorded = _recorded(run) if saved is not None else {}
     with strategy.scope():
-        model = build_model(recipe, steps, precision)
+        teacher = open_teacher(recipe, precision)
+        if teacher is not None:
+            _require_same(teacher, recipe, recorded, run)
+        model = build_model(recipe, steps, precision, teacher)
         if recipe.init_weights is not None and saved is None:
             _take_weights(model.generator, recipe.init_weights)
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
@@ -142,8 +147,10 @@ def train(
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
         "parameters": {name: network.count_params() for name, network in networks.items()},
-        "started": (_first_start(run) if saved is not None else None) or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": recorded.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    if teacher is not None:
+        about["teacher"] = {"network": teacher.network, "sha256": teacher.digest}
     ensure_folder(run)
     _remove_temporaries(run)
     recipes.write(recipe, run)
@@ -201,12 +208,19 @@ def train(
     return Result(run, best if best.exists() else last, recorder.history, bad, interrupted=not finished)
 
 
-def _first_start(run: Path) -> str | None:
-    """When a run that goes on was first started, as far as its record says."""
+def _recorded(run: Path) -> dict[str, Any]:
+    """What the record of a run that goes on says, as far as it is there."""
     try:
-        return json.loads((run / RUN_NAME).read_text(encoding="utf-8"))["started"]
-    except (OSError, ValueError, KeyError):
-        return None
+        recorded = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _require_same(teacher: Teacher, recipe: Recipe, recorded: dict[str, Any], run: Path) -> None:
+    """Raise WeightsError where the run that goes on has learnt from other weights than the teacher's."""
+    if recorded.get("teacher", {"sha256": teacher.digest}).get("sha256") != teacher.digest:
+        raise WeightsError(f"teacher {recipe.teacher}: expected the weights that {run} was started with, found others")
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
@@ -237,8 +251,14 @@ def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: 
 def _stream(recipe: Recipe) -> CropStream:
     if not recipe.sources:
         raise InputError("sources: expected at least one source of training pictures, received none")
+    sources = [open_source(spec) for spec in recipe.sources]
+    for source in sources:
+        if recipe.teacher is None and not source.has_sharp:
+            raise InputError(
+                f"teacher: expected one for {source.kind}={shown(source.folder)}, where nothing is sharp, received none"
+            )
     return CropStream(
-        [open_source(spec) for spec in recipe.sources],
+        sources,
         crop_size=recipe.image_size,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
@@ -264,7 +284,7 @@ def _validation(recipe: Recipe) -> tuple[list[Pair], dict[str, str]]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A training crop to look at where there are no validation pairs; read like a `Pair`."""
+    """A training crop to look at where there are no validation pairs; read like a `Pair`. No sharp one is grey."""
 
     name: str
     stream: CropStream
@@ -272,7 +292,7 @@ class _Sample:
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         blurred, sharp = self.stream.crop(self.index)
-        return from_model(blurred), from_model(sharp)
+        return from_model(blurred), from_model(np.nan_to_num(sharp))
 
 
 def _steps(recipe: Recipe, steps_per_epoch: int) -> int:
@@ -289,13 +309,14 @@ def _require_divisible(recipe: Recipe, replicas: int) -> None:
         )
 
 
-def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
+def build_model(recipe: Recipe, steps: int, precision: str, teacher: Teacher | None = None) -> Restoration:
     """Build networks, losses and optimizers for a run of `steps` steps, with weights drawn from the recipe's seed.
 
     Args:
         recipe: what to build.
         steps: the length that schedules are made for.
         precision: "float32", "bfloat16" or "float16".
+        teacher: the recipe's, from `open_teacher`.
 
     Raises:
         InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
@@ -321,6 +342,9 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
     model = Restoration(
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        sharp_weight=recipe.sharp_weight,
+        teacher=teacher and teacher.restore,
+        teacher_weight=recipe.teacher_weight,
         critic=critic,
         adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
