@@ -95,12 +95,14 @@ class NamedWeights:
                 check_shapes(name, shapes, self.layers[name], shown(self.path))
         for name in self.layers:
             # An instance normalisation may do without what was noted for it.
+            if name not in layers and self.network.nested:
+                continue
             if name not in layers or not (layers[name].weights or isinstance(layers[name], InstanceNormalization)):
                 raise WeightsError(
                     f"{shown(self.path)}: layer {name} is left over: {self.name} has none of that name"
                 )
         for name, entry in self.layers.items():
-            if layers[name].weights:
+            if name in layers and layers[name].weights:
                 layers[name].set_weights(list(entry.tensors))
 
 

@@ -5,11 +5,12 @@ networks, `torch_files` and `torch_weights` what PyTorch writes
 for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
 """
 
+import itertools
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import network_files, torch_files, torch_weights, weights, zoo
+from deblurgan import maxim_weights, network_files, torch_files, torch_weights, weights, zoo
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 
@@ -30,6 +31,7 @@ ARCHIVED = {  # by the model's name
 }
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
+STAGE = "stage_{}.safetensors"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -45,7 +47,8 @@ class WeightFile:
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
         generator: the tutorial generator's weights, where it is one.
-        named: name and options of the network in `zoo`, where the file tells them.
+        named: role, name and options of the network in `zoo`, where the file tells them.
+        checked: whether `build` refuses values that are not finite itself, for those that it takes.
     """
 
     path: Path
@@ -56,7 +59,8 @@ class WeightFile:
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
     generator: weights.GeneratorWeights | None = field(default=None, repr=False)
-    named: network_files.NamedWeights | None = field(default=None, repr=False)
+    named: "network_files.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
+    checked: bool = False
 
     @property
     def is_generator(self) -> bool:
@@ -88,22 +92,29 @@ class WeightFile:
         return self.builder(dtype=dtype, **overrides)
 
 
-def read(path: str | os.PathLike[str]) -> WeightFile:
+def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFile:
     """Look into a weight file of any kind.
 
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
     `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
-    `.safetensors`, which have no mark of their own.
+    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a stage
+    in each.
+
+    Args:
+        path: the file or folder.
+        stages: look only at so many stages, where each has a file of its own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
     path = Path(path)
+    if os.path.isfile(path / STAGE.format(0)):
+        return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
     for name, tensor in content.tensors:
-        if not np.isfinite(tensor).all():
+        if not content.checked and not np.isfinite(tensor).all():
             raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {name}")
     return content
 
@@ -279,6 +290,33 @@ def _read_keras_archive(path: Path) -> WeightFile:
         return model  # in the precision that it was saved with
 
     return WeightFile(path, "Keras 3 archive", ARCHIVED[name], {}, tensors, build)
+
+
+def _read_stages(path: Path, stages: int | None) -> WeightFile:
+    """Read MAXIM from a folder with a file for each stage, or the first of them."""
+    most = itertools.count() if stages is None else range(stages)
+    tensors: dict[str, np.ndarray] = {}
+    for stage in itertools.takewhile(lambda stage: os.path.isfile(path / STAGE.format(stage)), most):
+        tensors |= torch_files.read_safetensors(path / STAGE.format(stage))
+    return _maxim_file(path, "safetensors for each stage", tensors)
+
+
+def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
+    """MAXIM by its authors' names."""
+    stages = 1 + max(int(name.split("_")[1]) for name in tensors if name.startswith("stage_"))
+    options: dict[str, Any] = {}
+    assumed = {"stages": stages}
+
+    def build(**overrides: Any) -> keras.Model:
+        try:
+            return maxim_weights.build(tensors, options, **{**assumed, **overrides})
+        except WeightsError as error:
+            raise WeightsError(f"{shown(path)}: {error}") from error
+
+    named = zoo.Identity("generator", "maxim", {**options, **assumed})
+    kind_of_network = zoo.find(named.role, named.name).kind
+    items = list(tensors.items())
+    return WeightFile(path, kind, kind_of_network, options, items, build, assumed=assumed, named=named, checked=True)
 
 
 def _read_torch(path: Path, kind: str, reader: Callable[[Path], dict[str, np.ndarray]]) -> WeightFile:

@@ -10,12 +10,22 @@ import keras
 
 from deblurgan import model
 from deblurgan.errors import InputError
-from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks import maxim, nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks.maxim import size_multiple as maxim_multiple
 from deblurgan.networks.nafnet import size_multiple as nafnet_multiple
 from deblurgan.networks.paper import SIZE_MULTIPLE as PAPER_MULTIPLE
 
 ANY_SIZE = (None, None, 3)
 OPTIONAL_INTS = ("local_window", "output_channels")
+NO_OPTIONS = ("dtype", "name", "initial")  # keywords of builders that no file holds
+MAXIM_SIZES = (
+    "depth",
+    "high_resolutions",
+    "block_size",
+    "grid_size",
+    "low_block_size",
+    "low_grid_size",
+)
 
 
 @dataclass(frozen=True)
@@ -28,18 +38,29 @@ class Network:
         multiple: from options (all of them) to what the sides of the images must be multiples of.
         switches: options that change what the network computes after training, or during it, but not its weights, so
             that they may be chosen anew with each use of a weight file.
+        nested: whether other values of these may leave weights unused, as the first stages of a network do.
     """
 
     kind: str
     builder: Callable[..., keras.Model]
     multiple: Callable[[Mapping[str, Any]], int]
     switches: tuple[str, ...] = ()
+    nested: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The options and their default values."""
         parameters = inspect.signature(self.builder).parameters
-        return {key: value.default for key, value in parameters.items() if key not in ("dtype", "name")}
+        return {key: value.default for key, value in parameters.items() if key not in NO_OPTIONS}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which network weights belong to: its role, "generator" or "critic", its name, and its options."""
+
+    role: str
+    name: str
+    options: Mapping[str, Any]
 
 
 GENERATORS = {
@@ -67,6 +88,13 @@ GENERATORS = {
         lambda options: nafnet_multiple(options["encoder_blocks"], options["space_to_depth"]),
         ("image_shape", "dropout", "local_window"),
     ),
+    "maxim": Network(
+        "MAXIM generator",
+        maxim,
+        lambda options: maxim_multiple(*(options[name] for name in MAXIM_SIZES)),
+        ("image_shape", "dropout", "stages", "outputs"),
+        nested=True,
+    ),
 }
 CRITICS = {
     "tutorial": Network(
@@ -89,7 +117,7 @@ def build_generator(name: str, options: Mapping[str, Any] | None = None, *, dtyp
     """Build the generator `name`, for images of any size unless `options` has an `image_shape`.
 
     Args:
-        name: "tutorial", "paper", "unet" or "nafnet".
+        name: "tutorial", "paper", "unet", "nafnet" or "maxim".
         options: keywords of the builder; lists, as JSON has them, stand for tuples.
         dtype: dtype policy of the layers; Keras' global one when None.
 

@@ -1,8 +1,9 @@
 """Networks beside the tutorial's own (`deblurgan.model`), one file each."""
 
+from deblurgan.networks.maxim import maxim
 from deblurgan.networks.nafnet import nafnet
 from deblurgan.networks.paper import paper_generator
 from deblurgan.networks.patchgan import patchgan_discriminator
 from deblurgan.networks.unet import unet_generator
 
-__all__ = ["nafnet", "paper_generator", "patchgan_discriminator", "unet_generator"]
+__all__ = ["maxim", "nafnet", "paper_generator", "patchgan_discriminator", "unet_generator"]
