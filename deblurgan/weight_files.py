@@ -305,7 +305,7 @@ def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
     """MAXIM by its authors' names."""
     stages = 1 + max(int(name.split("_")[1]) for name in tensors if name.startswith("stage_"))
     options: dict[str, Any] = {}
-    assumed = {"stages": stages}
+    assumed = {"stages": stages, "outputs": "last"}
 
     def build(**overrides: Any) -> keras.Model:
         try:
@@ -313,7 +313,7 @@ def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {error}") from error
 
-    named = zoo.Identity("generator", "maxim", {**options, **assumed})
+    named = zoo.Identity("generator", "maxim", {**options, "stages": stages})
     kind_of_network = zoo.find(named.role, named.name).kind
     items = list(tensors.items())
     return WeightFile(path, kind, kind_of_network, options, items, build, assumed=assumed, named=named, checked=True)

@@ -14,7 +14,7 @@ from deblurgan.training.optimizers import build_optimizer, learning_rate
 from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
 from deblurgan.training.settings import Settings
 
-NAMES = ["nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
+NAMES = ["maxim", "nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
 TRAINED = [name for name in NAMES if name != "tutorial"]
 
 
@@ -51,6 +51,14 @@ def test_the_papers_recipe_is_the_papers():
         0,
     )
     assert (recipe.batch_size, recipe.image_size, recipe.downscale) == (1, 256, 2)
+
+
+def test_maxims_recipe_is_its_papers():
+    recipe = make(read_fields("maxim"))
+    assert recipe.losses == {"charbonnier": 1.0, "frequency": 0.1}
+    assert (recipe.optimizer, recipe.learning_rate, recipe.final_learning_rate) == ("adam", 2e-4, 1e-7)
+    assert (recipe.schedule, recipe.image_size, recipe.critic) == ("cosine", 256, None)
+    assert zoo.reductions(recipe.network, recipe.network_options) == (1, 2, 4) * 3
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -205,6 +205,86 @@ def test_a_missing_sharp_picture_without_a_teacher_is_no_silent_zero():
     assert np.isnan(trained(compiled(), blurred, sharp)["loss"])
 
 
+# Networks with several pictures
+
+
+def staged():
+    """Two stages that multiply channels by matrices, each with pictures of full, half and quarter size."""
+    random = np.random.default_rng(3)
+    inputs = x = keras.Input((None, None, 3))
+    pictures = []
+    for stage in range(2):
+        x = keras.layers.Conv2D(3, 1, name=f"stage{stage}")(x)
+        smaller = [keras.layers.AveragePooling2D(factor)(x) for factor in (2, 4)]
+        pictures += [x, *smaller]
+    model = keras.Model(inputs, pictures)
+    model.set_weights([random.normal(0, 0.5, weight.shape) for weight in model.weights])
+    return model
+
+
+def smaller(images, factor):
+    """Bilinear reduction with antialiasing, in float64: triangles twice as wide as a new pixel, cut off at the edges."""
+    for axis in (1, 2):
+        side = images.shape[axis]
+        centres, places = (np.arange(side // factor) + 0.5) * factor, np.arange(side) + 0.5
+        weights = np.maximum(0, 1 - np.abs(centres[:, None] - places) / factor)
+        weights /= weights.sum(axis=1, keepdims=True)
+        images = np.moveaxis(np.tensordot(weights, images, (1, axis)), 0, axis)
+    return images
+
+
+def pooled(images, factor):
+    count, height, width, channels = images.shape
+    return images.reshape(count, height // factor, factor, width // factor, factor, channels).mean((2, 4))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_loss_is_summed_over_stages_and_scales(accumulate):
+    random = np.random.default_rng(4)
+    blurred, sharp = random.uniform(-1, 1, (2, 4, 16, 24, 3)).astype(np.float32)
+    network = staged()
+    model = Restoration(
+        network, WeightedSum({"charbonnier": 1.0, "frequency": 0.1}), reductions=(1, 2, 4, 1, 2, 4),
+        accumulate=accumulate, teacher=taught, teacher_weight=0.3,
+    )  # fmt: skip
+    model.compile(keras.optimizers.SGD(RATE), jit_compile=False)
+    weights = [(np.float64(kernel), np.float64(bias)) for kernel, bias in zip(*[iter(network.get_weights())] * 2)]
+
+    def losses(target):
+        charbonnier = frequency = 0.0
+        x = np.float64(blurred)
+        for kernel, bias in weights:
+            x = x @ kernel[0, 0] + bias
+            for factor in (1, 2, 4):
+                error = pooled(x, factor) - (target if factor == 1 else smaller(target, factor))
+                charbonnier += np.mean(np.sqrt(error**2 + 1e-6))
+                spectrum = np.fft.fft2(error, axes=(1, 2))
+                frequency += (np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()) / 2
+        return charbonnier, frequency
+
+    of_sharp, of_teacher = losses(np.float64(sharp)), losses(taught(np.float64(blurred)))
+    got = trained(model, blurred, sharp)
+    names = ["charbonnier", "frequency", "teacher_charbonnier", "teacher_frequency"]
+    assert [got[name] for name in names] == pytest.approx([*of_sharp, *of_teacher], rel=1e-5)
+    expected = of_sharp[0] + 0.1 * of_sharp[1] + 0.3 * (of_teacher[0] + 0.1 * of_teacher[1])
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+    assert got["gradient_norm"] > 0
+
+
+def test_the_critic_judges_the_last_picture_of_full_size():
+    random = np.random.default_rng(4)
+    blurred, sharp = random.uniform(-1, 1, (2, 4, 16, 24, 3)).astype(np.float32)
+    network = staged()
+    model = Restoration(network, WeightedSum({"l1": 1.0}), reductions=(1, 2, 4, 1, 2, 4), **with_critic())
+    model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), jit_compile=False)
+    w = values(model.critic)[0][0, 0, :, 0]
+    x = np.float64(blurred)
+    for kernel, bias in zip(*[iter(values(network))] * 2):
+        x = x @ kernel[0, 0] + bias
+    assert np.asarray(model(blurred)) == pytest.approx(x, abs=1e-5)
+    assert trained(model, blurred, sharp)["d_loss"] == pytest.approx((x @ w).mean() - (sharp @ w).mean(), abs=1e-5)
+
+
 # Precision, and Keras around it
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 EPSILON = 1e-6  # of the layer normalisations
@@ -82,7 +83,12 @@ KERAS = Arithmetic()
 
 def started(initial: Initial, path: str, otherwise: Any) -> Any:
     """Return an initializer with the values that `initial` gives for the weight `path`; `otherwise` without one."""
-    return otherwise if initial is None else lambda shape, dtype=None: initial(path).reshape(shape)
+
+    def start(shape: Sequence[int], dtype: Any = None) -> Any:
+        values = np.asarray(initial(path))  # type: ignore[misc]
+        return values.reshape(shape) if values.ndim else np.full(shape, values)
+
+    return otherwise if initial is None else start
 
 
 class Composite(layers.Layer):

@@ -10,7 +10,6 @@ import numpy as np
 
 from deblurgan import devices, fused, winograd
 from deblurgan.errors import InputError
-from deblurgan.files import weights_of_run
 from deblurgan.footprint import footprint, run
 from deblurgan.inference import generator_file
 from deblurgan.training.recipe import Recipe
@@ -43,7 +42,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     """
     if recipe.teacher is None:
         return None
-    content = generator_file(weights_of_run(recipe.teacher))
+    content = generator_file(recipe.teacher)
     try:
         if content.generator is not None and not recipe.teacher_options:
             network = content.generator.folded(dtype=devices.policy(precision))

@@ -45,6 +45,7 @@ from deblurgan.training.recipe import Recipe
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.settings import SETTINGS_NAME
 from deblurgan.training.teacher import Teacher, open_teacher
+from deblurgan.weight_files import WeightFile
 
 CHECKPOINTS = "checkpoints"
 
@@ -88,7 +89,8 @@ def train(
     if ((is_there or checkpoints.paths()) and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     started = recipes.read_run(run) if is_there else None
-    recipe = _with_network_of_weights(recipe, started, progress)
+    content = weight_files.read(recipe.init_weights) if recipe.init_weights is not None and started is None else None
+    recipe = _with_network_of_weights(recipe, content, started, progress)
     if started is not None:
         recipes.check_resumable(recipe, started, run)
     recorded_patience = started.early_stopping if started is not None else None
@@ -114,13 +116,14 @@ def train(
             _require_same(teacher, recipe, recorded, run)
         model = build_model(recipe, steps, precision, teacher)
         if recipe.init_weights is not None and saved is None:
-            _take_weights(model.generator, recipe.init_weights)
+            _take_weights(model.generator, recipe, content or weight_files.read(recipe.init_weights))
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
+    options = zoo.for_restoring(recipe.network, recipe.network_options)
     validating = Validation(
         validation,
         [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
         recipe.network,
-        recipe.network_options,
+        options,
         precision,
         model.generator,
         average,
@@ -161,9 +164,7 @@ def train(
             others=others,
             parts=parts,
             means=means,
-            save_weights=lambda path: save_network(
-                validating.generator, path, recipe.network, recipe.network_options
-            ),
+            save_weights=lambda path: save_network(validating.generator, path, recipe.network, options),
             checkpoints=checkpoints,
             checkpoint_every=recipe.checkpoint_every,
             about=about,
@@ -342,6 +343,7 @@ def build_model(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
     model = Restoration(
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        reductions=zoo.reductions(recipe.network, recipe.network_options),
         sharp_weight=recipe.sharp_weight,
         teacher=teacher and teacher.restore,
         teacher_weight=recipe.teacher_weight,
@@ -377,30 +379,41 @@ def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
     return loss
 
 
-def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:
-    """Return the recipe with the network and options of its `init_weights`, where that file says what it is."""
+def _with_network_of_weights(
+    recipe: Recipe, content: WeightFile | None, started: Recipe | None, progress: Progress
+) -> Recipe:
+    """Return the recipe with the network and options of its `init_weights`, where that file says what it is.
+
+    What the file leaves open (`WeightFile.assumed`), such as dropout or the number of stages, is as the recipe says.
+    """
     if recipe.init_weights is None:
         return recipe
-    if started is not None:
+    if content is None:
+        assert started is not None
         network, options = started.network, started.network_options
+    elif content.named is None:
+        return recipe
     else:
-        content = weight_files.read(recipe.init_weights)
-        if content.named is None:
-            return recipe
-        network, options = content.named.name, content.named.options
+        network, options = content.named.name, {**content.named.options, **_open_options(recipe, content)}
         progress.notice(f"network: {network}, as in {recipe.init_weights}, with its options")
     return dataclasses.replace(recipe, network=network, network_options=options)
 
 
-def _take_weights(generator: keras.Model, path: str) -> None:
-    """Start `generator` from a weight file of the same network."""
-    content = weight_files.read(path)
-    weights = content.build().get_weights()
+def _open_options(recipe: Recipe, content: WeightFile) -> dict[str, Any]:
+    """Return those of the recipe's options that the weight file leaves open."""
+    if content.named is None or content.named.name != recipe.network:
+        return {}
+    return {option: value for option, value in recipe.network_options.items() if option in content.assumed}
+
+
+def _take_weights(generator: keras.Model, recipe: Recipe, content: WeightFile) -> None:
+    """Start `generator` from the weights in the recipe's `init_weights`, which are those of the same network."""
+    weights = content.build(**_open_options(recipe, content)).get_weights()
     shapes, found = [tuple(weight.shape) for weight in generator.weights], [weight.shape for weight in weights]
     if shapes != found:
         raise WeightsError(
-            f"init_weights {path}: expected weights of {len(shapes)} tensors that fit this recipe's network, found "
-            f"{len(found)} of a {content.network}"
+            f"init_weights {recipe.init_weights}: expected weights of {len(shapes)} tensors that fit this recipe's "
+            f"network, found {len(found)} of a {content.network}"
         )
     generator.set_weights(weights)
 
