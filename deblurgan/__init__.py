@@ -10,8 +10,9 @@ __version__ = "0.1.0"
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
+    quality: str | None = None,
     precision: str = "auto",
     memory: int | str | None = None,
     tta: bool = False,
@@ -21,12 +22,15 @@ def load(
 ) -> "Deblurrer":
     """Return what restores arrays, Pillow images and image files with the generator that `path` names.
 
-    `deblurgan.load("generator.weights.h5").restore("blurred.jpg").save("restored.jpg")`
+    `deblurgan.load().restore("blurred.jpg").save("restored.jpg")`
 
     Args:
         path: a weight file of any kind that `weight_files.read` knows, or a `.onnx` or `.xml` file that `deblurgan
-            export` wrote; or the folder of a training run, or the name of one in the folder `weights`, for its best
-            weights.
+            export` wrote; the folder of a training run, or the name of one in the folder `weights`, for its best
+            weights; or a name that `deblurgan weights` lists, which is downloaded where it is not here yet.
+            None: maxim-gopro, which is in the package.
+        quality: "preview", "fast", "balanced" or "best", of a network with stages such as maxim-gopro; None for
+            "best" on a GPU and "fast" on a CPU.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         memory: how much this process may hold while it restores, bytes or a text like "2GB"; None for a safe amount.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average.
@@ -38,9 +42,8 @@ def load(
         FileError, WeightsError, InputError: see `inference.open_restorer`.
     """
     from deblurgan.deblurrer import Deblurrer
-    from deblurgan.files import weights_of_run
     from deblurgan.inference import open_restorer
 
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
-    options["engine"] = engine
-    return Deblurrer(open_restorer(weights_of_run(path), **options, **assumed))
+    options |= {"engine": engine, "quality": quality}
+    return Deblurrer(open_restorer(path, **options, **assumed))

@@ -30,7 +30,7 @@ from deblurgan.images import (
     write_image,
 )
 from deblurgan.inputs import Job, Source, plan
-from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output
+from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
 from deblurgan.transparency import Restore, restore_with_alpha
 from deblurgan.video import VideoOptions, restore_video
 
@@ -104,7 +104,7 @@ def deblur_pictures(
 def restore_jobs(
     restore: Restore,
     jobs: Sequence[Job],
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
     *,
     squash: int | None = None,
     beside_input: bool = False,
@@ -146,17 +146,21 @@ def restore_jobs(
         check_comparison(jobs, output, compare)
 
     def read(job: Job) -> Picture:
+        if job.beside:
+            require_new(job.beside)  # before the work
         content = job.source.content(standard_input)
         picture = read_picture(job.source.name, content=content, max_pixels=max_pixels)
         return picture if squash is None else _squashed(picture, squash)
 
     def restored_video(job: Job) -> "_Saved | InputError | FileError":
-        name, target = shown(job.source.name), Path(output) / job.target
+        name, target = shown(job.source.name), job.beside or Path(output or "") / job.target
         if squash is not None or beside_input:
             return InputError(
                 f"{name}: a video is restored at its own size, alone; expected neither of these options"
             )
         try:
+            if job.beside:
+                require_new(target)
             notices = restore_video(restore, job.source.path, target, video)
         except (InputError, FileError) as error:
             return error
@@ -304,7 +308,7 @@ def _save(job: Job, picture: Picture, rgb: Pixels, quality: int | None, write: W
         content = encode_picture(picture, rgb, file_format, quality=quality)
     except FileError as error:
         raise FileError(f"{shown(job.source.name)}: {error}") from error
-    path = write(job.target, content)
+    path = write(job.place, content)
     add(job.target, picture, rgb)
     return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))
 
@@ -317,7 +321,7 @@ def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callab
         report.failed.append(str(error))
     else:
         if saved.path is None:
-            report.skipped.append(job.target)
+            report.skipped.append(job.place)
         else:
             report.written.append(saved.path)
         report.notices += [f"{shown(job.source.name)}: {notice}" for notice in saved.notices]

@@ -13,6 +13,7 @@ from deblurgan.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+QUALITIES = {"preview": 1, "fast": 1, "balanced": 2, "best": 3}  # of a network with stages, and how many each takes
 ENGINES = ("tensorflow", "openvino", "onnxruntime")  # the others only restore
 
 
@@ -92,6 +93,11 @@ def resolve_precision(precision: str) -> str:
         major = details.get("compute_capability", (0, 0))[0]
         return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
     return "bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def default_quality() -> str:
+    """Return the quality that is taken where none is asked for: "best" on a GPU, "fast" on a CPU."""
+    return "best" if gpu_names() else "fast"
 
 
 def policy(precision: str) -> str:

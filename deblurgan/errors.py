@@ -24,7 +24,10 @@ class WeightsError(DeblurganError, ValueError):
     """A weight file that is not one, or does not fit the network."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known name nearest to `name`, or nothing where none is near."""
-    close = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return "; did you mean X?" for the known name nearest to `name`, or nothing where none is near.
+
+    `cutoff` is how near that must be, from 0 to 1, as `difflib` has it.
+    """
+    close = difflib.get_close_matches(name, list(known), 1, cutoff)
     return f"; did you mean {close[0]}?" if close else ""

@@ -95,6 +95,6 @@ def weights_of_run(path: str | os.PathLike[str]) -> Path:
     """Return the best weights of a training run where `path` is its folder, or its name in `weights`; else `path`."""
     for folder in (Path(path), Path("weights", path)):
         for name in ("generator_best.weights.h5", "generator_last.weights.h5"):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 return folder / name
     return Path(path)

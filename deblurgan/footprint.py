@@ -1,5 +1,6 @@
 """What a network needs when it restores a part of a picture: surroundings, alignment, memory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,27 @@ import keras
 
 from deblurgan.errors import InputError
 from deblurgan.layer_utils import InstanceNormalization
+from deblurgan.networks.maxim_layers import (
+    ChannelAttentionBlock,
+    CrossGating,
+    Fusion,
+    MultiAxisGmlp,
+    Subsampled,
+    SupervisedAttention,
+)
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth
 
-BLOCK_PEAK = 6  # tensors of its input's size, in float32, that a NAFBlock holds at once: the sums of its windows
+# Tensors of its first input's size, in float32, that a layer holds at once beside what goes in and comes out.
+INSIDE: dict[type, float] = {
+    NAFBlock: 6,  # the sums of its windows
+    MultiAxisGmlp: 6,
+    CrossGating: 6,
+    ChannelAttentionBlock: 2,
+    SupervisedAttention: 2,
+    Fusion: 2,
+}
+MIXES = (MultiAxisGmlp, CrossGating, ChannelAttentionBlock)  # over all of whatever they are given
+TILE = 384  # pixels, a side of the tiles that MAXIM, trained on 256, restores best; see `benchmarks/maxim_tiles.py`
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,8 @@ class Footprint:
         window: side in pixels of the largest square whose mean it takes besides; 0 for none.
         whole: whether it takes means of the whole picture.
         bytes_per_pixel: the largest sum of activations that are needed at the same time, for each pixel of the input.
+        tile: side in pixels of the tiles that it restores best, since it mixes over whatever it is given; None for as
+            large ones as may be.
     """
 
     multiple: int
@@ -30,6 +51,7 @@ class Footprint:
     window: int
     whole: bool
     bytes_per_pixel: float
+    tile: int | None = None
 
     @property
     def local(self) -> bool:
@@ -50,25 +72,29 @@ def footprint(model: keras.Model, name: str | None = None) -> Footprint:
     reaches: dict[int, int] = {}
     sizes: dict[int, float] = {}  # bytes per pixel of the input
     last_use = {id(x): i for i, layer in enumerate(model.operations) for x in _inputs(layer)}
-    largest, peak, window, whole = 1, 0.0, 0, False
+    largest, peak, window, whole, mixes, multiple = 1, 0.0, 0, False, False, 1
     for i, layer in enumerate(model.operations):
         inputs = [id(x) for x in _inputs(layer)]
-        output = id(layer.output)
         before = max((scales[x] for x in inputs), default=1)
-        after = scales[output] = before * _shrinks(layer) // _grows(layer)
-        reaches[output] = max((reaches[x] for x in inputs), default=0) + _looks(layer, before, after)
-        sizes[output] = _bytes(layer.output, after)
-        inside = 0.0
+        after = _scale(layer, [scales[x] for x in inputs])
+        reach = max((reaches[x] for x in inputs), default=0) + _looks(layer, before, after)
+        for output in _outputs(layer):
+            scales[id(output)], reaches[id(output)], sizes[id(output)] = after, reach, _bytes(output, after)
+        inside = INSIDE.get(type(layer), 0) * 4 * _outputs(layer)[0].shape[-1] / after**2
         if isinstance(layer, NAFBlock):
             window = max(window, (layer.window or 0) * after)
             whole = whole or layer.window is None
-            inside = BLOCK_PEAK * 4 * layer.output.shape[-1] / after**2
-        whole = whole or takes_statistics(layer)
+        if isinstance(layer, (MultiAxisGmlp, CrossGating)):
+            multiple = math.lcm(multiple, *(after * side for side in (*layer.block_size, *layer.grid_size)))
+        mixes = mixes or isinstance(layer, MIXES)
+        whole = whole or mixes or takes_statistics(layer)
         largest = max(largest, after)
         alive = sum(size for x, size in sizes.items() if last_use.get(x, len(model.operations)) >= i)
         peak = max(peak, alive + inside)
+    tile = -(-TILE // multiple) * multiple if mixes else None
     # A stride adds up to its own length less one, depending on where in it a pixel lies: together the largest scale.
-    return Footprint(largest, reaches[id(model.output)] + largest, window, whole, peak)
+    reach = reaches[id(model.output)] + largest
+    return Footprint(math.lcm(multiple, largest), reach, window, whole, peak, tile)
 
 
 def run(model: keras.Model, inputs: Any, call: Callable[[Any, Any], Any]) -> Any:
@@ -78,9 +104,10 @@ def run(model: keras.Model, inputs: Any, call: Callable[[Any, Any], Any]) -> Any
         if isinstance(layer, keras.layers.InputLayer):
             continue
         given = [values[id(x)] for x in _inputs(layer)]
-        argument = given if len(given) > 1 else given[0]
-        values[id(layer.output)] = call(layer, argument)
-    return values[id(model.output)]
+        made = call(layer, given if len(given) > 1 else given[0])
+        outputs = _outputs(layer)
+        values |= {id(x): y for x, y in zip(outputs, made if len(outputs) > 1 else [made], strict=True)}
+    return values[id(model.outputs[0])]
 
 
 def takes_statistics(layer: Any) -> bool:
@@ -94,8 +121,19 @@ def _inputs(layer: Any) -> list[Any]:
     return list(layer.input) if isinstance(layer.input, (list, tuple)) else [layer.input]
 
 
+def _outputs(layer: Any) -> list[Any]:
+    return list(layer.output) if isinstance(layer.output, (list, tuple)) else [layer.output]
+
+
+def _scale(layer: Any, before: list[int]) -> int:
+    """How many pixels of the network's input are one of what a layer gives, along a side."""
+    if isinstance(layer, Fusion):
+        return before[0] // 2 if layer.up else before[0] if layer.plain else round(before[0] / layer.ratios[0])
+    return max(before, default=1) * _shrinks(layer) // _grows(layer)
+
+
 def _shrinks(layer: Any) -> int:
-    if isinstance(layer, SpaceToDepth):
+    if isinstance(layer, (SpaceToDepth, Subsampled)):
         return layer.factor
     return layer.strides[0] if type(layer) is keras.layers.Conv2D else 1
 

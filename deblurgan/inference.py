@@ -1,18 +1,20 @@
 """Restoring pictures: an image in, an image of the same size and kind out, in bounded memory."""
 
 import functools
+import itertools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import conversion, engines, fused, tiles, winograd
+from deblurgan import catalogue, conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
-from deblurgan.devices import policy
+from deblurgan.devices import QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
@@ -29,7 +31,12 @@ RESULT_BYTES = 36  # for each pixel of a tile: its result, and copies of it on t
 ROW_BYTES = 18  # for each pixel of the rows that are being put together
 MOST_OVERLAP = 128  # pixels; what lies farther away has little influence, and is blended over
 BLEND = 32  # pixels to each side of an edge between tiles that do not agree exactly
+ALIKE_OVERLAP = 32  # pixels that two tiles share where all are alike
+ALIKE_STEP = 8  # pixels; where such tiles may start
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
+
+if TYPE_CHECKING:
+    from deblurgan.preview import HalfSizeRestorer
 
 Image = NDArray[Any]
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
@@ -49,6 +56,8 @@ class WholePictureRestorer:
       the picture, as many as fit into the memory. They differ a little from those of the whole picture, but not from
       tile to tile, so that there are no seams.
     - The mean of the whole picture (NAFNet without `local_window`): each tile takes its own, and tiles are blended.
+    - Mixing over all of whatever it is given (MAXIM): pictures are always restored in tiles of the sizes that score
+      best, all alike, each at least 32 pixels into the next and blended over these.
 
     Args:
         model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights
@@ -62,7 +71,10 @@ class WholePictureRestorer:
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
+        strength: as above; it may be changed.
+        on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
+        quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
 
     Raises:
         InputError: a network of other channels, or an argument that is not as above.
@@ -91,11 +103,15 @@ class WholePictureRestorer:
         self._room = _room(memory)
         self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
-        self._strength = strength
+        self.strength = strength
+        self.quality: str | None = None
+        self.on_tile: Callable[[int, int], object] = lambda done, total: None
         multiple = self.needs.multiple
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
         agree = self._takes_statistics or self.needs.local
         self._blend = 0 if agree and self.needs.reach <= self._overlap else min(BLEND, self._overlap // 2)
+        if self.needs.tile is not None:
+            self._blend = ALIKE_OVERLAP // 2
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
 
     def __call__(self, image: Image) -> Image:
@@ -107,26 +123,27 @@ class WholePictureRestorer:
         Raises:
             InputError: another shape or dtype, or too little memory for the smallest tiles.
         """
-        self._check(image)
+        self.check(image)
         height, width = image.shape[:2]
-        padded = self._padded(image)
-        parts = self._plan(padded.shape[0], padded.shape[1], 2 * image.nbytes)
-        if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self._strength == 1:
+        parts = self._plan(height, width, 2 * image.nbytes)
+        padded = _padded(image, parts)
+        if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self.strength == 1:
             return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
         statistics = self._statistics(padded, parts)
+        done, total = itertools.count(1), len(parts[0]) * len(parts[1]) * len(self._turns)
 
         def restored(rows: slice, columns: slice) -> NDArray[np.float32]:
             tile = padded[rows, columns]
-            outputs = (
-                _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
-                for turn, known in zip(self._turns, statistics, strict=True)
-            )
-            return functools.reduce(np.add, outputs) / np.float32(len(self._turns))
+            outputs = np.zeros(tile.shape, np.float32)
+            for turn, known in zip(self._turns, statistics, strict=True):
+                outputs += _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
+                self.on_tile(next(done), total)
+            return outputs / np.float32(len(self._turns))
 
         output = np.empty_like(image)
         for rows, values in tiles.stitched(*parts, self._blend, restored):
             given = image[rows]
-            output[rows] = _mixed(given, values[: len(given), :width], self._strength)
+            output[rows] = mixed(given, values[: len(given), :width], self.strength)
             del values  # before more come
         return output
 
@@ -137,7 +154,7 @@ class WholePictureRestorer:
             InputError: as for a single image, or images that differ in shape or dtype.
         """
         for image in images:
-            self._check(image)
+            self.check(image)
             if image.shape != images[0].shape or image.dtype != images[0].dtype:
                 found = f"{image.dtype} {image.shape}"
                 raise InputError(
@@ -146,10 +163,12 @@ class WholePictureRestorer:
         if not images:
             return []
         height, width = images[0].shape[:2]
-        padded = [self._padded(image) for image in images]
-        count = self._pixels(2 * sum(image.nbytes for image in images)) // padded[0][..., 0].size
-        if count < 2 or len(self._turns) > 1 or self._strength != 1:
+        held = 2 * sum(image.nbytes for image in images)
+        parts = self._plan(height, width, held)
+        count = self._pixels(held) // (parts[0][-1].see_to * parts[1][-1].see_to)
+        if count < 2 or len(parts[0]) * len(parts[1]) > 1 or len(self._turns) > 1 or self.strength != 1:
             return [self(image) for image in images]
+        padded = [_padded(image, parts) for image in images]
         outputs: list[Image] = []
         for start in range(0, len(images), count):
             outputs += list(self._run(np.stack(padded[start : start + count]), images[0].dtype)[:, :height, :width])
@@ -157,21 +176,14 @@ class WholePictureRestorer:
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
-        held = 2 * height * width * 3 * np.dtype(dtype).itemsize
-        return self._plan(self._padded_side(height), self._padded_side(width), held)
+        return self._plan(height, width, 2 * height * width * 3 * np.dtype(dtype).itemsize)
 
-    def _check(self, image: Image) -> None:
+    def check(self, image: Image) -> None:
+        """Raise InputError for an image that is not as `__call__` wants it."""
         kinds = (np.uint8, np.uint16, np.float32)
         if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             expected = "uint8, uint16 or float32 (height, width, 3)"
             raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
-
-    def _padded_side(self, side: int) -> int:
-        return max(LEAST_INPUT, -(-side // self.needs.multiple) * self.needs.multiple)
-
-    def _padded(self, image: Image) -> Image:
-        more = [(0, self._padded_side(side) - side) for side in image.shape[:2]]
-        return np.pad(image, [*more, (0, 0)], mode="reflect") if any(after for _, after in more) else image
 
     def _pixels(self, held: int) -> int:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
@@ -180,16 +192,28 @@ class WholePictureRestorer:
         return max(0, int((self._room - held) / self._bytes_per_pixel))
 
     def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
+        """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
+        multiple, pixels = self.needs.multiple, self._pixels(held)
+        if self.needs.tile is not None:
+            sides = range(self.needs.tile - multiple, self.needs.tile + 2 * multiple + 1, multiple)
+            alike: dict[str, Any] = {"sides": sides, "best": self.needs.tile, "overlap": ALIKE_OVERLAP}
+            if pixels < multiple**2:
+                raise self._too_little(multiple**2, held)
+            return tiles.plan_alike(height, width, pixels=pixels, multiple=ALIKE_STEP, **alike)
+        height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
         band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
-        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": self.needs.multiple, "band": band}
+        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
         limits["least"] = max(1, 2 * self._blend)
-        pixels, needed = self._pixels(held), tiles.least_pixels(height, width, **limits)
+        needed = tiles.least_pixels(height, width, **limits)
         if pixels < needed:
-            more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
-            raise InputError(
-                f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
-            )
+            raise self._too_little(needed, held)
         return tiles.plan(height, width, pixels=pixels, **limits)
+
+    def _too_little(self, needed: int, held: int) -> InputError:
+        more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
+        return InputError(
+            f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
+        )
 
     def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
         """The statistics that all tiles are normalised with, for each turn; None where there are none."""
@@ -233,27 +257,33 @@ class Restorer(WholePictureRestorer):
         generator_weights(model).assign_folded(self._network)
         self._run.forget()
 
-    def _check(self, image: Image) -> None:
-        super()._check(image)
+    def check(self, image: Image) -> None:
+        """Raise InputError for an image that is not as `__call__` wants it."""
+        super().check(image)
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
 
 
 def open_restorer(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
+    quality: str | None = None,
     precision: str = "auto",
     memory: int | str | None = None,
     tta: bool = False,
     strength: float = 1.0,
     engine: str | None = None,
     **assumed: Any,
-) -> WholePictureRestorer:
+) -> "WholePictureRestorer | HalfSizeRestorer":
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
-        path: see `weight_files.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote.
+        path: see `weight_files.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
+            the package, `catalogue.DEFAULT`.
+        quality: of a network with stages, one of `QUALITIES`: "preview" (one stage at half size), "fast", "balanced"
+            and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
+            stages. `stages` among the assumptions takes its place.
         precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
@@ -266,25 +296,83 @@ def open_restorer(
         InputError: an argument that is not as above, an assumption that this network does not know, or a package that
             the engine needs and that is not installed.
     """
+    path = catalogue.resolve(catalogue.DEFAULT if path is None else path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
+    if quality != "preview":
+        return _opened(path, quality, precision, engine, options, assumed)
+    from deblurgan.preview import HalfSizeRestorer
+
+    return HalfSizeRestorer(_opened(path, "fast", precision, engine, options, assumed))
+
+
+def _opened(
+    path: Path,
+    quality: str | None,
+    precision: str,
+    engine: str | None,
+    options: dict[str, Any],
+    assumed: dict[str, Any],
+) -> WholePictureRestorer:
+    """As `open_restorer`, for another quality than "preview"; `options` are those of `WholePictureRestorer`."""
     engine = engines.choose(path, engine)
     if engines.is_exported(path):
-        if assumed:
-            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {assumed}")
+        if assumed or quality is not None:
+            found = assumed or f"quality {quality!r}"
+            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
         return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
-    content = generator_file(path)
-    if engine != "tensorflow":
+    content, assumed = open_generator(path, quality, assumed)
+    if content.generator is not None and not assumed and engine == "tensorflow":
+        return Restorer(content.generator, precision=precision, **options)
+    if engine == "tensorflow":
+        restorer = WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
+    else:
         model = float32_network(content, **assumed)
         about = conversion.about(model, content.network)
-        return WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
-    if content.generator is not None and not assumed:
-        return Restorer(content.generator, precision=precision, **options)
-    return WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
+        restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
+    if "stages" in content.assumed:
+        restorer.quality = _quality_in_words(assumed["stages"])
+    return restorer
 
 
-def generator_file(path: str | os.PathLike[str]) -> WeightFile:
+def _quality_in_words(stages: int) -> str:
+    """The quality that so many stages are, with their number."""
+    name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
+    return f"{name} ({stages} stage{'s' if stages > 1 else ''})"
+
+
+def open_generator(
+    path: str | os.PathLike[str], quality: str | None, assumed: Mapping[str, Any]
+) -> tuple[WeightFile, dict[str, Any]]:
+    """Look into a generator's weight file, and turn a `quality` other than "preview" into an assumption.
+
+    No stage is read that is not used, where each has a file of its own.
+
+    Raises:
+        FileError, WeightsError: as `generator_file`.
+        InputError: a quality that does not exist, that the network does not have, or beside a number of stages.
+    """
+    if quality is not None and quality not in QUALITIES:
+        raise InputError(f"quality: expected one of {', '.join(QUALITIES)}, received {quality!r}")
+    if quality is not None and "stages" in assumed:
+        raise InputError(f"quality: expected it or stages, received both ({quality!r} and {assumed['stages']!r})")
+    wanted = assumed.get("stages", QUALITIES[quality or default_quality()])
+    content = generator_file(path, stages=wanted if type(wanted) is int else None)
+    there = content.assumed.get("stages")
+    if there is None or "stages" in assumed:
+        if quality is not None:
+            raise InputError(
+                f"quality: expected the weights of a network with stages, such as {catalogue.DEFAULT}; "
+                f"{shown(path)} holds those of a {content.network}"
+            )
+        return content, dict(assumed)
+    if quality is not None and wanted > there:
+        raise InputError(f"quality: {quality!r} takes {wanted} stages, found {there} in {shown(path)}")
+    return content, {**assumed, "stages": min(wanted, there)}
+
+
+def generator_file(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFile:
     """Look into a weight file as `weight_files.read` does; raise WeightsError where it holds no generator."""
-    content = read(path)
+    content = read(path, stages=stages)
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
     return content
@@ -305,6 +393,12 @@ def _room(memory: int | str | None) -> int:
     return DEFAULT_ROOM if free is None else min(DEFAULT_ROOM, free // 2)
 
 
+def _padded(image: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> Image:
+    """Mirror the image at its lower and right edge up to where the parts end."""
+    more = [(0, spans[-1].see_to - side) for spans, side in zip(parts, image.shape[:2], strict=True)]
+    return np.pad(image, [*more, (0, 0)], mode="reflect") if any(after for _, after in more) else image
+
+
 def _turned(images: Image, turn: tuple[int, bool], axes: tuple[int, int] = (0, 1)) -> Image:
     turns, mirrored = turn
     images = np.rot90(images, turns, axes)
@@ -316,9 +410,9 @@ def _turned_back(image: Image, turn: tuple[int, bool]) -> Image:
     return np.rot90(np.flip(image, 1) if mirrored else image, -turns)
 
 
-def _mixed(image: Image, restored: NDArray[np.float32], strength: float) -> Image:
+def mixed(image: Image, restored: NDArray[np.float32], strength: float) -> Image:
     """Mix `image` with what was restored of it, float32 in [0, 1], which is lost; round to the dtype of `image`."""
-    restored *= np.float32(_top(image.dtype))
+    restored *= np.float32(top(image.dtype))
     if strength != 1:
         restored -= image
         restored *= np.float32(strength)
@@ -326,7 +420,7 @@ def _mixed(image: Image, restored: NDArray[np.float32], strength: float) -> Imag
     return (restored if image.dtype == np.float32 else np.rint(restored, out=restored)).astype(image.dtype)
 
 
-def _top(dtype: Any) -> float:
+def top(dtype: Any) -> float:
     """The value of white."""
     return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
 
@@ -340,10 +434,10 @@ class _OfEngine:
         self.takes_statistics = engine.about.statistics
 
     def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
-        values = self._engine.run(np.multiply(images, 1 / _top(images.dtype), dtype=np.float32))
+        values = self._engine.run(np.multiply(images, 1 / top(images.dtype), dtype=np.float32))
         if dtype == np.float32:
             return values
-        return np.rint(values * np.float32(_top(np.dtype(dtype)))).astype(dtype)
+        return np.rint(values * np.float32(top(np.dtype(dtype)))).astype(dtype)
 
     def measured(self, images: Image) -> Any:
         raise InputError(
@@ -387,7 +481,7 @@ class _Compiled:
         import tensorflow as tf
 
         def scaled(images: Any) -> Any:
-            half = _top(np.dtype(source)) / 2
+            half = top(np.dtype(source)) / 2
             return tf.cast(images, tf.float32) / half - 1.0
 
         def restore(images: Any, *statistics: Any) -> Any:
@@ -399,7 +493,7 @@ class _Compiled:
                 return fused.call(layer, given, self._fixed)
 
             x = winograd.joined(run(self._network, scaled(images), called))
-            half = _top(np.dtype(target)) / 2
+            half = top(np.dtype(target)) / 2
             x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
             return x if target == "float32" else tf.cast(tf.round(x), target)
 

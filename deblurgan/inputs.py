@@ -22,6 +22,7 @@ from deblurgan.formats import (
 from deblurgan.images import list_files
 from deblurgan.metadata import DECODING_ERRORS
 
+BESIDE_SUFFIX = "_deblurred"
 STANDARD = Path("-")  # standard input, or output
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
@@ -79,12 +80,19 @@ class Job:
         target: name of the result, with its folders, below the output folder or in the output zip file.
         exists: there is one already, which is to be left alone.
         as_it_came: write it in the format of the source, which has no name to tell it, and not in the target's.
+        beside: where the result goes instead, next to its picture.
     """
 
     source: Source
     target: Path
     exists: bool = False
     as_it_came: bool = False
+    beside: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the result goes, in the output or beside its picture."""
+        return self.beside or self.target
 
 
 def find_sources(
@@ -209,7 +217,7 @@ def _members(path: Path, problems: list[str]) -> list[Source]:
 
 def plan(
     sources: Sequence[Source],
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
     *,
     file_format: str | None = None,
     suffix: str = "",
@@ -227,9 +235,11 @@ def plan(
 
     Args:
         sources: from `find_sources`.
-        output: a folder; the name of a zip file; or `-` for standard output.
+        output: a folder; the name of a zip file; or `-` for standard output. None: beside each picture (of a zip
+            file, beside that); results of earlier runs among the sources are left out then, and nothing is replaced.
         file_format: one of `formats.EXTENSIONS`.
-        suffix: what to add to the names, before the extension.
+        suffix: what to add to the names, before the extension; `BESIDE_SUFFIX` for results beside their pictures
+            when empty.
         skip_existing: mark those whose result is there.
         overwrite: allow that pictures are replaced by their own results.
         exists: whether a file is there.
@@ -239,9 +249,11 @@ def plan(
         InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
             than into a folder.
     """
-    output = Path(output)
     if any(character in suffix for character in ("/", "\0", os.sep)):
         raise InputError(f"suffix: expected a part of a file's name, received {suffix!r}")
+    if output is None:
+        return _planned_beside(sources, file_format, suffix or BESIDE_SUFFIX, skip_existing, exists)
+    output = Path(output)
     jobs = [Job(source, _target(source.relative, file_format, suffix, source.is_video)) for source in sources]
     videos = [source for source in sources if source.is_video]
     if videos and (output == STANDARD or is_zip(output)):
@@ -266,6 +278,24 @@ def plan(
     if not skip_existing:
         return jobs
     return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
+
+
+def _planned_beside(
+    sources: Sequence[Source],
+    file_format: str | None,
+    suffix: str,
+    skip_existing: bool,
+    exists: Callable[[Path], bool],
+) -> list[Job]:
+    """As `plan`, for results beside their pictures."""
+    jobs: dict[Path, Job] = {}
+    for source in sources:
+        target = _target(source.relative, file_format, suffix, source.is_video)
+        beside = source.path.parent / target.name
+        if beside in jobs:
+            raise same_result(beside, jobs[beside].source, source)
+        jobs[beside] = Job(source, target, skip_existing and exists(beside), beside=beside)
+    return [job for job in jobs.values() if job.source.path not in jobs]
 
 
 def same_result(result: Path, first: Source, second: Source) -> InputError:

@@ -59,19 +59,30 @@ _PAGE_END = "</body>\n</html>\n"
 
 
 @contextlib.contextmanager
-def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | None = None) -> Iterator[Write]:
+def opened_output(output: str | os.PathLike[str] | None, standard_output: IO[bytes] | None = None) -> Iterator[Write]:
     """Yield a function that writes a file of this name and content, and returns where it is.
 
     In a folder each file appears whole or not at all, in folders made where missing; a zip file appears when the
     block ends well and something was written.
 
     Args:
-        output: a folder; the name of a zip file; or `-` for `standard_output`.
+        output: a folder; the name of a zip file; or `-` for `standard_output`. None: names are whole paths, in
+            folders that are there, and no file is replaced.
         standard_output: what to write to then.
 
     Raises:
         FileError: the folder, or the zip file, cannot be written to.
     """
+    if output is None:
+
+        def write_new(target: Path, content: bytes) -> Path:
+            with atomic_path(target) as temporary:
+                temporary.write_bytes(content)
+                require_new(target)
+            return target
+
+        yield write_new
+        return
     output = Path(output)
     if output == STANDARD:
 
@@ -101,6 +112,15 @@ def opened_output(output: str | os.PathLike[str], standard_output: IO[bytes] | N
             return path
 
         yield write_file
+
+
+def require_new(target: Path) -> None:
+    """Raise FileError where something is already that a result would replace."""
+    if os.path.lexists(target):
+        raise FileError(
+            f"{shown(target)}: is there already, and a result beside its picture replaces nothing; expected another "
+            "--suffix, or an --output_dir"
+        )
 
 
 @contextlib.contextmanager
@@ -173,11 +193,13 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
         page.write(_PAGE_END)
 
 
-def check_comparison(jobs: Sequence[Job], output: str | os.PathLike[str], place: str | os.PathLike[str]) -> None:
+def check_comparison(
+    jobs: Sequence[Job], output: str | os.PathLike[str] | None, place: str | os.PathLike[str]
+) -> None:
     """Raise `InputError` where before and after would go into a folder of inputs or results."""
     if _is_page(place):
         return
-    if os.path.realpath(place) == os.path.realpath(output):
+    if output is not None and os.path.realpath(place) == os.path.realpath(output):
         raise InputError(f"{shown(place)}: results go there; choose another folder for before and after")
     check_originals(jobs, Path(place), overwrite=False)
 

@@ -93,6 +93,67 @@ def plan(
     return spans(height, rows, overlap, multiple), spans(width, columns, overlap, multiple)
 
 
+def plan_alike(
+    height: int, width: int, *, sides: Sequence[int], best: int, pixels: int, overlap: int, multiple: int
+) -> tuple[list[Span], list[Span]]:
+    """Cut a picture into tiles that are all alike, for a network that mixes over whatever it is given.
+
+    A side that is not longer than the longest of `sides` is not cut. The others are cut so that as little as can
+    be is computed twice.
+
+    Args:
+        height: of the picture.
+        width: the same.
+        sides: how long and wide tiles may be, in ascending order, all multiples of one number.
+        best: the side that restores best; equally costly ones are as near to it as may be.
+        pixels: of a tile, at most. Where none of `sides` are that small, shorter ones are taken.
+        overlap: how many pixels two neighbours share at least.
+        multiple: all starts are multiples of it.
+
+    Returns:
+        The parts of the height and those of the width, to be blended over `overlap // 2` to each side. They end at
+        the picture's end or behind it, for the picture to be padded.
+
+    Raises:
+        InputError: not even the smallest tiles are small enough; the message says what is needed.
+    """
+    step = math.gcd(*sides)
+    shorter = [side for side in range(step, sides[0], step) if side > overlap]
+
+    def ways(size: int, short_of_memory: bool) -> list[tuple[int, int]]:
+        """Count and length of the parts that a side can be cut into."""
+        whole = -(-size // step) * step
+        found = [(1, whole)] if whole <= sides[-1] else []
+        if short_of_memory or not found:
+            allowed = [*(shorter if short_of_memory else []), *sides]
+            found += [(-(-(size - overlap) // (side - overlap)), side) for side in allowed if side < whole]
+        return found
+
+    for short_of_memory in (False, True):
+        fitting = [
+            (rows * tall * columns * wide, abs(tall - best) + abs(wide - best), (rows, tall), (columns, wide))
+            for rows, tall in ways(height, short_of_memory)
+            for columns, wide in ways(width, short_of_memory)
+            if tall * wide <= pixels
+        ]
+        if fitting:
+            _, _, down, across = min(fitting)
+            return _alike(height, *down, multiple), _alike(width, *across, multiple)
+    smallest = min(tall for _, tall in ways(height, True)) * min(wide for _, wide in ways(width, True))
+    raise InputError(f"pixels: expected at least {smallest} for the smallest tiles, received {pixels}")
+
+
+def _alike(size: int, count: int, side: int, multiple: int) -> list[Span]:
+    """Spread `count` parts that see `side` pixels evenly; the edges lie in the middle of what two of them share."""
+    size = max(side, -(-size // multiple) * multiple)
+    places = [i * (size - side) // max(1, count - 1) // multiple * multiple for i in range(count)]
+    edges = [0] + [(before + side + after) // 2 for before, after in itertools.pairwise(places)] + [size]
+    return [
+        Span(start, stop, place, place + side)
+        for (start, stop), place in zip(itertools.pairwise(edges), places, strict=True)
+    ]
+
+
 def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1, band: float = 0) -> int:
     """Return the `pixels` that `plan` needs for the smallest tiles."""
     tallest, widest = (_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))

@@ -5,25 +5,21 @@ Python's own unpickler imports and calls whatever the program names. `_Unpickler
 data: it imports nothing, calls only the few functions of this module that stand in its table, and sets no attribute.
 """
 
-import contextlib
 import io
 import json
 import math
 import mmap
 import os
 import pickletools
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.files import reason, shown
+from deblurgan.errors import FileError, WeightsError
+from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
 
 # Of several state dicts in one checkpoint, the first of these is taken.
 PREFERRED = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g", "netG", "G")
@@ -54,30 +50,10 @@ _SAFETENSORS_DTYPES = {
 }
 _ITEM_SIZES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _SAFETENSORS_DTYPES.values()}
 
-# Bounds on what a file can make of itself in memory; sound files stay far below.
 _MAX_OPCODES = 2_000_000  # of one pickle; a tensor takes about 40
-_MAX_HEADER = 100_000_000  # bytes of a safetensors header, as its specification says
-_MAX_INFLATION = 20  # times the size of an archive that it may unpack to, or else up to
-_MAX_DIMENSIONS = 32  # NumPy's own limit before 2.0
-_MAX_SMALL = 2**26  # bytes; also the numbers up to which a tensor may repeat those of a smaller storage
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PROTOCOL = 1001
-
-_DAMAGE = (  # what the standard library and NumPy raise for damaged files, and what unexpected contents lead to
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    DeprecationWarning,  # of an invalid escape in a string, where warnings are errors
-)
 
 
 def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -95,7 +71,7 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         WeightsError: a PyTorch file that holds something else than plain data and tensors (a whole pickled model,
             TorchScript), that is older than PyTorch 0.1.10, or in which no state dict is found.
     """
-    with _opened(path, "a PyTorch weight file") as file:
+    with opened(path, "a PyTorch weight file") as file:
         return _read_zip(file) if file.read(4) == b"PK\x03\x04" else _read_before_zip(file)
 
 
@@ -111,19 +87,19 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         FileError: missing, unreadable, damaged or not a safetensors file.
         WeightsError: no tensors, or a dtype other than F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL.
     """
-    with _opened(path, "a safetensors file") as file:
+    with opened(path, "a safetensors file") as file:
         header_size = int.from_bytes(file.read(8), "little")
-        if header_size > min(_MAX_HEADER, _size(file) - 8):
+        if header_size > min(MAX_HEADER, size_of(file) - 8):
             raise FileError("truncated, or not a safetensors file: its header would be larger than it can be")
         header = json.loads(file.read(header_size))
         header.pop("__metadata__", None)
         start, length = 8 + header_size, 0
-        for begin, end in sorted(_counts(entry["data_offsets"]) for entry in header.values()):
+        for begin, end in sorted(counts(entry["data_offsets"]) for entry in header.values()):
             if begin != length:
                 raise FileError("damaged: tensors overlap or leave gaps")
             length = end
-        if start + length != _size(file):
-            raise FileError(f"truncated or damaged: expected {start + length} bytes, found {_size(file)}")
+        if start + length != size_of(file):
+            raise FileError(f"truncated or damaged: expected {start + length} bytes, found {size_of(file)}")
         return _named({name: _safetensor(name, entry, file, start) for name, entry in header.items()})
 
 
@@ -157,7 +133,7 @@ class StoredTensor:
         last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
         if len(numbers) < self.storage.numel or (count and last >= len(numbers)):
             raise FileError(f"it reaches beyond its storage of {len(numbers)} numbers")
-        if count > max(len(numbers), _MAX_SMALL):
+        if count > max(len(numbers), MAX_SMALL):
             raise FileError(f"it repeats its storage of {len(numbers)} numbers unreasonably often")
         if not count:
             return np.empty(self.size, numbers.dtype)
@@ -184,7 +160,7 @@ def state_dict(contents: object) -> dict[str, StoredTensor]:
         elif nested:
             chosen = next((name for name in PREFERRED if name in nested), None)
             if chosen is None:
-                listed = ", ".join(map(_quoted, list(nested)[:9]))
+                listed = ", ".join(map(quoted, list(nested)[:9]))
                 raise WeightsError(f"expected one state dict, found {len(nested)}: {listed}")
             tensors = nested[chosen]
     return _named(tensors)
@@ -203,35 +179,6 @@ def _named(tensors: dict[str, Any]) -> dict[str, Any]:
     return tensors
 
 
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike[str], kind: str) -> Iterator[IO[bytes]]:
-    """Open the file for reading; errors inside the block become those of this package and name the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{shown(path)}: expected {kind}, found {'a folder' if path.is_dir() else 'nothing'}")
-    try:
-        with path.open("rb") as file:
-            if not _size(file):
-                raise FileError(f"expected {kind}, found an empty file")
-            yield file
-    except DeblurganError as error:
-        raise type(error)(f"{shown(path)}: {error}") from error
-    except OSError as error:
-        raise FileError(f"{shown(path)}: cannot be read: {reason(error)}") from error
-    except _DAMAGE as error:
-        detail = f"{type(error).__name__}: {shown(reason(error)[:100])}"
-        raise FileError(f"{shown(path)}: damaged, or not {kind} ({detail})") from error
-
-
-def _size(file: IO[bytes]) -> int:
-    return os.fstat(file.fileno()).st_size
-
-
-def _quoted(text: object) -> str:
-    """Return a name from a file as it can stand in a message."""
-    return ascii(text)[:80] if isinstance(text, str) else f"a {type(text).__name__}"
-
-
 def _numbers(raw: bytes, dtype: str, byteorder: str = "<") -> np.ndarray:
     """Return the numbers of a storage; NumPy has no bfloat16, which is the upper half of a float32."""
     if dtype == "bool":
@@ -243,22 +190,14 @@ def _numbers(raw: bytes, dtype: str, byteorder: str = "<") -> np.ndarray:
     return numbers.astype(stored, copy=False)
 
 
-def _counts(values: Iterable[Any]) -> tuple[int, ...]:
-    """Return a shape, strides or positions from a file, checked to be what they can be."""
-    counts = tuple(values)
-    if len(counts) > _MAX_DIMENSIONS or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
-        raise ValueError("expected sizes or positions, found something else")
-    return counts
-
-
 def _safetensor(name: str, entry: dict[str, Any], file: IO[bytes], start: int) -> np.ndarray:
     """Return the tensor that `entry` of a safetensors header describes; the data begin at `start`."""
     if entry["dtype"] not in _SAFETENSORS_DTYPES:
-        raise WeightsError(f"tensor {_quoted(name)}: its dtype {_quoted(entry['dtype'])} is not read")
+        raise WeightsError(f"tensor {quoted(name)}: its dtype {quoted(entry['dtype'])} is not read")
     dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-    shape, (begin, end) = _counts(entry["shape"]), _counts(entry["data_offsets"])
+    shape, (begin, end) = counts(entry["shape"]), counts(entry["data_offsets"])
     if end - begin != math.prod(shape) * _ITEM_SIZES[dtype]:
-        raise FileError(f"damaged: tensor {_quoted(name)} has {end - begin} bytes, which its shape does not fit")
+        raise FileError(f"damaged: tensor {quoted(name)} has {end - begin} bytes, which its shape does not fit")
     file.seek(start + begin)
     array = _numbers(file.read(end - begin), dtype).reshape(shape)
     array.flags.writeable = False
@@ -278,13 +217,13 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
             raise WeightsError("expected a state dict, found a TorchScript model; save its state_dict() instead")
         packed = sum(info.compress_size for info in members)
         unpacked = sum(info.file_size for info in members)
-        if packed > _size(file) or unpacked > max(_MAX_SMALL, _MAX_INFLATION * _size(file)):
+        if packed > size_of(file) or unpacked > most_unpacked(size_of(file)):
             raise FileError("damaged, or made to exhaust the memory: its parts would be larger than they can be")
 
         def member(name: str) -> bytes:
             info = archive.getinfo(folder + name)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise FileError(f"damaged: {_quoted(name)} is compressed by an unknown method")
+                raise FileError(f"damaged: {quoted(name)} is compressed by an unknown method")
             return archive.read(info)
 
         byteorder = member("byteorder") if f"{folder}byteorder" in names else b"little"
@@ -334,7 +273,7 @@ def _views(
         try:
             arrays[name] = tensor.view(storages[key])
         except FileError as error:
-            raise FileError(f"damaged: tensor {_quoted(name)}: {error}") from error
+            raise FileError(f"damaged: tensor {quoted(name)}: {error}") from error
     return arrays
 
 
@@ -363,7 +302,7 @@ def _tensor(
     storage: _Storage, offset: int, size: Iterable[int], stride: Iterable[int], grad: bool = False, *extras: object
 ) -> StoredTensor:
     """Stand in for PyTorch's function of four arguments, and the later one of six or seven."""
-    (offset,), size, stride = _counts([offset]), _counts(size), _counts(stride)
+    (offset,), size, stride = counts([offset]), counts(size), counts(stride)
     if not isinstance(storage, _Storage) or len(size) != len(stride):
         raise ValueError("expected a tensor, found something else")
     if any(extras):  # hooks, which are always empty; and whether the numbers are meant conjugate or negative
@@ -521,9 +460,9 @@ class _Unpickler:
                 pass
             case _:
                 raise ValueError("expected a storage, found something else")
-        first, numel = _counts((first, numel))
+        first, numel = counts((first, numel))
         if dtype not in _ITEM_SIZES or self.dtypes.setdefault(key, dtype) != dtype:
-            raise ValueError(f"storage {_quoted(key)} has no dtype, or two")
+            raise ValueError(f"storage {quoted(key)} has no dtype, or two")
         return _Storage(key, dtype, first, numel)
 
 
@@ -535,6 +474,6 @@ def _global(name: str) -> Any:
 
 def _refusal(name: str) -> WeightsError:
     return WeightsError(
-        f"refused {_quoted(name)}: only plain tensors are read, and nothing was executed; "
+        f"refused {quoted(name)}: only plain tensors are read, and nothing was executed; "
         "if this is a whole model, save its state_dict() instead"
     )

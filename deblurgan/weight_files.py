@@ -1,8 +1,9 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
 `network_files` reads those that say what network they belong to, `weights` what else Keras writes for the tutorial's
-networks, `torch_files` and `torch_weights` what PyTorch writes
-for its peers. Nothing in a file is executed; a `.keras` archive of another network is loaded in Keras' safe mode.
+networks, `torch_files` and `torch_weights` what PyTorch writes for its peers, `flax_files` and `tfjs_files` the
+public forms of MAXIM, which `maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another
+network is loaded in Keras' safe mode.
 """
 
 import itertools
@@ -19,7 +20,17 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import maxim_weights, network_files, torch_files, torch_weights, weights, zoo
+from deblurgan import (
+    catalogue,
+    flax_files,
+    maxim_weights,
+    network_files,
+    tfjs_files,
+    torch_files,
+    torch_weights,
+    weights,
+    zoo,
+)
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 
@@ -68,6 +79,13 @@ class WeightFile:
         return "generator" in self.network
 
     @property
+    def left_open(self) -> dict[str, Any]:
+        """What `build` may be told: what `assumed` holds, and what only training has a use for."""
+        network = zoo.find(self.named.role, self.named.name) if self.named is not None else None
+        in_training = {name: network.defaults[name] for name in network.in_training} if network is not None else {}
+        return {**in_training, **self.assumed}
+
+    @property
     def parameters(self) -> int:
         """The number of values in all tensors."""
         return sum(tensor.size for _, tensor in self.tensors)
@@ -78,17 +96,17 @@ class WeightFile:
         Args:
             dtype: dtype policy of the layers; Keras' global one when None. A `.keras` archive of another network than
                 the tutorial's keeps the one that it was saved with.
-            overrides: values for what `assumed` holds, e.g. `residual=False`.
+            overrides: values for what `left_open` holds, e.g. `residual=False`.
 
         Raises:
             WeightsError: a tensor does not fit; the message names it and both shapes.
             InputError: an override that this file does not leave open, or a value of another type.
         """
         for name, value in overrides.items():
-            if name not in self.assumed:
+            if name not in self.left_open:
                 known = ", ".join(self.assumed) or "nothing"
                 raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
-            zoo.check_type(name, value, self.assumed[name])
+            zoo.check_type(name, value, self.left_open[name])
         return self.builder(dtype=dtype, **overrides)
 
 
@@ -96,20 +114,21 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     """Look into a weight file of any kind.
 
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
-    `.pth` of either format, `.safetensors`, and the SavedModel folders and TensorFlow checkpoints (named without
+    `.pth` of either format, `.safetensors`, MAXIM as its authors' `checkpoint.npz` and as a TensorFlow.js graph model
+    (`model.json`, its folder, or a `.tgz`), and the SavedModel folders and TensorFlow checkpoints (named without
     `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
-    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a stage
-    in each.
+    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a
+    stage in each.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; or a name, see `catalogue.resolve`.
         stages: look only at so many stages, where each has a file of its own.
 
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
     """
-    path = Path(path)
+    path = catalogue.resolve(path)
     if os.path.isfile(path / STAGE.format(0)):
         return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
@@ -124,9 +143,11 @@ def _read(path: Path) -> WeightFile:
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
+    if os.path.isdir(path) and tfjs_files.is_graph_model(path):
+        return _read_graph_model(path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{shown(path)}: expected a weight file, found {found}")
+        raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(HDF5_MAGIC))
@@ -138,10 +159,15 @@ def _read(path: Path) -> WeightFile:
         return _read_keras_archive(path)
     if path.suffix.lower() == ".safetensors":
         return _read_torch(path, "safetensors", torch_files.read_safetensors)
+    if zipfile.is_zipfile(path) and flax_files.is_checkpoint(path):
+        return _maxim_file(path, "NumPy archive", flax_files.read_checkpoint(path))
     if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
         return _read_torch(path, "PyTorch", torch_files.read_torch)
+    if magic and tfjs_files.is_graph_model(path):
+        return _read_graph_model(path)
     raise FileError(
-        f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth) or .safetensors; it is none of these"
+        f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth), .safetensors, or MAXIM's .npz or "
+        "TensorFlow.js model; it is none of these"
     )
 
 
@@ -301,19 +327,30 @@ def _read_stages(path: Path, stages: int | None) -> WeightFile:
     return _maxim_file(path, "safetensors for each stage", tensors)
 
 
+def _read_graph_model(path: Path) -> WeightFile:
+    return _maxim_file(path, "TensorFlow.js graph model", tfjs_files.read_graph_model(path))
+
+
 def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
     """MAXIM by its authors' names."""
-    stages = 1 + max(int(name.split("_")[1]) for name in tensors if name.startswith("stage_"))
-    options: dict[str, Any] = {}
-    assumed = {"stages": stages, "outputs": "last"}
+    try:
+        options = maxim_weights.identify(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{shown(path)}: {error}") from error
+    assumed = {"stages": options.pop("stages")}
+    if (channels := options.pop("channels")) != 3:
+        options["image_shape"] = (None, None, channels)
 
     def build(**overrides: Any) -> keras.Model:
+        wanted = {**assumed, **overrides}
+        if not 1 <= wanted["stages"] <= assumed["stages"]:
+            raise InputError(f"stages: expected 1 to {assumed['stages']}, received {wanted['stages']}")
         try:
-            return maxim_weights.build(tensors, options, **{**assumed, **overrides})
+            return maxim_weights.build(tensors, options, **wanted)
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {error}") from error
 
-    named = zoo.Identity("generator", "maxim", {**options, "stages": stages})
+    named = zoo.Identity("generator", "maxim", {**options, **assumed})
     kind_of_network = zoo.find(named.role, named.name).kind
     items = list(tensors.items())
     return WeightFile(path, kind, kind_of_network, options, items, build, assumed=assumed, named=named, checked=True)
@@ -321,6 +358,8 @@ def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
 
 def _read_torch(path: Path, kind: str, reader: Callable[[Path], dict[str, np.ndarray]]) -> WeightFile:
     tensors = reader(path)
+    if maxim_weights.MARK in tensors:
+        return _maxim_file(path, kind, tensors)
     try:
         found = torch_weights.identify(tensors)
     except WeightsError as error:

@@ -41,7 +41,7 @@ class Network:
         switches: options that change what the network computes after training, or during it, but not its weights, so
             that they may be chosen anew with each use of a weight file.
         nested: whether other values of these may leave weights unused, as the first stages of a network do.
-        in_training: switches that only training has a use for; whoever restores takes the defaults.
+        in_training: options that only training has a use for; whoever restores takes the defaults.
         spare: pattern of the names of layers that only training has, which start at zero where a file lacks them.
         reductions: from options (all of them) to how many times smaller than its input each picture is that the network
             gives. The last one of full size is the restored picture; the others are for training.
@@ -69,7 +69,7 @@ class Identity:
 
     role: str
     name: str
-    options: Mapping[str, Any]
+    options: dict[str, Any]
 
 
 GENERATORS = {
@@ -101,7 +101,7 @@ GENERATORS = {
         "MAXIM generator",
         maxim,
         lambda options: maxim_multiple(*(options[name] for name in MAXIM_SIZES)),
-        ("image_shape", "dropout", "stages", "outputs"),
+        ("image_shape", "dropout", "stages"),
         nested=True,
         in_training=("outputs",),
         spare=MAXIM_SPARE,

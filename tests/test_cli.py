@@ -37,6 +37,7 @@ ALL_COMMANDS = (
     "deblur",
     "test",
     "evaluate",
+    "weights",
     "inspect",
     "convert",
     "export",
@@ -211,6 +212,8 @@ def test_the_version_is_the_packages():
           for script in SCRIPTS),
         "from deblurgan.cli import main; main(['deblur', '--input_dir', 'missing', '--output_dir', 'out'])",
         "from deblurgan.cli import main; main(['evaluate', '--input_dir', 'missing'])",
+        "from deblurgan.cli import main; main(['weights'])",
+        "from deblurgan.cli import main; main(['weights', 'path', 'maxim-gopro'])",
     ],
 )  # fmt: skip
 def test_help_and_early_errors_do_not_load_tensorflow(code):

@@ -9,7 +9,7 @@ from deblurgan.cli.data import organize, synthesize
 from deblurgan.cli.evaluating import evaluate
 from deblurgan.cli.restoring import deblur, test
 from deblurgan.cli.training import recipes, train
-from deblurgan.cli.weights import convert, export, inspect
+from deblurgan.cli.weights import convert, export, inspect, named_weights
 
 __all__ = [
     "convert",
@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "inspect",
     "main",
+    "named_weights",
     "organize",
     "recipes",
     "synthesize",
@@ -25,5 +26,17 @@ __all__ = [
     "train",
 ]
 
-for _command in (organize, synthesize, train, recipes, deblur, test, evaluate, inspect, convert, export):
+for _command in (
+    organize,
+    synthesize,
+    train,
+    recipes,
+    deblur,
+    test,
+    evaluate,
+    named_weights,
+    inspect,
+    convert,
+    export,
+):
     main.add_command(_command)  # listed in the order of their use

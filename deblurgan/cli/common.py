@@ -1,20 +1,22 @@
 """What the commands share: the program `main`, how its commands behave, options that several have."""
 
+import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
-from deblurgan import __version__
-from deblurgan.devices import ENGINES, PRECISIONS, describe, start_quietly
-from deblurgan.errors import DeblurganError, FileError
-from deblurgan.files import weights_of_run
+from deblurgan import __version__, catalogue
+from deblurgan.devices import ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
+from deblurgan.errors import DeblurganError, FileError, nearest
 
 INTERRUPTED = 130
+TUTORIAL_WEIGHTS = Path("generator.h5")
 
 
 class Command(click.Command):
@@ -83,16 +85,38 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def notice(line: str) -> None:
+    """Print a line on standard error, for the user to see."""
+    click.echo(one_line(line), err=True)
+
+
 path_type = click.Path(readable=False, path_type=Path)  # what is not readable is reported by what reads it
 new_file_type = click.Path(dir_okay=False, path_type=Path)
 weight_path_option = click.option(
     "--weight_path",
     type=path_type,
     metavar="FILE",
-    default="generator.h5",
-    callback=lambda ctx, param, path: weights_of_run(path),
-    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a file of "
-    "`export` (.onnx, .xml), or another kind that the README lists (.h5, .pth ...).",
+    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a name "
+    "that `deblurgan weights` lists, a file of `export` (.onnx, .xml), or another kind that the README lists (.h5, "
+    ".pth ...).  [default: generator.h5 where there is one, as in the tutorial, else maxim-gopro, which ships with "
+    "the package]",
+)
+
+
+def _quality(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Check a quality; a number is probably meant for the files."""
+    if value is not None and value not in QUALITIES:
+        meant = "; the quality of JPEG files is --jpeg_quality" if value.isdecimal() else nearest(value, QUALITIES)
+        raise click.BadParameter(f"expected one of {', '.join(QUALITIES)}, received {value}{meant}")
+    return value
+
+
+quality_option = click.option(
+    "--quality",
+    metavar="|".join(QUALITIES),
+    callback=_quality,
+    help="How much work to do: one stage of the network at half size, or one, two or three stages.  [default: best "
+    "on a GPU, fast on a CPU]",
 )
 assume_option = click.option(
     "--assume",
@@ -128,20 +152,62 @@ pairs_dir_option = click.option(
 )
 
 
-def restorer(weight_path: Path, precision: str, assumed: Mapping[str, Any], engine: str | None = None) -> Any:
-    """Load the weights and say on which device they will run."""
+def located(path: Path | None) -> Path:
+    """Return the weights that an option or argument names, as `catalogue.resolve` does; tell of a download.
+
+    None stands for the tutorial's `generator.h5` in the working folder, or for the weights in the package.
+    """
+    if path is None:
+        path = TUTORIAL_WEIGHTS if os.path.exists(TUTORIAL_WEIGHTS) else Path(catalogue.DEFAULT)
+    return catalogue.resolve(path, notice)
+
+
+def restorer(
+    weight_path: Path,
+    precision: str,
+    assumed: Mapping[str, Any],
+    engine: str | None = None,
+    quality: str | None = None,
+) -> Any:
+    """Load the weights, from `located`, and say which they are and on which device they will run."""
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
-        raise FileError(f"--weight_path {weight_path}: no such file")
+        raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
     start_quietly()
     from deblurgan import engines
     from deblurgan.inference import open_restorer
 
     engine = engines.choose(weight_path, engine)
-    restorer = open_restorer(weight_path, precision=precision, engine=engine, **assumed)
+    restorer = open_restorer(weight_path, quality=quality, precision=precision, engine=engine, **assumed)
     other = restorer.engine_precision
     device = f"CPU ({platform.machine()}), {engine}, {other}" if other else describe(precision)
-    click.echo(f"Device: {device}", err=True)
+    chosen = f", quality {restorer.quality}" if restorer.quality else ""
+    notice(f"Weights: {catalogue.shown(weight_path)}{chosen}")
+    notice(f"Device: {device}")
     return restorer
+
+
+@contextlib.contextmanager
+def tiles_bar(restorer: Any) -> Iterator[None]:
+    """Show, while a picture takes several tiles, how many are done and how long the others will take."""
+    bar: Any = None
+
+    def count(done: int, total: int) -> None:
+        nonlocal bar
+        if total == 1:
+            return
+        if bar is None:
+            bar = tqdm(total=total, unit="tile", disable=None, leave=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+            bar = None
+
+    restorer.on_tile = count
+    try:
+        yield
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def finish(failed: list[str], of: str) -> None:

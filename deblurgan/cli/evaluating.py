@@ -12,13 +12,16 @@ from deblurgan.cli.common import (
     command,
     engine_option,
     finish,
+    located,
     new_file_type,
     one_line,
     pairs_dir_option,
     path_type,
     precision_option,
+    quality_option,
     resize_option,
     restorer,
+    tiles_bar,
     weight_path_option,
 )
 from deblurgan.devices import resolve_precision, start_quietly
@@ -30,6 +33,7 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 
 @command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
 @weight_path_option
+@quality_option
 @pairs_dir_option
 @click.option("--n_images", default=-1, help="Pairs to use, drawn with --seed; -1 for all.")
 @click.option("--seed", default=0, help="Seed of the choice of pairs.")
@@ -68,7 +72,8 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 @engine_option
 @assume_option
 def evaluate(
-    weight_path: Path,
+    weight_path: Path | None,
+    quality: str | None,
     input_dir: Path,
     n_images: int,
     seed: int,
@@ -105,8 +110,9 @@ def evaluate(
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
-    restore = restorer(weight_path, precision, assume, engine)
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
+    weight_path = located(weight_path)
+    restore = restorer(weight_path, precision, assume, engine, quality)
+    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         scores = evaluation.evaluate(
             restore,
             pairs,
@@ -120,6 +126,7 @@ def evaluate(
         "weights": str(weight_path),
         "input_dir": str(input_dir),
         "resize": resize,
+        "quality": restore.quality,
         "engine": engines.choose(weight_path, engine),
         "precision": restore.engine_precision or resolve_precision(precision),
     }

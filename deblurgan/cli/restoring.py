@@ -17,12 +17,15 @@ from deblurgan.cli.common import (
     command,
     engine_option,
     finish,
+    located,
     one_line,
     pairs_dir_option,
     path_type,
     precision_option,
+    quality_option,
     resize_option,
     restorer,
+    tiles_bar,
     weight_path_option,
 )
 from deblurgan.errors import InputError
@@ -36,16 +39,22 @@ if TYPE_CHECKING:
 @command("deblur", "Restore pictures and videos.")
 @click.argument("inputs", nargs=-1, type=path_type)
 @weight_path_option
+@quality_option
 @click.option("--input_dir", type=path_type, help="Folder of pictures, or one picture; one more of the INPUTS.")
 @click.option(
     "--output_dir",
     type=path_type,
     metavar="FOLDER",
-    help="Folder for the restored pictures, made where missing; a name ending in .zip; or - for standard output.",
+    help="Folder for the restored pictures, made where missing; a name ending in .zip; or - for standard output.  "
+    "[default: beside each picture, as NAME_deblurred]",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
 @click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write pictures in this format.")
-@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP, AVIF and HEIC.  [default: the input's]")
+@click.option(
+    "--jpeg_quality",
+    type=click.IntRange(1, 100),
+    help="Of JPEG, WebP, AVIF and HEIC files.  [default: the input's]",
+)
 @click.option("--suffix", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
 @click.option("--skip_existing", is_flag=True, help="Leave out pictures whose result is there.")
 @click.option("--overwrite", is_flag=True, help="Allow that pictures are replaced by their restored versions.")
@@ -73,7 +82,7 @@ if TYPE_CHECKING:
 @click.option(
     "--crf",
     type=click.IntRange(0, 63),
-    help="Of videos, in place of --quality: the encoder's rate factor, less is better.  [default: 17; WebM: 20]",
+    help="Of videos, in place of --jpeg_quality: the encoder's rate factor, less is better.  [default: 17; WebM: 20]",
 )
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
 @click.option(
@@ -93,12 +102,13 @@ if TYPE_CHECKING:
 @assume_option
 def deblur(
     inputs: tuple[Path, ...],
-    weight_path: Path,
+    weight_path: Path | None,
+    quality: str | None,
     input_dir: Path | None,
     output_dir: Path | None,
     recursive: bool,
     file_format: str | None,
-    quality: int | None,
+    jpeg_quality: int | None,
     suffix: str | None,
     skip_existing: bool,
     overwrite: bool,
@@ -118,14 +128,15 @@ def deblur(
     engine: str | None,
     assume: dict[str, Any],
 ) -> None:
-    """Restore pictures at their own size, under their own names, into OUTPUT_DIR.
+    """Restore pictures at their own size: photo.jpg becomes photo_deblurred.jpg beside it, or OUTPUT_DIR/photo.jpg.
 
     INPUTS are files, folders, zip files, patterns such as "photos/*.jpg", or - for standard input. A picture that
     cannot be read is reported, and the others are still done.
 
     Videos (mp4, m4v, mov, mkv, webm) are restored frame by frame into the same container, with sound and all else
     copied; that needs PyAV: pip install 'deblurgan[video]'. After Ctrl-C the same command goes on where it stopped.
-    --format, --quality, --compare and --max_pixels are for pictures only; --side_by_side and --resize refuse videos.
+    --format, --jpeg_quality, --compare and --max_pixels are for pictures only; --side_by_side and --resize refuse
+    videos.
     """
     from deblurgan.deblurring import restore_jobs
     from deblurgan.inputs import STANDARD, find_sources, plan
@@ -135,11 +146,11 @@ def deblur(
     inputs += () if input_dir is None else (input_dir,)
     if not inputs:
         raise click.UsageError("Missing INPUTS or option '--input_dir'.")
-    if output_dir is None:
+    if output_dir is None and STANDARD in inputs:
         if inputs != (STANDARD,):
-            raise click.UsageError("Missing option '--output_dir'.")
+            raise click.UsageError("Missing option '--output_dir', which standard input beside other inputs needs.")
         output_dir = STANDARD
-    if is_an_image_file(output_dir) and not os.path.isdir(output_dir):
+    if output_dir and is_an_image_file(output_dir) and not os.path.isdir(output_dir):
         raise InputError(
             f"--output_dir {output_dir}: expected a folder, where results get the names of their inputs, received "
             "the name of a picture"
@@ -148,7 +159,7 @@ def deblur(
         raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
 
     def find() -> "tuple[list[Source], list[str]]":
-        places = [output_dir] if compare is None else [output_dir, compare]
+        places = [place for place in (output_dir, compare) if place]
         return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch)
 
     def planned(sources: "Sequence[Source]") -> "list[Job]":
@@ -162,6 +173,8 @@ def deblur(
         )
 
     if watch:
+        if output_dir is None:
+            raise click.UsageError("Missing option '--output_dir', which --watch needs.")
         _check_watched(inputs, output_dir, compare, dry_run)
         problems: list[str] = []
         jobs: list[Job] = []
@@ -171,7 +184,7 @@ def deblur(
     to_standard = output_dir == STANDARD
     if dry_run:
         for job in jobs:
-            where = STANDARD if to_standard else output_dir / job.target
+            where = STANDARD if to_standard else job.beside or Path(output_dir or "") / job.target
             there = " (exists: skipped)" if job.exists else ""
             click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(where))}{there}")
         finish(problems, f"{len(inputs)} inputs")
@@ -181,12 +194,15 @@ def deblur(
         raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
     given = {"tta": tta or None, "strength": strength, "memory": memory}
     options = {**assume, **{name: value for name, value in given.items() if value is not None}}
-    restore = restorer(weight_path, precision, options, engine)
+    weight_path = located(weight_path)
+    restore = restorer(weight_path, precision, options, engine, quality)
     weights = os.stat(weight_path) if os.path.exists(weight_path) else None  # none: a checkpoint of several files
     state = weights and (weights.st_size, weights.st_mtime_ns)
     videos = dataclasses.replace(
         videos,
-        settings=repr((os.path.abspath(weight_path), state, precision, engine, given, sorted(assume.items()))),
+        settings=repr(
+            (os.path.abspath(weight_path), state, restore.quality, precision, engine, given, sorted(assume.items()))
+        ),
         progress=_frames_bar,
     )
 
@@ -197,7 +213,7 @@ def deblur(
             output_dir,
             squash=resize,
             beside_input=side_by_side,
-            quality=quality,
+            quality=jpeg_quality,
             compare=compare,
             max_pixels=max_pixels,
             video=videos,
@@ -210,10 +226,10 @@ def deblur(
         return report
 
     if watch:
-        _watch(lambda: find()[0], planned, restored, output_dir)
+        _watch(lambda: find()[0], planned, restored, Path(output_dir or ""))
         return
     try:
-        with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
+        with tqdm(total=len(jobs), unit="picture", disable=None) as bar, tiles_bar(restore):
             report = restored(jobs, lambda path: bar.update())
     except Interrupted as stop:
         click.echo(one_line(str(stop)), err=True)
@@ -221,7 +237,8 @@ def deblur(
     skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
     total = len(jobs) + len(problems)
     what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
-    summary = f"{len(report.written)} of {total} {what} restored into {output_dir}{skipped}"
+    into = f" into {output_dir}" if output_dir else f": {report.written[0]}" if len(report.written) == 1 else ""
+    summary = f"{len(report.written)} of {total} {what} restored{into}{skipped}"
     click.echo(one_line(summary), err=to_standard)
     finish(problems + report.failed, f"{total} {what}")
 
@@ -292,6 +309,7 @@ def _watch(
 
 @command("test", "Write sharp, blurred and restored pictures side by side.")
 @weight_path_option
+@quality_option
 @pairs_dir_option
 @click.option(
     "--output_dir",
@@ -307,7 +325,8 @@ def _watch(
 @engine_option
 @assume_option
 def test(
-    weight_path: Path,
+    weight_path: Path | None,
+    quality: str | None,
     input_dir: Path,
     output_dir: Path,
     n_images: int,
@@ -324,8 +343,9 @@ def test(
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
-    restore = restorer(weight_path, precision, assume, engine)
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar:
+    weight_path = located(weight_path)
+    restore = restorer(weight_path, precision, assume, engine, quality)
+    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
     for path in report.written:
         click.echo(one_line(str(path)))

@@ -1,19 +1,70 @@
-"""`deblurgan inspect`, `convert` and `export`: weight files of any kind, and files for other runtimes."""
+"""`deblurgan weights`, `inspect`, `convert` and `export`: weights by name, weight files, files for other runtimes."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deblurgan.cli.common import assume_option, command, path_type
+from deblurgan import catalogue
+from deblurgan.cli.common import Command, Group, assume_option, command, located, notice, path_type
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
+
+
+@click.group(
+    "weights",
+    cls=Group,
+    invoke_without_command=True,
+    short_help="List the weights that have a name, and download them.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.pass_context
+def named_weights(context: click.Context) -> None:
+    """List the weights that have a name, with what is known of them.
+
+    --weight_path and whatever else takes weights takes a name as well, and downloads what is not here yet. The PSNR
+    is what the authors published for the test pictures in brackets. Downloads go into the user's cache folder, or
+    into the folder that the environment variable DEBLURGAN_CACHE names.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(_table())
+        click.echo(f"`deblurgan weights get NAME` downloads into {catalogue.cache_folder()}")
+
+
+@named_weights.command("get", cls=Command, short_help="Download weights, and print where they are.")
+@click.argument("name")
+def get(name: str) -> None:
+    """Download the weights NAME where they are not here yet, and print where they are."""
+    click.echo(catalogue.get(name, notice))
+
+
+@named_weights.command("path", cls=Command, short_help="Print where weights are.")
+@click.argument("name")
+def path(name: str) -> None:
+    """Print where the weights NAME are; an error where they are not here yet."""
+    click.echo(catalogue.path(name, notice))
+
+
+def _table() -> str:
+    rows = [("name", "network", "trained on", "published PSNR", "licence", "size", "state")]
+    for name, entry in catalogue.KNOWN.items():
+        psnr = "none" if entry.psnr is None else f"{entry.psnr:.2f} dB ({entry.test_set})"
+        size = catalogue.size(name)
+        megabytes = "unknown" if size is None else f"{size / 1e6:.0f} MB"
+        rows.append((name, entry.kind, entry.data, psnr, entry.licence, megabytes, catalogue.state(name)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @command("inspect", "Say what a weight file holds.")
 @click.argument("file", type=path_type)
 def inspect(file: Path) -> None:
-    """Say what the weight FILE is, for which network, and what tensors it holds."""
+    """Say what the weight FILE is, for which network, and what tensors it holds.
+
+    FILE may be whatever --weight_path takes but files of `export`.
+    """
+    file = located(file)
     start_quietly()
     from deblurgan.weight_files import read
 
@@ -39,8 +90,9 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     .keras: network and weights. For the tutorial's networks also .weights.h5 (Keras 3), .h5 (Keras 2, for old code),
     .ckpt (TensorFlow), or a SavedModel folder for a name without extension.
 
-    SOURCE may be of any kind that --weight_path takes.
+    SOURCE may be whatever --weight_path takes but files of `export`.
     """
+    source = located(source)
     start_quietly()
     from deblurgan.weight_files import convert as convert_file
 
@@ -74,6 +126,7 @@ def export(
     """
     if int8 != (calibrate is not None):
         raise InputError("--int8: expected --calibrate FOLDER with it, and only with it")
+    source = located(source)
     start_quietly()
     from deblurgan.export import export as export_file
 

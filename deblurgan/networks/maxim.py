@@ -66,10 +66,13 @@ def maxim(
         scales: sizes at which the image is taken in and restored, at most `depth`.
         bottleneck_blocks: blocks at the smallest size, each with `groups` pairs.
         high_resolutions: sizes, from the full one on, that use `block_size` and `grid_size`.
-        block_size, grid_size: (height, width) of a block in pixels, and rows and columns of the grid.
-        low_block_size, low_grid_size: those of the smaller sizes and the bottleneck.
-        input_factor, block_factor, grid_factor: how many times the channels grow inside the multi-axis MLP, inside
-            its block branch and inside its grid branch.
+        block_size: (height, width) of a block in pixels.
+        grid_size: rows and columns of the grid.
+        low_block_size: `block_size` of the smaller sizes and the bottleneck.
+        low_grid_size: `grid_size` of these.
+        input_factor: how many times the channels grow inside the multi-axis MLP.
+        block_factor: how many times those of its block branch grow inside that.
+        grid_factor: the same for its grid branch.
         reduction: how many times fewer channels a channel attention has inside.
         dropout: rate in the multi-axis MLPs, active in training only; the paper's deblurring network has none.
         outputs: "last", the restored image alone; or "all", for training: a list of the images of all stages, each
@@ -111,7 +114,7 @@ def maxim(
         }
         for level in range(depth)
     ]
-    low = {"block_size": tuple(low_block_size), "grid_size": tuple(low_grid_size)}
+    low: dict[str, Any] = {"block_size": low_block_size, "grid_size": low_grid_size}
     multiple = size_multiple(depth, high_resolutions, block_size, grid_size, low_block_size, low_grid_size)
     shape = checked_shape(image_shape, multiple)
     mlp: dict[str, Any] = {"input_factor": input_factor, "block_factor": block_factor, "grid_factor": grid_factor}
@@ -225,7 +228,9 @@ def size_multiple(
     needed = [
         2**level * side
         for level in range(depth + 1)
-        for size in ((block_size, grid_size) if level < min(high_resolutions, depth) else (low_block_size, low_grid_size))
+        for size in (
+            (block_size, grid_size) if level < min(high_resolutions, depth) else (low_block_size, low_grid_size)
+        )
         for side in size
     ]
     return math.lcm(*needed)

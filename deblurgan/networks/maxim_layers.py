@@ -15,7 +15,7 @@ from keras import layers, ops
 EPSILON = 1e-6  # of the layer normalisations
 SLOPE = 0.2  # of the leaky ReLU
 
-Size = tuple[int, int]
+Size = Sequence[int]
 Initial = Callable[[str], Any] | None
 
 
@@ -66,9 +66,18 @@ class Arithmetic:
 
     def enlarged(self, x: Any, factor: int) -> Any:
         """Make an image larger by `factor`, bilinearly."""
-        _, height, width, _ = ops.shape(x)
-        size = (height * factor, width * factor)
-        return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")
+        batch, height, width, _ = ops.shape(x)
+        x = ops.reshape(_phases(x, factor, 1), (batch, height * factor, width, x.shape[-1]))
+        return ops.reshape(_phases(x, factor, 2), (batch, height * factor, width * factor, x.shape[-1]))
+
+
+def _phases(x: Any, factor: int, axis: int) -> Any:
+    """For each row (or column, by `axis`) of an image the `factor` ones that it becomes, on a new axis behind it."""
+    first, last = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
+    rest, start = (x[:, 1:], x[:, :-1]) if axis == 1 else (x[:, :, 1:], x[:, :, :-1])
+    before, after = ops.concatenate([first, start], axis), ops.concatenate([rest, last], axis)
+    places = [(i + 0.5) / factor - 0.5 for i in range(factor)]  # relative to the middle of the row
+    return ops.stack([x + ((before if at < 0 else after) - x) * abs(at) for at in places], axis + 1)
 
 
 def _kept(side: Any, lost: float, dtype: Any) -> Any:
@@ -116,7 +125,7 @@ class Composite(layers.Layer):
         return input_shape
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
-        """Make a weight. It is cast where it is used, after what is multiplied into it, so that no digits are lost."""
+        """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
         start = started(self._initial, f"{self.name}/{name}", start)
         return self.add_weight(name=name, shape=shape, initializer=start, autocast=False)
 
@@ -440,7 +449,7 @@ class Fusion(Composite):
 
     def build(self, input_shape: Sequence[Any]) -> None:
         """Make the weights."""
-        shapes = [shape[-1] for shape in input_shape]
+        shapes = [shape[-1] for shape in _listed(input_shape)]
         joined = 0
         if self.up:
             # Keras' layout of a transposed convolution: (height, width, out, in).
@@ -458,9 +467,9 @@ class Fusion(Composite):
 
     def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
         """Return the fused image."""
-        images = list(inputs)
+        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         kernel, bias = self.joined
-        start, parts = 0, []
+        start = 0
 
         def rows(count: int) -> Any:
             nonlocal start
@@ -478,7 +487,7 @@ class Fusion(Composite):
             part = rows(image.shape[-1])
             known = same.get(id(image))
             same[id(image)] = (image, part if known is None else known[1] + part)
-        parts = [(image, part, 1) for image, part in same.values()]
+        parts = [(image, part, 1.0) for image, part in same.values()]
         for image, ratio, (own, shift) in zip(images[self.plain :], self.ratios, self.scaled, strict=True):
             part = rows(self.filters)
             bias = bias + ops.matmul(shift[None], part)[0]
@@ -501,7 +510,7 @@ class Fusion(Composite):
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[int | None, ...]:
         """Return the shape of the result."""
-        batch, height, width, _ = input_shape[0]
+        batch, height, width, _ = _listed(input_shape)[0]
         grow = 2 if self.up else 1 if self.plain else self.ratios[0]
         sides = (None if side is None else int(side * grow) for side in (height, width))
         return batch, *sides, self.filters
@@ -510,6 +519,11 @@ class Fusion(Composite):
         """Return the arguments that make this layer again."""
         names = ("filters", "ratios", "plain", "up")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _listed(shapes: Any) -> list[Any]:
+    """The shapes of several images, or of one, which Keras gives alone."""
+    return [shapes] if isinstance(shapes[-1], int) else list(shapes)
 
 
 def in_squares(x: Any, filters: int) -> Any:

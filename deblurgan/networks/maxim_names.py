@@ -40,7 +40,7 @@ _OUTPUT = re.compile(r"stage_(\d+)\.out_(\d+)/")
 
 
 def authors_names(path: str, depth: int) -> tuple[str, ...]:
-    """Return what the authors call the weight with the path `path` in a network of `depth`, all that it may be called.
+    """Return what the authors call the weight of the path `path` in a network of `depth`: all that it may be called.
 
     A stage's output convolution belongs to a supervised attention, in the last stage of a network it does not.
     """

@@ -384,7 +384,7 @@ def _with_network_of_weights(
 ) -> Recipe:
     """Return the recipe with the network and options of its `init_weights`, where that file says what it is.
 
-    What the file leaves open (`WeightFile.assumed`), such as dropout or the number of stages, is as the recipe says.
+    What the file leaves open (`WeightFile.left_open`), such as the number of stages, is as the recipe says.
     """
     if recipe.init_weights is None:
         return recipe
@@ -403,7 +403,7 @@ def _open_options(recipe: Recipe, content: WeightFile) -> dict[str, Any]:
     """Return those of the recipe's options that the weight file leaves open."""
     if content.named is None or content.named.name != recipe.network:
         return {}
-    return {option: value for option, value in recipe.network_options.items() if option in content.assumed}
+    return {option: value for option, value in recipe.network_options.items() if option in content.left_open}
 
 
 def _take_weights(generator: keras.Model, recipe: Recipe, content: WeightFile) -> None:

@@ -1,0 +1,83 @@
+"""What the readers of files from elsewhere share: bounds on what a file can make of itself, damage as one line."""
+
+import contextlib
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from deblurgan.errors import DeblurganError, FileError
+from deblurgan.files import reason, shown
+
+# Sound files stay far below.
+MAX_HEADER = 100_000_000  # bytes of a safetensors header, as its specification says, and of other JSON
+MAX_INFLATION = 20  # times the size of an archive that it may unpack to, or else up to
+MAX_SMALL = 2**26  # bytes
+MAX_DIMENSIONS = 32  # NumPy's own limit before 2.0
+
+DAMAGE = (  # what the standard library and NumPy raise for damaged files, and what unexpected contents lead to
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    DeprecationWarning,  # of an invalid escape in a string, where warnings are errors
+)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], kind: str) -> Iterator[IO[bytes]]:
+    """Open the file for reading; errors inside the block become those of this package and name the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{shown(path)}: expected {kind}, found {'a folder' if path.is_dir() else 'nothing'}")
+    try:
+        with path.open("rb") as file:
+            if not size_of(file):
+                raise FileError(f"expected {kind}, found an empty file")
+            yield file
+    except DeblurganError as error:
+        raise type(error)(f"{shown(path)}: {error}") from error
+    except OSError as error:
+        raise FileError(f"{shown(path)}: cannot be read: {reason(error)}") from error
+    except DAMAGE as error:
+        detail = f"{type(error).__name__}: {shown(reason(error)[:100])}"
+        raise FileError(f"{shown(path)}: damaged, or not {kind} ({detail})") from error
+
+
+def size_of(file: IO[bytes]) -> int:
+    """Return how many bytes an open file has."""
+    return os.fstat(file.fileno()).st_size
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes an archive of `size` bytes may unpack to."""
+    return max(MAX_SMALL, MAX_INFLATION * size)
+
+
+def quoted(text: object) -> str:
+    """Return a name from a file as it can stand in a message."""
+    return ascii(text)[:80] if isinstance(text, str) else f"a {type(text).__name__}"
+
+
+def counts(values: Iterable[Any]) -> tuple[int, ...]:
+    """Return a shape, strides or positions from a file, checked to be what they can be.
+
+    Raises:
+        ValueError: they are not.
+    """
+    found = tuple(values)
+    if len(found) > MAX_DIMENSIONS or not all(type(count) is int and 0 <= count < 2**63 for count in found):
+        raise ValueError("expected sizes or positions, found something else")
+    return found
