@@ -49,8 +49,8 @@ class TensorFlowArithmetic(Arithmetic):
 
 
 @functools.cache
-def traced(kind: type[Composite], config: str) -> Any:
-    """Return what computes a layer of this kind and config (JSON) in TensorFlow: of inputs and `Composite.folded`.
+def traced(kind: Any, config: str) -> Any:
+    """Return what computes a `Composite` of this class and config (JSON), of inputs and `Composite.folded`.
 
     It is traced once for all layers of a network that are alike.
     """

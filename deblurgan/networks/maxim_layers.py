@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 EPSILON = 1e-6  # of the layer normalisations
@@ -106,8 +107,9 @@ class Given(keras.initializers.Initializer):
         self.values, self.otherwise = values, otherwise
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Return the values, in any shape of that size."""
-        return self.values().reshape(shape)
+        """Return the values, given in any shape of that size or as one number."""
+        values = np.asarray(self.values())
+        return values.reshape(shape) if values.ndim else np.full(shape, values)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` takes."""
