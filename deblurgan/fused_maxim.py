@@ -67,7 +67,8 @@ def call(layer: Composite, inputs: Any, fixed: bool) -> Any:
     with tf.init_scope() if fixed else contextlib.nullcontext():
         weights = tf.nest.map_structure(tf.convert_to_tensor, layer.folded())
     config = {name: value for name, value in layer.get_config().items() if name not in ("name", "trainable", "dtype")}
-    return traced(type(layer), json.dumps(config))(inputs, weights)
+    kind: Any = type(layer)
+    return traced(kind, json.dumps(config))(inputs, weights)
 
 
 def _layer_norm(rows: Any, scale: Any, shift: Any) -> Any:

@@ -482,10 +482,10 @@ class CrossGating(Composite):
         halves, mixings, (out_first, out_second) = weights
         x = arithmetic.normalised(rows)
         outputs = []
-        for half, mixing, grid, size in zip(
+        for (kernel, bias), mixing, grid, size in zip(
             halves, mixings, (True, False), (self.grid_size, self.block_size), strict=True
         ):
-            y = tokens(arithmetic.dense(x, *half, gelu=True), size, grid, height, width)
+            y = tokens(arithmetic.dense(x, kernel, bias, gelu=True), size, grid, height, width)
             outputs.append(images_of(mixed(y, size, width, mixing, arithmetic), size, grid, height, width))
         return arithmetic.dense(outputs[0], *out_first) + arithmetic.dense(outputs[1], *out_second)
 
