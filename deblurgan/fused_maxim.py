@@ -15,7 +15,7 @@ from deblurgan.networks.maxim_layers import EPSILON, SLOPE, Arithmetic, Composit
 class TensorFlowArithmetic(Arithmetic):
     """An arithmetic outside training, in TensorFlow's graphs."""
 
-    def dense(self, rows: Any, kernel: Any, bias: Any = None, gelu: bool = False) -> Any:
+    def dense(self, rows: Any, kernel: Any, bias: Any = None, *, gelu: bool = False) -> Any:
         """See `Arithmetic.dense`."""
         import tensorflow as tf
 
@@ -23,7 +23,7 @@ class TensorFlowArithmetic(Arithmetic):
         rows = rows if bias is None else tf.nn.bias_add(rows, tf.cast(bias, rows.dtype))
         return tf.nn.gelu(rows, approximate=True) if gelu else rows
 
-    def conv(self, x: Any, kernel: Any, bias: Any, leaky: bool = False) -> Any:
+    def conv(self, x: Any, kernel: Any, bias: Any, *, leaky: bool = False) -> Any:
         """See `Arithmetic.conv`."""
         import tensorflow as tf
 

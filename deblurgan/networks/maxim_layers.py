@@ -30,13 +30,13 @@ class Arithmetic:
         """Return a weight in the dtype of `like`."""
         return ops.cast(weight, like.dtype)
 
-    def dense(self, rows: Any, kernel: Any, bias: Any = None, gelu: bool = False) -> Any:
+    def dense(self, rows: Any, kernel: Any, bias: Any = None, *, gelu: bool = False) -> Any:
         """Multiply rows with a matrix (in, out), add (out,) if given; GELU in its tanh form if asked."""
         rows = ops.matmul(rows, self.cast(kernel, rows))
         rows = rows if bias is None else rows + self.cast(bias, rows)
         return ops.gelu(rows, approximate=True) if gelu else rows
 
-    def conv(self, x: Any, kernel: Any, bias: Any, leaky: bool = False) -> Any:
+    def conv(self, x: Any, kernel: Any, bias: Any, *, leaky: bool = False) -> Any:
         """Convolve an image with "same" padding and stride 1; leaky ReLU if asked."""
         kernel, bias = self.cast(kernel, x), self.cast(bias, x)
         x = ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
