@@ -160,7 +160,7 @@ def export(
 
     done = export_file(source, target, quality=quality, calibrate=calibrate, max_cost=max_cost, **assume)
     chosen = f", quality {done.quality}," if done.quality else ""
-    click.echo(f"{done.about.network} of {source}{chosen} written to {target}: {done.kind}, {done.about.precision}")
+    click.echo(f"{done.about.network} of {catalogue.called(source)}{chosen} written to {target}: {done.kind}, {done.about.precision}")
     click.echo(f"takes {done.about.contract}")
     sizes = " and ".join(f"{width}x{height}" for height, width in done.sizes)
     click.echo(f"largest difference from Keras at {sizes}: {done.difference:.2g}")
