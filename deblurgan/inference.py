@@ -68,6 +68,7 @@ class WholePictureRestorer:
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
+        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again.
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
@@ -80,8 +81,6 @@ class WholePictureRestorer:
         InputError: a network of other channels, or an argument that is not as above.
     """
 
-    _fixed = False  # whether the compiled graphs may keep the weights; see `_Compiled`
-
     def __init__(
         self,
         model: keras.Model | engines.Engine,
@@ -90,12 +89,13 @@ class WholePictureRestorer:
         tta: bool = False,
         strength: float = 1.0,
         tile_pixels: int | None = None,
+        fixed: bool = False,
     ) -> None:
         if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=self._fixed)
+        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
@@ -240,7 +240,6 @@ class Restorer(WholePictureRestorer):
         options: see `WholePictureRestorer`.
     """
 
-    _fixed = True
     _run: "_Compiled"
 
     def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
@@ -250,7 +249,7 @@ class Restorer(WholePictureRestorer):
         if channels != 3:
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
-        super().__init__(self._network, **options)
+        super().__init__(self._network, fixed=True, **options)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
@@ -324,7 +323,8 @@ def _opened(
     if content.generator is not None and not assumed and engine == "tensorflow":
         return Restorer(content.generator, precision=precision, **options)
     if engine == "tensorflow":
-        restorer = WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
+        model = content.build(dtype=policy(precision), **assumed)
+        restorer = WholePictureRestorer(model, fixed=True, **options)
     else:
         model = float32_network(content, **assumed)
         about = conversion.about(model, content.network)
