@@ -145,7 +145,7 @@ def summary(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
 
 
 def table(evaluation: Evaluation) -> str:
-    """Return the scores of each picture, with their gain, as aligned text, then means, `summary` and the protocols."""
+    """Return scores and gain of each picture as aligned text, then means, `summary` and the protocols."""
     rows = [{**row, "name": shown(row["name"])} for row in evaluation.rows]
     rows.append({"name": "mean", **evaluation.means})
     metrics = evaluation.metrics
