@@ -295,6 +295,11 @@ def resolve(given: str | os.PathLike[str], say: Say | None = None) -> Path:
     return get(str(found), say)
 
 
+def called(path: str | os.PathLike[str]) -> str:
+    """Return what to call the weights at `path` in a line for the user: their name where they have one."""
+    return next((name for name in KNOWN if place(name) == Path(path)), shown(path))
+
+
 def _log(line: str) -> None:
     logging.getLogger(__name__).warning("%s", line)
 

@@ -195,11 +195,13 @@ class WholePictureRestorer:
         """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
         multiple, pixels = self.needs.multiple, self._pixels(held)
         if self.needs.tile is not None:
-            sides = range(self.needs.tile - multiple, self.needs.tile + 2 * multiple + 1, multiple)
-            alike: dict[str, Any] = {"sides": sides, "best": self.needs.tile, "overlap": ALIKE_OVERLAP}
-            if pixels < multiple**2:
-                raise self._too_little(multiple**2, held)
-            return tiles.plan_alike(height, width, pixels=pixels, multiple=ALIKE_STEP, **alike)
+            tile = self.needs.tile
+            alike: dict[str, Any] = {"sides": range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)}
+            alike["overlap"] = ALIKE_OVERLAP
+            needed = tiles.least_alike(height, width, **alike)
+            if pixels < needed:
+                raise self._too_little(needed, held)
+            return tiles.plan_alike(height, width, best=tile, pixels=pixels, multiple=ALIKE_STEP, **alike)
         height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
         band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
         limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
@@ -298,11 +300,12 @@ def open_restorer(
     """
     path = catalogue.resolve(catalogue.DEFAULT if path is None else path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
+    restorer = _opened(path, quality, precision, engine, options, assumed)
     if quality != "preview":
-        return _opened(path, quality, precision, engine, options, assumed)
+        return restorer
     from deblurgan.preview import HalfSizeRestorer
 
-    return HalfSizeRestorer(_opened(path, "fast", precision, engine, options, assumed))
+    return HalfSizeRestorer(restorer)
 
 
 def _opened(
@@ -313,7 +316,7 @@ def _opened(
     options: dict[str, Any],
     assumed: dict[str, Any],
 ) -> WholePictureRestorer:
-    """As `open_restorer`, for another quality than "preview"; `options` are those of `WholePictureRestorer`."""
+    """As `open_restorer`, at full size; `options` are those of `WholePictureRestorer`."""
     engine = engines.choose(path, engine)
     if engines.is_exported(path):
         if assumed or quality is not None:
@@ -343,7 +346,7 @@ def _quality_in_words(stages: int) -> str:
 def open_generator(
     path: str | os.PathLike[str], quality: str | None, assumed: Mapping[str, Any]
 ) -> tuple[WeightFile, dict[str, Any]]:
-    """Look into a generator's weight file, and turn a `quality` other than "preview" into an assumption.
+    """Look into a generator's weight file, and turn a `quality` into an assumption: how many stages it takes.
 
     No stage is read that is not used, where each has a file of its own.
 

@@ -181,7 +181,7 @@ def restorer(
     other = restorer.engine_precision
     device = f"CPU ({platform.machine()}), {engine}, {other}" if other else describe(precision)
     chosen = f", quality {restorer.quality}" if restorer.quality else ""
-    notice(f"Weights: {catalogue.shown(weight_path)}{chosen}")
+    notice(f"Weights: {catalogue.called(weight_path)}{chosen}")
     notice(f"Device: {device}")
     return restorer
 
