@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deblurgan import catalogue, conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
-from deblurgan.devices import QUALITIES, default_quality, policy
+from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
@@ -74,6 +74,7 @@ class WholePictureRestorer:
         needs: what the network needs when it restores a part of a picture.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
+        engine: what computes, one of `devices.ENGINES`.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
         quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
 
@@ -98,6 +99,7 @@ class WholePictureRestorer:
         self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
+        self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._memory = memory
         self._room = _room(memory)
@@ -287,7 +289,8 @@ def open_restorer(
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None for
+            TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
@@ -320,6 +323,8 @@ def _opened(
             raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
         return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
     content, assumed = open_generator(path, quality, assumed)
+    if engine == AUTO:
+        engine = engines.fastest(convolutional=content.generator is not None)
     if content.generator is not None and not assumed and engine == "tensorflow":
         return Restorer(content.generator, precision=precision, **options)
     if engine == "tensorflow":
