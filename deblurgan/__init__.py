@@ -1,4 +1,4 @@
-"""GAN image deblurring in Keras 3: the DeblurGAN tutorial of 2018, working again, at full resolution."""
+"""Removes motion blur from photographs, in Keras 3; it began as the DeblurGAN tutorial of 2018, working again."""
 
 import os
 from typing import TYPE_CHECKING, Any

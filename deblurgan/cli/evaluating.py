@@ -88,10 +88,11 @@ def evaluate(
     engine: str | None,
     assume: dict[str, Any],
 ) -> None:
-    """Score the restored pictures, and the blurred ones, against the sharp ones, each and mean.
+    """Restore the blurred picture of each pair, and score it, and the blurred one, against the sharp one.
 
-    Scores are printed with the protocol that makes them comparable, and with what they can be compared. Higher is
-    better, except for LPIPS, which is a distance.
+    Printed are both scores of each pair, the gain, their means, and the protocol of each score with what it can be
+    compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
+    there are `deblur` and `test`.
     """
     from deblurgan import engines, evaluation
     from deblurgan.data import choose_pairs, match_pairs
