@@ -291,8 +291,8 @@ def open_restorer(
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None for
-            TensorFlow, or what an exported file is made for.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
+            for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
