@@ -66,7 +66,7 @@ def inverted(monkeypatch):
     def invert(image):
         return 255 - image
 
-    invert.engine_precision, invert.quality = None, "made up"
+    invert.engine, invert.engine_precision, invert.quality = "tensorflow", None, "made up"
     asked = []
 
     def restorer(weight_path, *others):

@@ -14,7 +14,7 @@ DTYPES = (np.uint8, np.uint16, np.float32)
 class Stretch:
     """Stands in for a network: stretches values, and what is beside a pixel changes it; float32 in [0, 1] alone."""
 
-    engine_precision = "made up"
+    engine = engine_precision = "made up"
     needs = footprint.Footprint(64, 600, 0, True, 1000, 384)
 
     def __init__(self, strength=1.0):

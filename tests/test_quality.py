@@ -45,7 +45,7 @@ def opened(monkeypatch):
     """
 
     class Recorded:
-        needs = engine_precision = quality = None
+        needs = engine = engine_precision = quality = None
 
         def __init__(self, model, *, strength, **options):
             self.strength = strength
@@ -182,14 +182,6 @@ def test_an_exported_network_has_the_quality_that_it_was_exported_with(tutorial,
     for quality in ("preview", "fast"):
         with pytest.raises(InputError, match=f"g.onnx: expected no assumptions for .*, received quality '{quality}'$"):
             open_restorer(tmp_path / "g.onnx", quality=quality)
-
-
-def test_an_export_takes_no_quality(folder, tmp_path):
-    """It takes stages; half size is no part of a network."""
-    for quality in ("preview", "best"):
-        with pytest.raises(InputError, match=r"quality: expected one of what a MAXIM generator leaves open here"):
-            export(folder, tmp_path / "g", quality=quality)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_stage_is_read_for_a_quality_that_does_not_take_it(opened, folder, tmp_path):
