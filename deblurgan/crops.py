@@ -29,7 +29,7 @@ _ORDER, _PICTURES, _VISIT = range(3)  # what a random generator is for
 
 
 class CropStream:
-    """Pairs of crops, blurred and sharp, from one or more sources.
+    """Pairs of crops, blurred and sharp, from one or more sources; the sharp one is NaN where there is none.
 
     Which crop comes at which place depends on the arguments and on the files alone, so that a training can go on at
     any place. In each pass over a source all its pictures are visited once, in a random order.
@@ -41,7 +41,8 @@ class CropStream:
         seed: of all that is random.
         downscale: pictures are made smaller by this whole number, by averaging, after blurring; the paper has 2.
         augment: mirror and turn the crops by quarters: all eight ways are equally likely.
-        candidates: cut the most textured of so many random windows, judged by the sharp picture; 1 takes any.
+        candidates: cut the most textured of so many random windows, judged by the sharp picture where there is one; 1
+            takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
         cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
             pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
@@ -137,15 +138,16 @@ class CropStream:
     def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the crop at place `index` of the stream, from 0 on: blurred and sharp.
 
-        Both are float32 (crop_size, crop_size, 3) RGB in [-1, 1]. Safe to call from several threads.
+        Both are float32 (crop_size, crop_size, 3) RGB in [-1, 1]; all of the sharp one is NaN where the source has
+        none. Safe to call from several threads.
 
         Raises:
             FileError: no picture of the source can be read.
         """
         turn, place = divmod(index, self._crops_per_picture)
         visit = turn + _LAG * (self._crops_per_picture - 1 - place)
-        blurred, sharp = self._visits.get(visit, lambda: self._crops_of(visit))[place]
-        return to_model(blurred), to_model(sharp)
+        blurred, *sharp = map(to_model, self._visits.get(visit, lambda: self._crops_of(visit))[place])
+        return blurred, sharp[0] if sharp else np.full_like(blurred, np.nan)
 
     def batches(self, span: Callable[[], tuple[int, int]], steps: int | None = None) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
@@ -178,7 +180,11 @@ class CropStream:
         return stream if steps is None else stream.apply(tf.data.experimental.assert_cardinality(steps))
 
     def _crops_of(self, visit: int) -> Pixels:
-        """Open the picture of a visit, or the next that can be read; return (crops, 2, crop_size, crop_size, 3)."""
+        """Open the picture of a visit, or the next that can be read; return its crops.
+
+        They are uint8 (crops, 2, crop_size, crop_size, 3), blurred and sharp, or (crops, 1, ...) where the source has
+        no sharp ones.
+        """
         block, place = divmod(visit, _BLOCK)
         order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
         number = int(order[place])
@@ -199,22 +205,22 @@ class CropStream:
         raise self.failure
 
     def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
-        def choose(sharp: Pixels) -> list[Window]:
-            return [self._window(sharp, rng) for _ in range(self._crops_per_picture)]
+        def choose(image: Pixels) -> list[Window]:
+            return [self._window(image, rng) for _ in range(self._crops_per_picture)]
 
-        pairs = source.crops(picture, choose, rng, self._read)
-        ways = rng.integers(8, size=len(pairs)) if self._augment else np.zeros(len(pairs), int)
+        crops = source.crops(picture, choose, rng, self._read)
+        ways = rng.integers(8, size=len(crops)) if self._augment else np.zeros(len(crops), int)
         finished = [
-            [self._finished(side, way) for side in pair] for pair, way in zip(pairs, ways.tolist(), strict=True)
+            [self._finished(side, way) for side in sides] for sides, way in zip(crops, ways.tolist(), strict=True)
         ]
         return np.array(finished)
 
-    def _window(self, sharp: Pixels, rng: np.random.Generator) -> Window:
+    def _window(self, image: Pixels, rng: np.random.Generator) -> Window:
         """Draw windows of a picture and return the most textured."""
         side = self._crop_size * self._downscale
-        corners = rng.integers(0, np.subtract(sharp.shape[:2], side - 1), (self._candidates, 2)).tolist()
+        corners = rng.integers(0, np.subtract(image.shape[:2], side - 1), (self._candidates, 2)).tolist()
         if len(corners) > 1:
-            corners.sort(key=lambda corner: texture(sharp[corner[0] :, corner[1] :][:side, :side]))
+            corners.sort(key=lambda corner: texture(image[corner[0] :, corner[1] :][:side, :side]))
         top, left = corners[-1]
         return top, left, side, side
 

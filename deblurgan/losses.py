@@ -1,4 +1,4 @@
-"""The losses: perceptual (VGG), L1, Charbonnier, PSNR, ..., their weighted sum, Wasserstein and gradient penalty.
+"""The losses: perceptual (VGG), L1, Charbonnier, PSNR, frequency, ..., their weighted sum, Wasserstein and gradient penalty.
 
 Each is usable in `compile(loss=...)`, gives a scalar, and computes in float32 whatever the dtype of what it is given.
 """
@@ -126,6 +126,19 @@ def psnr_loss(y_true: Any, y_pred: Any) -> Any:
     return ops.mean(ops.log(errors + PSNR_EPSILON)) * (10 / math.log(10))
 
 
+def frequency_loss(y_true: Any, y_pred: Any) -> Any:
+    """Return the mean absolute difference of the images' Fourier transforms, a scalar.
+
+    The transforms are over height and width and not normalised, so that noise counts the more the larger the images
+    are. The mean is over real and imaginary parts apart.
+
+    Source: MIMO-UNet's loss of that name, arXiv 2108.05054, and its code.
+    """
+    difference = ops.transpose(_difference(y_true, y_pred), (0, 3, 1, 2))
+    parts = ops.fft2((difference, ops.zeros_like(difference)))
+    return sum(ops.mean(ops.abs(part)) for part in parts) / 2
+
+
 def gradient_penalty_loss(y_true: Any, y_pred: Any) -> Any:
     """Return the mean over the batch of (1 - norm of the critic's input gradient) squared, a scalar.
 
@@ -147,6 +160,7 @@ LOSSES: Mapping[str, Callable[..., Any]] = {
     "mse": mse_loss,
     "charbonnier": charbonnier_loss,
     "psnr": psnr_loss,
+    "frequency": frequency_loss,
     "perceptual": PerceptualLoss,
 }
 

@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from deblurgan.errors import WeightsError
-from deblurgan.networks.maxim import maxim
+from deblurgan.networks.maxim import SPARE, maxim
 from deblurgan.networks.maxim_names import authors_names
 
 Tensors = Mapping[str, np.ndarray]
@@ -64,7 +65,7 @@ def identify(tensors: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def build(tensors: Tensors, options: Mapping[str, Any], **overrides: Any) -> keras.Model:
-    """Return the network of these weights.
+    """Return the network of these weights. What only training needs starts at zero where it is missing.
 
     Args:
         tensors: by the authors' names, in Keras' layouts; of the stages that the network has, or of more.
@@ -80,6 +81,8 @@ def build(tensors: Tensors, options: Mapping[str, Any], **overrides: Any) -> ker
     def initial(path: str) -> np.ndarray:
         names = authors_names(path, depth)
         name = next((name for name in names if name in tensors), None)
+        if name is None and re.fullmatch(SPARE, path.partition("/")[0]):
+            return np.zeros(())
         if name is None:
             raise WeightsError(f"{names[0]} is missing")
         values = np.asarray(tensors[name], np.float32)

@@ -6,6 +6,7 @@ with names and options as in `zoo`. Keras loads such a file as any other.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,8 +88,9 @@ class NamedWeights:
             WeightsError: a layer is missing, left over, or of another shape; nothing has been changed then.
         """
         layers = {layer.name: layer for layer in model.layers}
+        spare = [name for name in layers if name not in self.layers and re.fullmatch(self.network.spare, name)]
         for name, layer in layers.items():
-            if layer.weights:
+            if layer.weights and name not in spare:
                 if name not in self.layers:
                     raise WeightsError(f"{shown(self.path)}: layer {name} is missing")
                 shapes = [tuple(variable.shape) for variable in layer.weights]
@@ -104,6 +106,8 @@ class NamedWeights:
         for name, entry in self.layers.items():
             if name in layers and layers[name].weights:
                 layers[name].set_weights(list(entry.tensors))
+        for name in spare:
+            layers[name].set_weights([np.zeros(weight.shape) for weight in layers[name].weights])
 
 
 def save_network(

@@ -1,6 +1,6 @@
-"""Where training data come from: pairs, the GOPRO dataset, frames to average, and sharp photographs to blur.
+"""Where training data come from: pairs, the GOPRO dataset, frames to average, sharp photographs to blur, blurred ones.
 
-A source gives pairs of crops of its pictures. It reads files through a function that it is given, which may hold
+A source gives pairs of crops of its pictures, or blurred crops alone. It reads files through a function that it is given, which may hold
 some in memory, and draws from the generator that it is given; it keeps no state itself.
 """
 
@@ -32,7 +32,9 @@ Pixels = NDArray[np.uint8]
 Read = Callable[[Path], Pixels]
 """Reads a picture, uint8 (height, width, 3); raises FileError."""
 Choose = Callable[[Pixels], Sequence[Window]]
-"""Chooses windows of a sharp picture."""
+"""Chooses windows of a picture: the sharp one, where there is one."""
+Crops = Sequence[tuple[Pixels, ...]]
+"""Blurred and sharp crops, or each blurred one alone; uint8 (height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,13 @@ class Source(ABC):
     Args:
         folder: where they are.
         weight: share of the crops, relative to the other sources'; None: the number of pictures.
+
+    Attributes:
+        has_sharp: whether the blurred crops come with sharp ones.
     """
 
     kind: ClassVar[str]
+    has_sharp: ClassVar[bool] = True
     folder: Path
     weight: float | None = field(default=None, kw_only=True)
 
@@ -64,12 +70,12 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> list[tuple[Pixels, Pixels]]:
-        """Cut windows out of picture `index`, and return them blurred and sharp, uint8 (height, width, 3).
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
+        """Cut windows out of picture `index`, and return them blurred and, if `has_sharp`, sharp.
 
         Args:
             index: 0 to `len(self) - 1`.
-            choose: called once, with the sharp picture, for the windows.
+            choose: called once, with the sharp picture or else the blurred one, for the windows.
             rng: of what else is random.
             read: reads the files.
 
@@ -99,7 +105,7 @@ class PairSource(Source):
         bad = {os.fspath(self.folder / name): why for name, why in bad.items()}
         return replace(self, pairs=tuple(_some(good, bad, self))), bad
 
-    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> list[tuple[Pixels, Pixels]]:
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
         """See `Source`."""
         pair = self.pairs[index]
         blurred, sharp = read(pair.blurred), read(pair.sharp)
@@ -193,7 +199,7 @@ class FrameSource(Source):
                 start = stop + 1
         return replace(self, runs=tuple(_some(runs, bad, self))), bad
 
-    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> list[tuple[Pixels, Pixels]]:
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
         """See `Source`. One frame is held at a time, besides the sharp one."""
         number, middle = self.middles[index]
         run = self.runs[number]
@@ -213,26 +219,17 @@ class FrameSource(Source):
 
 
 @dataclass(frozen=True)
-class SharpSource(Source):
-    """Sharp photographs, each crop of which gets a blur of its own.
-
-    What lies around a crop takes part in its blur; only beyond the picture's edges is anything made up.
+class PhotographSource(Source):
+    """Single photographs, in a folder and all folders below it.
 
     Args:
         paths: the photographs.
-        blur: what is done to them.
     """
 
-    kind = "sharp"
     paths: tuple[Path, ...]
-    blur: SyntheticBlur
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    def options(self) -> dict[str, Any]:
-        """See `Source`."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.blur).items()}
 
     def checked(self, least: int) -> tuple[Source, dict[str, str]]:
         """See `Source`. Photographs that are too small are left out, unless all are."""
@@ -246,10 +243,41 @@ class SharpSource(Source):
             bad[os.fspath(path)] = f"{shown(path)}: smaller than the {least}x{least} pixels needed: {width}x{height}"
         return replace(self, paths=tuple(_some(list(sizes), bad, self))), bad
 
-    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> list[tuple[Pixels, Pixels]]:
+
+@dataclass(frozen=True)
+class SharpSource(PhotographSource):
+    """Sharp photographs, each crop of which gets a blur of its own.
+
+    What lies around a crop takes part in its blur; only beyond the picture's edges is anything made up.
+
+    Args:
+        blur: what is done to them.
+    """
+
+    kind = "sharp"
+    blur: SyntheticBlur
+
+    def options(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.blur).items()}
+
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
         """See `Source`."""
         sharp = read(self.paths[index])
         return [(self.blur.apply(sharp, rng, window), _cut(sharp, window)) for window in choose(sharp)]
+
+
+@dataclass(frozen=True)
+class BlurredSource(PhotographSource):
+    """Blurred photographs of which there are no sharp ones, for a teacher to restore."""
+
+    kind = "blurred"
+    has_sharp = False
+
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
+        """See `Source`."""
+        blurred = read(self.paths[index])
+        return [(_cut(blurred, window),) for window in choose(blurred)]
 
 
 _OPTIONS: dict[str, dict[str, str]] = {  # of each kind, besides "kind", "folder" and "weight"
@@ -263,6 +291,7 @@ _OPTIONS: dict[str, dict[str, str]] = {  # of each kind, besides "kind", "folder
         "noise": "numbers",
         "jpeg": "whole numbers",
     },
+    "blurred": {},
 }
 KINDS = tuple(_OPTIONS)
 _COMMON = {"weight": "a number"}
@@ -311,6 +340,8 @@ def open_source(spec: Mapping[str, Any]) -> Source:
             return _open_gopro(folder, weight, **values)
         if kind == "frames":
             return FrameSource(folder, _runs(folder), weight=weight, **values)
+        if kind == "blurred":
+            return BlurredSource(folder, _photographs(folder), weight=weight)
         return SharpSource(folder, _photographs(folder), SyntheticBlur(**values), weight=weight)
     except InputError as error:
         if shown(folder) in str(error):
@@ -365,7 +396,8 @@ def guess(folder: str | os.PathLike[str]) -> str:
         return "gopro"
     raise InputError(
         f"{shown(folder)}: expected A and B, or scenes with blur and sharp; for other pictures write what they are:"
-        f" frames={shown(folder)} (consecutive, to be averaged) or sharp={shown(folder)} (photographs, to be blurred)"
+        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred) or"
+        f" blurred={shown(folder)} (photographs, for a teacher)"
     )
 
 
@@ -430,7 +462,7 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 def _photographs(folder: Path) -> tuple[Path, ...]:
     paths = list_images_below(folder)
     if not paths:
-        raise InputError(f"{shown(folder)}: expected sharp photographs, also in folders below, found no pictures")
+        raise InputError(f"{shown(folder)}: expected photographs, also in folders below, found no pictures")
     return tuple(paths)
 
 

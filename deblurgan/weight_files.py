@@ -38,6 +38,7 @@ ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
     "UNetGenerator": "pix2pix U-Net generator",
     "NAFNet": "NAFNet generator",
+    "MAXIM": "MAXIM generator",
     "PatchGANDiscriminator": "PatchGAN discriminator",
 }
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
@@ -79,6 +80,13 @@ class WeightFile:
         return "generator" in self.network
 
     @property
+    def left_open(self) -> dict[str, Any]:
+        """What `build` may be told: what `assumed` holds, and what only training has a use for."""
+        network = zoo.find(self.named.role, self.named.name) if self.named is not None else None
+        in_training = {name: network.defaults[name] for name in network.in_training} if network is not None else {}
+        return {**in_training, **self.assumed}
+
+    @property
     def parameters(self) -> int:
         """The number of values in all tensors."""
         return sum(tensor.size for _, tensor in self.tensors)
@@ -89,17 +97,17 @@ class WeightFile:
         Args:
             dtype: dtype policy of the layers; Keras' global one when None. A `.keras` archive of another network than
                 the tutorial's keeps the one that it was saved with.
-            overrides: values for what `assumed` holds, e.g. `residual=False`.
+            overrides: values for what `left_open` holds, e.g. `residual=False`.
 
         Raises:
             WeightsError: a tensor does not fit; the message names it and both shapes.
             InputError: an override that this file does not leave open, or a value of another type.
         """
         for name, value in overrides.items():
-            if name not in self.assumed:
+            if name not in self.left_open:
                 known = ", ".join(self.assumed) or "nothing"
                 raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
-            zoo.check_type(name, value, self.assumed[name])
+            zoo.check_type(name, value, self.left_open[name])
         return self.builder(dtype=dtype, **overrides)
 
 
@@ -313,7 +321,7 @@ def _read_keras_archive(path: Path) -> WeightFile:
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:
     """Read MAXIM from a folder with a file for each stage, or the first of them."""
-    most = itertools.count() if stages is None else range(stages)
+    most = itertools.count() if stages is None or stages < 1 else range(stages)  # `build` refuses those below 1
     tensors: dict[str, np.ndarray] = {}
     for stage in itertools.takewhile(lambda stage: os.path.isfile(path / STAGE.format(stage)), most):
         tensors |= torch_files.read_safetensors(path / STAGE.format(stage))

@@ -11,6 +11,8 @@ import keras
 from deblurgan import model
 from deblurgan.errors import InputError
 from deblurgan.networks import maxim, nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks.maxim import SPARE as MAXIM_SPARE
+from deblurgan.networks.maxim import reductions as maxim_reductions
 from deblurgan.networks.maxim import size_multiple as maxim_multiple
 from deblurgan.networks.nafnet import size_multiple as nafnet_multiple
 from deblurgan.networks.paper import SIZE_MULTIPLE as PAPER_MULTIPLE
@@ -39,6 +41,10 @@ class Network:
         switches: options that change what the network computes after training, or during it, but not its weights, so
             that they may be chosen anew with each use of a weight file.
         nested: whether other values of these may leave weights unused, as the first stages of a network do.
+        in_training: options that only training has a use for; whoever restores takes the defaults.
+        spare: pattern of the names of layers that only training has, which start at zero where a file lacks them.
+        reductions: from options (all of them) to how many times smaller than its input each picture is that the network
+            gives. The last one of full size is the restored picture; the others are for training.
     """
 
     kind: str
@@ -46,6 +52,9 @@ class Network:
     multiple: Callable[[Mapping[str, Any]], int]
     switches: tuple[str, ...] = ()
     nested: bool = False
+    in_training: tuple[str, ...] = ()
+    spare: str = ""
+    reductions: Callable[[Mapping[str, Any]], tuple[int, ...]] = lambda options: (1,)
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -92,8 +101,11 @@ GENERATORS = {
         "MAXIM generator",
         maxim,
         lambda options: maxim_multiple(*(options[name] for name in MAXIM_SIZES)),
-        ("image_shape", "dropout", "stages", "outputs"),
+        ("image_shape", "dropout", "stages"),
         nested=True,
+        in_training=("outputs",),
+        spare=MAXIM_SPARE,
+        reductions=lambda options: maxim_reductions(options["stages"], options["scales"], options["outputs"]),
     ),
 }
 CRITICS = {
@@ -170,6 +182,18 @@ def size_multiple(name: str, options: Mapping[str, Any] | None = None) -> int:
     """Return what the sides of images for a generator must be multiples of; raise InputError as `build_generator`."""
     network = find("generator", name)
     return network.multiple({**network.defaults, **checked_options("generator", name, options or {})})
+
+
+def reductions(name: str, options: Mapping[str, Any] | None = None) -> tuple[int, ...]:
+    """Return the `Network.reductions` of a generator; raise InputError as `build_generator`."""
+    network = find("generator", name)
+    return network.reductions({**network.defaults, **checked_options("generator", name, options or {})})
+
+
+def for_restoring(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a generator's options without those that only training has a use for."""
+    in_training = find("generator", name).in_training
+    return {option: value for option, value in options.items() if option not in in_training}
 
 
 def check_type(option: str, value: Any, default: Any) -> None:

@@ -67,6 +67,19 @@ def test_both_sides_of_a_crop_are_the_same_window_of_one_picture(tmp_path):
     assert len(corners) > 40
 
 
+def test_crops_without_a_sharp_side_have_nan_there(tmp_path):
+    pairs = write_maps(tmp_path / "pairs", 3)
+    alone = open_source({"kind": "blurred", "folder": write_maps(tmp_path / "alone", 3).folder / "A", "weight": 3})
+    crops = stream(alone, pairs, candidates=2, downscale=2)
+    found = [crops.crop(index) for index in range(200)]
+    missing = [np.isnan(sharp).all() for _, sharp in found]
+    assert sum(missing) == pytest.approx(100, abs=25)  # as their weights say
+    for (blurred, sharp), none in zip(found, missing, strict=True):
+        assert (blurred.shape, blurred.dtype, sharp.shape, sharp.dtype) == ((8, 8, 3), np.float32) * 2
+        assert np.isfinite(blurred).all()
+        assert none or np.isfinite(sharp).all()
+
+
 def test_crops_are_mirrored_and_turned_in_all_eight_ways(tmp_path):
     source = write_maps(tmp_path, 2)
     ways = set()

@@ -17,6 +17,7 @@ from deblurgan.losses import (
     PerceptualLoss,
     WeightedSum,
     charbonnier_loss,
+    frequency_loss,
     gradient_penalty_loss,
     l1_loss,
     mse_loss,
@@ -89,8 +90,33 @@ def test_psnr_loss_is_that_of_images_from_0_to_1():
     assert float(psnr_loss(np.zeros_like(error), error)) == pytest.approx(10 * np.log10(0.01 + 1e-8), abs=1e-4)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (12, 6), (5, 7)])
+def test_frequency_loss_is_that_of_the_transforms_by_numpy(size):
+    images, others = noise((2, *size, 3)), noise((2, *size, 3), 1)
+    spectra = [np.fft.fft2(np.float64(x), axes=(1, 2)) for x in (images, others)]
+    real, imaginary = (getattr(spectra[1], part) - getattr(spectra[0], part) for part in ("real", "imag"))
+    expected = np.mean(np.abs(np.stack([real, imaginary])))
+    assert float(frequency_loss(images, others)) == pytest.approx(expected, rel=1e-5)
+    assert float(frequency_loss(images, images)) == 0
+    assert np.isfinite(gradient(frequency_loss, images, images)).all()
+
+
+def test_the_slope_of_the_frequency_loss_is_that_of_differences():
+    images, others = noise((1, 4, 6, 1)), noise((1, 4, 6, 1), 1)
+    slope = gradient(frequency_loss, images, others)
+
+    def value(pixels):
+        spectrum = np.fft.fft2(pixels - np.float64(images), axes=(1, 2))
+        return (np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()) / 2
+
+    for place in np.ndindex(others.shape):
+        step = np.zeros(others.shape)
+        step[place] = 1e-6
+        assert slope[place] == pytest.approx((value(others + step) - value(others - step)) / 2e-6, abs=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("loss", [l1_loss, mse_loss, charbonnier_loss, psnr_loss, wasserstein_loss])
+@pytest.mark.parametrize("loss", [l1_loss, mse_loss, charbonnier_loss, psnr_loss, frequency_loss, wasserstein_loss])
 def test_losses_compute_in_float32(loss, dtype):
     images, others = (keras.ops.cast(noise((2, 64, 64, 3), seed), dtype) for seed in (0, 1))
     value = loss(images, others)
@@ -295,7 +321,7 @@ def test_weighted_sum_trains_a_compiled_model(crops):
         ({}, "terms: expected at least one of l1, mse, .*, received none"),
         ({"l1": 1, "perceptul": 1}, "received 'perceptul'; did you mean perceptual?"),
         ({"Charbonier": 1}, "received 'Charbonier'; did you mean charbonnier?"),
-        ({"ssim": 1}, "terms: expected l1, mse, charbonnier, psnr, perceptual, received 'ssim'$"),
+        ({"ssim": 1}, "terms: expected l1, mse, charbonnier, psnr, frequency, perceptual, received 'ssim'$"),
         ({"l1": "much"}, "terms: expected a finite number as the weight of l1, received 'much'"),
         ({"l1": float("nan")}, "terms: expected a finite number as the weight of l1, received nan"),
         ({"l1": None}, "terms: expected a finite number as the weight of l1, received None"),

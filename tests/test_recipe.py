@@ -14,7 +14,7 @@ from deblurgan.training.optimizers import build_optimizer, learning_rate
 from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
 from deblurgan.training.settings import Settings
 
-NAMES = ["nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
+NAMES = ["maxim", "nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
 TRAINED = [name for name in NAMES if name != "tutorial"]
 
 
@@ -51,6 +51,14 @@ def test_the_papers_recipe_is_the_papers():
         0,
     )
     assert (recipe.batch_size, recipe.image_size, recipe.downscale) == (1, 256, 2)
+
+
+def test_maxims_recipe_is_its_papers():
+    recipe = make(read_fields("maxim"))
+    assert recipe.losses == {"charbonnier": 1.0, "frequency": 0.1}
+    assert (recipe.optimizer, recipe.learning_rate, recipe.final_learning_rate) == ("adam", 2e-4, 1e-7)
+    assert (recipe.schedule, recipe.image_size, recipe.critic) == ("cosine", 256, None)
+    assert zoo.reductions(recipe.network, recipe.network_options) == (1, 2, 4) * 3
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -95,12 +103,24 @@ def test_changes_are_made_in_turn():
         ("reduce_lr=2", "reduce_lr: expected a constant schedule without warmup, which could be reduced"),
         ("losses.l1=many", "losses: expected a number for each name, received"),
         ("loss_limit=true", "loss_limit: expected float, received True"),
+        ("teacher=3", "teacher: expected str or null, received 3"),
+        ("teacher_weight=-1", "teacher_weight: expected at least 0, received -1.0"),
+        ("teacher_options.stages=1", "teacher_options: expected none without a teacher, received {'stages': 1}"),
+        ("sharp_weight=0", "sharp_weight: expected a positive number without a teacher, received 0.0"),
         ("noequals", "set: expected FIELD=VALUE, received 'noequals'"),
     ],
 )
 def test_a_change_that_cannot_be_is_refused(change, message):
     with pytest.raises(InputError, match=f"^{message.translate({ord(c): chr(92) + c for c in '.?()'})}"):
         make(read_fields("nafnet"), [parse_change(change)])
+
+
+def test_a_teacher_stands_beside_the_sharp_pictures_or_for_them():
+    fields = {"teacher": "maxim-gopro", "teacher_options": {"stages": 1}, "sharp_weight": 0}
+    recipe = make(fields)
+    assert (recipe.teacher_weight, recipe.sharp_weight, make({}).teacher) == (1.0, 0.0, None)
+    with pytest.raises(InputError, match="sharp_weight, teacher_weight: expected a positive number for one at least"):
+        make(fields, [("teacher_weight", 0)])
 
 
 def test_recipes_that_are_none_are_refused(tmp_path):

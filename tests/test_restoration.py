@@ -141,6 +141,151 @@ def test_gradients_are_clipped_by_their_global_norm():
     np.testing.assert_allclose(moved[1], moved[0] * 0.25 / norm, atol=1e-7)
 
 
+# Learning from a teacher
+
+
+def taught(picture):
+    """A teacher's picture, by float64 arithmetic or in TensorFlow: mirrored, and darker."""
+    return 0.6 * picture[:, ::-1] - 0.1
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(("sharp_weight", "teacher_weight"), [(1.0, 0.3), (0.0, 0.3), (0.5, 0.0)])
+def test_the_students_step_is_that_of_the_formulas(sharp_weight, teacher_weight, jit):
+    blurred, sharp = batch()
+    sharp[[0, 2]] = np.nan  # no sharp pictures of these
+    model = compiled(jit=jit, teacher=taught, sharp_weight=sharp_weight, teacher_weight=teacher_weight)
+    kernel, bias = values(model.generator)
+    got = trained(model, blurred, sharp)
+    restored = np.float64(blurred) @ kernel[0, 0] + bias
+    of_teacher = taught(np.float64(blurred))
+    errors = {
+        "mse": restored - np.where(np.isnan(sharp), of_teacher, sharp),
+        "teacher_mse": restored - of_teacher,
+    }
+    weights = {"mse": sharp_weight, "teacher_mse": teacher_weight}
+    slope = sum(2 * 2 * weights[name] * error / error.size for name, error in errors.items())
+    kernel_slope, bias_slope = np.einsum("bhwi,bhwo->io", blurred, slope), slope.sum((0, 1, 2))
+    expected = {name: np.mean(error**2) for name, error in errors.items() if weights[name]}
+    expected["loss"] = sum(2 * weights[name] * np.mean(error**2) for name, error in errors.items())
+    expected["gradient_norm"] = np.sqrt(np.sum(kernel_slope**2) + np.sum(bias_slope**2))
+    assert got == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(values(model.generator)[0], kernel - RATE * kernel_slope[None, None], atol=1e-6)
+    np.testing.assert_allclose(values(model.generator)[1], bias - RATE * bias_slope, atol=1e-6)
+
+
+def test_the_critic_takes_the_teachers_pictures_for_those_that_are_not_there():
+    blurred, sharp = batch()
+    there = sharp.copy()
+    sharp[1], there[1] = np.nan, taught(np.float64(blurred))[1]
+    one, other = (compiled(teacher=taught, **with_critic(critic_updates=2, penalty_weight=10.0)) for _ in range(2))
+    assert trained(one, blurred, sharp) == pytest.approx(trained(other, blurred, there), rel=1e-6)
+    for a, b in zip(values(one), values(other), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_a_taught_batch_in_parts_gives_the_update_of_the_whole():
+    blurred, sharp = batch()
+    sharp[3] = np.nan
+    results = []
+    for accumulate in (1, 2, 4):
+        model = compiled(accumulate=accumulate, teacher=taught, teacher_weight=0.3)
+        results.append((trained(model, blurred, sharp), model.get_weights()))
+    for losses, weights in results[1:]:
+        assert losses == pytest.approx(results[0][0], rel=1e-5)
+        for one, other in zip(weights, results[0][1], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_missing_sharp_picture_without_a_teacher_is_no_silent_zero():
+    blurred, sharp = batch()
+    sharp[0] = np.nan
+    assert np.isnan(trained(compiled(), blurred, sharp)["loss"])
+
+
+# Networks with several pictures
+
+
+def staged():
+    """Two stages that multiply channels by matrices, each with pictures of full, half and quarter size."""
+    random = np.random.default_rng(3)
+    inputs = x = keras.Input((None, None, 3))
+    pictures = []
+    for stage in range(2):
+        x = keras.layers.Conv2D(3, 1, name=f"stage{stage}")(x)
+        smaller = [keras.layers.AveragePooling2D(factor)(x) for factor in (2, 4)]
+        pictures += [x, *smaller]
+    model = keras.Model(inputs, pictures)
+    model.set_weights([random.normal(0, 0.5, weight.shape) for weight in model.weights])
+    return model
+
+
+def smaller(images, factor):
+    """Bilinear reduction with antialiasing, in float64: triangles twice as wide as a new pixel, cut off at the edges."""
+    for axis in (1, 2):
+        side = images.shape[axis]
+        centres, places = (np.arange(side // factor) + 0.5) * factor, np.arange(side) + 0.5
+        weights = np.maximum(0, 1 - np.abs(centres[:, None] - places) / factor)
+        weights /= weights.sum(axis=1, keepdims=True)
+        images = np.moveaxis(np.tensordot(weights, images, (1, axis)), 0, axis)
+    return images
+
+
+def pooled(images, factor):
+    count, height, width, channels = images.shape
+    return images.reshape(count, height // factor, factor, width // factor, factor, channels).mean((2, 4))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_loss_is_summed_over_stages_and_scales(accumulate):
+    random = np.random.default_rng(4)
+    blurred, sharp = random.uniform(-1, 1, (2, 4, 16, 24, 3)).astype(np.float32)
+    network = staged()
+    model = Restoration(
+        network, WeightedSum({"charbonnier": 1.0, "frequency": 0.1}), reductions=(1, 2, 4, 1, 2, 4),
+        accumulate=accumulate, teacher=taught, teacher_weight=0.3,
+    )  # fmt: skip
+    model.compile(keras.optimizers.SGD(RATE), jit_compile=False)
+    weights = [(np.float64(kernel), np.float64(bias)) for kernel, bias in zip(*[iter(network.get_weights())] * 2)]
+
+    def losses(target):
+        charbonnier = frequency = 0.0
+        x = np.float64(blurred)
+        for kernel, bias in weights:
+            x = x @ kernel[0, 0] + bias
+            for factor in (1, 2, 4):
+                error = pooled(x, factor) - (target if factor == 1 else smaller(target, factor))
+                charbonnier += np.mean(np.sqrt(error**2 + 1e-6))
+                spectrum = np.fft.fft2(error, axes=(1, 2))
+                frequency += (np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()) / 2
+        return charbonnier, frequency
+
+    of_sharp, of_teacher = losses(np.float64(sharp)), losses(taught(np.float64(blurred)))
+    got = trained(model, blurred, sharp)
+    names = ["charbonnier", "frequency", "teacher_charbonnier", "teacher_frequency"]
+    assert [got[name] for name in names] == pytest.approx([*of_sharp, *of_teacher], rel=1e-5)
+    expected = of_sharp[0] + 0.1 * of_sharp[1] + 0.3 * (of_teacher[0] + 0.1 * of_teacher[1])
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+    assert got["gradient_norm"] > 0
+
+
+def test_the_critic_judges_the_last_picture_of_full_size():
+    random = np.random.default_rng(4)
+    blurred, sharp = random.uniform(-1, 1, (2, 4, 16, 24, 3)).astype(np.float32)
+    network = staged()
+    model = Restoration(network, WeightedSum({"l1": 1.0}), reductions=(1, 2, 4, 1, 2, 4), **with_critic())
+    model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), jit_compile=False)
+    w = values(model.critic)[0][0, 0, :, 0]
+    x = np.float64(blurred)
+    for kernel, bias in zip(*[iter(values(network))] * 2):
+        x = x @ kernel[0, 0] + bias
+    assert np.asarray(model(blurred)) == pytest.approx(x, abs=1e-5)
+    assert trained(model, blurred, sharp)["d_loss"] == pytest.approx((x @ w).mean() - (sharp @ w).mean(), abs=1e-5)
+
+
+# Precision, and Keras around it
+
+
 def test_scaled_losses_give_the_same_update():
     blurred, sharp = batch()
     plain = compiled(clip_norm=0.25, **with_critic(penalty_weight=10.0))
@@ -213,6 +358,7 @@ for kind in ("one", "all"):
         model = Restoration(
             linear(3, name="generator"), WeightedSum({{"mse": 2.0}}), critic=linear(1, seed=5, name="critic"),
             adversarial=ADVERSARIAL["wgan-gp"], penalty_weight=10.0, critic_updates=2, clip_norm=0.25,
+            teacher=linear(3, seed=7, name="teacher").__call__, teacher_weight=0.3,
         )
         model.compile(keras.optimizers.AdamW(RATE, epsilon=1e-3), keras.optimizers.SGD(RATE), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(batch(12)).batch(4, drop_remainder=True)

@@ -84,6 +84,29 @@ def test_two_scenes_may_number_their_frames_alike(tmp_path):
     assert bad == {}
 
 
+# Photographs without partners
+
+
+def test_blurred_photographs_have_no_sharp_ones(tmp_path):
+    pictures = random_pictures(3)
+    for number, name in enumerate(["a.png", "b/c.png", "b/d.png"]):
+        write(tmp_path / name, pictures[number])
+    write(tmp_path / "small.png", random_pictures(1, (3, 12))[0])
+    source, bad = open_source({"kind": "blurred", "folder": tmp_path, "weight": 2}).checked(4)
+    assert (source.kind, source.weight, source.has_sharp, len(source), source.options()) == (
+        "blurred",
+        2,
+        False,
+        3,
+        {},
+    )
+    assert list(bad) == [str(tmp_path / "small.png")]
+    for index in range(3):
+        for (blurred,), window in zip(crops(source, index), WINDOWS, strict=True):
+            np.testing.assert_array_equal(blurred, cut(pictures[index], window))
+    assert parse_source("blurred=x,weight=2") == {"kind": "blurred", "folder": "x", "weight": 2.0}
+
+
 # Frames
 
 

@@ -21,6 +21,7 @@ from deblurgan.networks.maxim_layers import (
 from deblurgan.networks.parts import Shape, check_choice, check_counts, check_rate, checked_shape
 
 OUTPUTS = ("last", "all")
+SPARE = r"stage_\d+\.out_[1-9]\d*"  # layers that the last stage has for training alone
 
 
 def maxim(
@@ -79,7 +80,7 @@ def maxim(
         dtype: dtype policy of the layers; Keras' global one when None. Images are added up in float32.
         name: the model's name.
         initial: called with the path of each weight, as `variable.path` has it, for the array that it starts with,
-            in any shape of that size; None for random ones.
+            in any shape of that size, or for the number that all of it starts with; None for random ones.
 
     Returns:
         A model from float32 (batch, height, width, channels) in [-1, 1] to float32 of the same shape, or a list of
@@ -233,6 +234,11 @@ def size_multiple(
         for side in size
     ]
     return math.lcm(*needed)
+
+
+def reductions(stages: int = 3, scales: int = 3, outputs: str = "last") -> tuple[int, ...]:
+    """Return how many times smaller than the input each image is that the network gives."""
+    return (1,) if outputs == "last" else tuple(2**level for level in range(scales)) * stages
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:

@@ -202,7 +202,7 @@ class Validation(keras.callbacks.Callback):
     Args:
         pairs: what to validate on; without any, no scores are added.
         samples: what to restore and show instead where there are none; read like pairs.
-        network, options: of the generator, by its name in `zoo`.
+        network, options: of the generator, by its name in `zoo`, without what only training needs.
         precision: "float32", "bfloat16" or "float16", to restore in.
         source: the generator in training.
         average: the averaged weights, which then are the ones validated, or None.
@@ -266,12 +266,14 @@ class Validation(keras.callbacks.Callback):
 
     def take_weights(self) -> None:
         """Take over the present weights of the generator in training, or their average."""
-        weights = [np.asarray(variable.numpy()) for variable in self.source.weights]
+        averages: dict[int, Any] = {}
         if self.average is not None:
-            places = {id(variable): place for place, variable in enumerate(self.source.weights)}
-            for variable, average in zip(self.source.trainable_variables, self.average.average, strict=True):
-                weights[places[id(variable)]] = np.asarray(average.numpy())
-        self.generator.set_weights(weights)
+            trained = zip(self.source.trainable_variables, self.average.average, strict=True)
+            averages = {id(variable): average for variable, average in trained}
+        layers = {layer.name: layer for layer in self.source.layers}  # some of which only training has
+        for layer in self.generator.layers:
+            for variable, trained_one in zip(layer.weights, layers[layer.name].weights, strict=True):
+                variable.assign(np.asarray(averages.get(id(trained_one), trained_one).numpy()))
         if isinstance(self.restorer, Restorer):
             self.restorer.update(self.generator)
 

@@ -43,6 +43,8 @@ _LEAST = {  # the smallest value of each field that is a number with a bound
     "early_stopping": 0,
     "reduce_lr": 0,
     "adversarial_weight": 0,
+    "sharp_weight": 0,
+    "teacher_weight": 0,
     "gradient_penalty": 0,
     "weight_decay": 0,
     "final_learning_rate": 0,
@@ -64,7 +66,13 @@ class Recipe:
         critic: name of the critic in `zoo`; training without an adversary when None.
         critic_options: keywords of its builder.
         conditional: whether the critic sees the blurred picture beside the one to judge.
-        losses: weight of each content loss, by its name in `losses.LOSSES`.
+        losses: weight of each content loss, by its name in `losses.LOSSES`. They compare the restored picture with
+            the sharp one, and with what `teacher` makes of the blurred one.
+        sharp_weight: weight of the content losses against the sharp picture.
+        teacher: weight file, run or known name of a trained generator to learn from; none when None. Where a source
+            has no sharp pictures, the teacher's take their place.
+        teacher_options: what the teacher's file leaves open, as for `deblur --assume`: {"stages": 1}.
+        teacher_weight: weight of the content losses against the teacher's picture.
         perceptual_network: "vgg16" (block3_conv3, ships with the package) or "vgg19" (conv3_3, the paper's).
         imagenet_preprocessing: whether VGG gets what it was trained on instead of [-1, 1].
         vgg_weights: file with VGG19's weights; Keras downloads them when None.
@@ -121,6 +129,10 @@ class Recipe:
     critic_options: dict[str, Any] = field(default_factory=dict)
     conditional: bool = False
     losses: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
+    sharp_weight: float = 1.0
+    teacher: str | None = None
+    teacher_options: dict[str, Any] = field(default_factory=dict)
+    teacher_weight: float = 1.0
     perceptual_network: str = "vgg16"
     imagenet_preprocessing: bool = False
     vgg_weights: str | None = None
@@ -222,6 +234,12 @@ class Recipe:
                 "critic, adversarial: expected both or neither, "
                 f"received {self.critic or 'no critic'} and {self.adversarial or 'no adversarial loss'}"
             )
+        if self.teacher is None and (self.teacher_options or not self.sharp_weight):
+            name = "teacher_options" if self.teacher_options else "sharp_weight"
+            expected = "none" if self.teacher_options else "a positive number"
+            raise InputError(f"{name}: expected {expected} without a teacher, received {getattr(self, name)}")
+        if not self.sharp_weight and not self.teacher_weight:
+            raise InputError("sharp_weight, teacher_weight: expected a positive number for one at least, received 0")
         if self.epochs is not None and self.steps is not None:
             raise InputError(f"steps: expected epochs or steps, received both ({self.epochs} and {self.steps})")
         if self.batch_size % self.accumulate:

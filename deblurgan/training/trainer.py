@@ -20,7 +20,7 @@ from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
-from deblurgan.files import ensure_folder
+from deblurgan.files import ensure_folder, shown
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
@@ -44,6 +44,8 @@ from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import Recipe
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.settings import SETTINGS_NAME
+from deblurgan.training.teacher import Teacher, open_teacher
+from deblurgan.weight_files import WeightFile
 
 CHECKPOINTS = "checkpoints"
 
@@ -87,7 +89,8 @@ def train(
     if ((is_there or checkpoints.paths()) and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     started = recipes.read_run(run) if is_there else None
-    recipe = _with_network_of_weights(recipe, started, progress)
+    content = weight_files.read(recipe.init_weights) if recipe.init_weights is not None and started is None else None
+    recipe = _with_network_of_weights(recipe, content, started, progress)
     if started is not None:
         recipes.check_resumable(recipe, started, run)
     recorded_patience = started.early_stopping if started is not None else None
@@ -106,16 +109,21 @@ def train(
     strategy = devices.strategy(recipe.devices)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     precision = devices.training_precision(recipe.precision, recipe.bfloat16_on_cpu)
+    recorded = _recorded(run) if saved is not None else {}
     with strategy.scope():
-        model = build_model(recipe, steps, precision)
+        teacher = open_teacher(recipe, precision)
+        if teacher is not None:
+            _require_same(teacher, recipe, recorded, run)
+        model = build_model(recipe, steps, precision, teacher)
         if recipe.init_weights is not None and saved is None:
-            _take_weights(model.generator, recipe.init_weights)
+            _take_weights(model.generator, recipe, content or weight_files.read(recipe.init_weights))
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
+    options = zoo.for_restoring(recipe.network, recipe.network_options)
     validating = Validation(
         validation,
         [_Sample(f"crop {index}", stream, index) for index in range(GRID_ROWS)],
         recipe.network,
-        recipe.network_options,
+        options,
         precision,
         model.generator,
         average,
@@ -142,8 +150,10 @@ def train(
         "steps": steps,
         "steps_per_epoch": steps_per_epoch,
         "parameters": {name: network.count_params() for name, network in networks.items()},
-        "started": (_first_start(run) if saved is not None else None) or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": recorded.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    if teacher is not None:
+        about["teacher"] = {"network": teacher.network, "sha256": teacher.digest}
     ensure_folder(run)
     _remove_temporaries(run)
     recipes.write(recipe, run)
@@ -154,9 +164,7 @@ def train(
             others=others,
             parts=parts,
             means=means,
-            save_weights=lambda path: save_network(
-                validating.generator, path, recipe.network, recipe.network_options
-            ),
+            save_weights=lambda path: save_network(validating.generator, path, recipe.network, options),
             checkpoints=checkpoints,
             checkpoint_every=recipe.checkpoint_every,
             about=about,
@@ -201,12 +209,21 @@ def train(
     return Result(run, best if best.exists() else last, recorder.history, bad, interrupted=not finished)
 
 
-def _first_start(run: Path) -> str | None:
-    """When a run that goes on was first started, as far as its record says."""
+def _recorded(run: Path) -> dict[str, Any]:
+    """What the record of a run that goes on says, as far as it is there."""
     try:
-        return json.loads((run / RUN_NAME).read_text(encoding="utf-8"))["started"]
-    except (OSError, ValueError, KeyError):
-        return None
+        recorded = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _require_same(teacher: Teacher, recipe: Recipe, recorded: dict[str, Any], run: Path) -> None:
+    """Raise WeightsError where the run that goes on has learnt from other weights than the teacher's."""
+    if recorded.get("teacher", {"sha256": teacher.digest}).get("sha256") != teacher.digest:
+        raise WeightsError(
+            f"teacher {recipe.teacher}: expected the weights that {run} was started with, found others"
+        )
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
@@ -237,8 +254,14 @@ def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: 
 def _stream(recipe: Recipe) -> CropStream:
     if not recipe.sources:
         raise InputError("sources: expected at least one source of training pictures, received none")
+    sources = [open_source(spec) for spec in recipe.sources]
+    for source in sources:
+        if recipe.teacher is None and not source.has_sharp:
+            raise InputError(
+                f"teacher: expected one for {source.kind}={shown(source.folder)}, where nothing is sharp, received none"
+            )
     return CropStream(
-        [open_source(spec) for spec in recipe.sources],
+        sources,
         crop_size=recipe.image_size,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
@@ -264,7 +287,7 @@ def _validation(recipe: Recipe) -> tuple[list[Pair], dict[str, str]]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A training crop to look at where there are no validation pairs; read like a `Pair`."""
+    """A training crop to look at where there are no validation pairs; read like a `Pair`. No sharp one is grey."""
 
     name: str
     stream: CropStream
@@ -272,7 +295,7 @@ class _Sample:
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         blurred, sharp = self.stream.crop(self.index)
-        return from_model(blurred), from_model(sharp)
+        return from_model(blurred), from_model(np.nan_to_num(sharp))
 
 
 def _steps(recipe: Recipe, steps_per_epoch: int) -> int:
@@ -289,13 +312,14 @@ def _require_divisible(recipe: Recipe, replicas: int) -> None:
         )
 
 
-def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
+def build_model(recipe: Recipe, steps: int, precision: str, teacher: Teacher | None = None) -> Restoration:
     """Build networks, losses and optimizers for a run of `steps` steps, with weights drawn from the recipe's seed.
 
     Args:
         recipe: what to build.
         steps: the length that schedules are made for.
         precision: "float32", "bfloat16" or "float16".
+        teacher: the recipe's, from `open_teacher`.
 
     Raises:
         InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
@@ -321,6 +345,10 @@ def build_model(recipe: Recipe, steps: int, precision: str) -> Restoration:
     model = Restoration(
         generator,
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        reductions=zoo.reductions(recipe.network, recipe.network_options),
+        sharp_weight=recipe.sharp_weight,
+        teacher=None if teacher is None else teacher.restore,
+        teacher_weight=recipe.teacher_weight,
         critic=critic,
         adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
@@ -353,30 +381,41 @@ def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
     return loss
 
 
-def _with_network_of_weights(recipe: Recipe, started: Recipe | None, progress: Progress) -> Recipe:
-    """Return the recipe with the network and options of its `init_weights`, where that file says what it is."""
+def _with_network_of_weights(
+    recipe: Recipe, content: WeightFile | None, started: Recipe | None, progress: Progress
+) -> Recipe:
+    """Return the recipe with the network and options of its `init_weights`, where that file says what it is.
+
+    What the file leaves open (`WeightFile.left_open`), such as the number of stages, is as the recipe says.
+    """
     if recipe.init_weights is None:
         return recipe
-    if started is not None:
+    if content is None:
+        assert started is not None
         network, options = started.network, started.network_options
+    elif content.named is None:
+        return recipe
     else:
-        content = weight_files.read(recipe.init_weights)
-        if content.named is None:
-            return recipe
-        network, options = content.named.name, content.named.options
+        network, options = content.named.name, {**content.named.options, **_open_options(recipe, content)}
         progress.notice(f"network: {network}, as in {recipe.init_weights}, with its options")
     return dataclasses.replace(recipe, network=network, network_options=options)
 
 
-def _take_weights(generator: keras.Model, path: str) -> None:
-    """Start `generator` from a weight file of the same network."""
-    content = weight_files.read(path)
-    weights = content.build().get_weights()
+def _open_options(recipe: Recipe, content: WeightFile) -> dict[str, Any]:
+    """Return those of the recipe's options that the weight file leaves open."""
+    if content.named is None or content.named.name != recipe.network:
+        return {}
+    return {option: value for option, value in recipe.network_options.items() if option in content.left_open}
+
+
+def _take_weights(generator: keras.Model, recipe: Recipe, content: WeightFile) -> None:
+    """Start `generator` from the weights in the recipe's `init_weights`, which are those of the same network."""
+    weights = content.build(**_open_options(recipe, content)).get_weights()
     shapes, found = [tuple(weight.shape) for weight in generator.weights], [weight.shape for weight in weights]
     if shapes != found:
         raise WeightsError(
-            f"init_weights {path}: expected weights of {len(shapes)} tensors that fit this recipe's network, found "
-            f"{len(found)} of a {content.network}"
+            f"init_weights {recipe.init_weights}: expected weights of {len(shapes)} tensors that fit this recipe's "
+            f"network, found {len(found)} of a {content.network}"
         )
     generator.set_weights(weights)
 

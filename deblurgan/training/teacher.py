@@ -1,0 +1,75 @@
+"""A trained generator that another one learns from."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from deblurgan import devices, fused, winograd
+from deblurgan.errors import InputError
+from deblurgan.footprint import footprint, run
+from deblurgan.inference import generator_file
+from deblurgan.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A generator whose pictures are learnt from; it does not change.
+
+    Attributes:
+        network: what it is, in words.
+        digest: of its weights, by which a run that goes on knows them again.
+        restore: from float32 (batch, height, width, 3) RGB in [-1, 1] to the same, without a gradient.
+    """
+
+    network: str
+    digest: str
+    restore: Callable[[Any], Any]
+
+
+def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
+    """Return the recipe's teacher, if it has one.
+
+    Its layers compute in `precision`, "float32", "bfloat16" or "float16", as they do when they restore.
+
+    Raises:
+        FileError, WeightsError: as `inference.generator_file`.
+        InputError: options that its file does not leave open, or a network that crops of this size do not fit, or
+            whose result is random.
+    """
+    if recipe.teacher is None:
+        return None
+    content = generator_file(recipe.teacher)
+    try:
+        if content.generator is not None and not recipe.teacher_options:
+            network = content.generator.folded(dtype=devices.policy(precision))
+        else:
+            network = content.build(dtype=devices.policy(precision), **recipe.teacher_options)
+        needs = footprint(network)
+    except InputError as error:
+        raise InputError(f"teacher {recipe.teacher}: {error}") from error
+    if recipe.image_size % needs.multiple:
+        raise InputError(
+            f"image_size: expected a multiple of {needs.multiple} for the teacher {recipe.teacher}, "
+            f"received {recipe.image_size}"
+        )
+    if any(getattr(layer, "always", False) for layer in network.layers):
+        raise InputError(f"teacher {recipe.teacher}: expected test_dropout=false; its pictures would be random")
+    network.trainable = False
+
+    def restore(images: Any) -> Any:
+        restored = winograd.joined(run(network, images, fused.call))
+        return keras.ops.clip(keras.ops.cast(restored, "float32"), -1.0, 1.0)
+
+    return Teacher(content.network, _digest(network), restore)
+
+
+def _digest(network: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weight in network.get_weights():
+        digest.update(f"{weight.dtype} {weight.shape}".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
