@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from deblurgan import __version__, catalogue
-from deblurgan.devices import ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
+from deblurgan.devices import AUTO, ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, nearest
 
 INTERRUPTED = 130
@@ -134,9 +134,9 @@ precision_option = click.option(
 )
 engine_option = click.option(
     "--engine",
-    type=click.Choice(ENGINES),
-    help="What computes; for openvino and onnxruntime: pip install 'deblurgan[export]'.  [default: tensorflow, or "
-    "what an exported --weight_path is for]",
+    type=click.Choice([*ENGINES, AUTO]),
+    help="What computes; auto is the fastest that is installed; for openvino and onnxruntime: pip install "
+    "'deblurgan[export]'.  [default: tensorflow, or what an exported --weight_path is for]",
 )
 resize_option = click.option(
     "--resize",
@@ -158,9 +158,9 @@ def located(path: Path | None) -> Path:
 
     None stands for the tutorial's `generator.h5` in the working folder, or for the weights in the package.
     """
-    if path is None:
-        path = TUTORIAL_WEIGHTS if os.path.exists(TUTORIAL_WEIGHTS) else Path(catalogue.DEFAULT)
-    return catalogue.resolve(path, notice)
+    if path is None and not os.path.exists(TUTORIAL_WEIGHTS):
+        return catalogue.path(catalogue.DEFAULT)  # whatever else may have that name in the working folder
+    return catalogue.resolve(path or TUTORIAL_WEIGHTS, notice)
 
 
 def restorer(
@@ -174,13 +174,11 @@ def restorer(
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
         raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
     start_quietly()
-    from deblurgan import engines
     from deblurgan.inference import open_restorer
 
-    engine = engines.choose(weight_path, engine)
     restorer = open_restorer(weight_path, quality=quality, precision=precision, engine=engine, **assumed)
     other = restorer.engine_precision
-    device = f"CPU ({platform.machine()}), {engine}, {other}" if other else describe(precision)
+    device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(precision)
     chosen = f", quality {restorer.quality}" if restorer.quality else ""
     notice(f"Weights: {catalogue.called(weight_path)}{chosen}")
     notice(f"Device: {device}")

@@ -94,7 +94,7 @@ def evaluate(
     compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
     there are `deblur` and `test`.
     """
-    from deblurgan import engines, evaluation
+    from deblurgan import evaluation
     from deblurgan.data import choose_pairs, match_pairs
     from deblurgan.reports import Gallery, write_report
 
@@ -128,7 +128,7 @@ def evaluate(
         "input_dir": str(input_dir),
         "resize": resize,
         "quality": restore.quality,
-        "engine": engines.choose(weight_path, engine),
+        "engine": restore.engine,
         "precision": restore.engine_precision or resolve_precision(precision),
     }
     if csv_path:
