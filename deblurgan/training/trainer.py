@@ -221,7 +221,9 @@ def _recorded(run: Path) -> dict[str, Any]:
 def _require_same(teacher: Teacher, recipe: Recipe, recorded: dict[str, Any], run: Path) -> None:
     """Raise WeightsError where the run that goes on has learnt from other weights than the teacher's."""
     if recorded.get("teacher", {"sha256": teacher.digest}).get("sha256") != teacher.digest:
-        raise WeightsError(f"teacher {recipe.teacher}: expected the weights that {run} was started with, found others")
+        raise WeightsError(
+            f"teacher {recipe.teacher}: expected the weights that {run} was started with, found others"
+        )
 
 
 def _fit(model: Restoration, stream: CropStream, recorder: Recorder, callbacks: list[Any]) -> bool:
@@ -256,7 +258,8 @@ def _stream(recipe: Recipe) -> CropStream:
     for source in sources:
         if recipe.teacher is None and not source.has_sharp:
             raise InputError(
-                f"teacher: expected one for {source.kind}={shown(source.folder)}, where nothing is sharp, received none"
+                f"teacher: expected one for {source.kind}={shown(source.folder)}, "
+                "where nothing is sharp, received none"
             )
     return CropStream(
         sources,
@@ -345,7 +348,7 @@ def build_model(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
         WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
         reductions=zoo.reductions(recipe.network, recipe.network_options),
         sharp_weight=recipe.sharp_weight,
-        teacher=teacher and teacher.restore,
+        teacher=None if teacher is None else teacher.restore,
         teacher_weight=recipe.teacher_weight,
         critic=critic,
         adversarial=_adversarial(recipe),
