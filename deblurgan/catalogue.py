@@ -206,6 +206,12 @@ def find(name: str) -> Entry:
     return KNOWN[name]
 
 
+def called(path: str | os.PathLike[str]) -> str:
+    """Return how to call weights in a message: by their name, where they have one, else by their path."""
+    name = next((name for name in KNOWN if Path(path) == place(name)), None)
+    return name or shown(path)
+
+
 def hint(path: str | os.PathLike[str]) -> str:
     """Return "; did you mean X?" where `path`, which is nothing's, is close to the name of weights, else nothing."""
     text = os.fspath(path)

@@ -19,6 +19,7 @@ TARGET = "opt/target/"  # what the names of the network's weights begin with in 
 
 _KIND = "a .npz archive of MAXIM's weights"
 _ENDING = ".npy"
+_LONG = 150  # characters of an array's name in a message
 _NAME = re.compile(r"stage_\d+_|UpSampleRatio_\d+/")
 _TRANSPOSED = re.compile(r"(?:.*/)?ConvTranspose_\d+/kernel")
 _MAGIC = b"\x93NUMPY"
@@ -94,20 +95,22 @@ def _check_sizes(members: list[zipfile.ZipInfo], file: IO[bytes]) -> None:
 def _array(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Read one array; `name` is the one in the file."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FileError(f"damaged: {quoted(name)} is compressed by an unknown method")
+        raise FileError(f"damaged: {quoted(name, _LONG)} is compressed by an unknown method")
     content = archive.read(info)
     if content[:6] != _MAGIC or content[6:7] not in (b"\1", b"\2", b"\3"):
-        raise FileError(f"damaged: {quoted(name)} is no array of NumPy's")
+        raise FileError(f"damaged: {quoted(name, _LONG)} is no array of NumPy's")
     start = 10 if content[6] == 1 else 12
     end = start + int.from_bytes(content[8:start], "little")
     dtype, fortran, shape = _described(name, content[start:end])
     if len(content) - end != dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise FileError(f"damaged: {quoted(name)} has {len(content) - end} bytes, which its shape does not fit")
+        raise FileError(
+            f"damaged: {quoted(name, _LONG)} has {len(content) - end} bytes, which its shape does not fit"
+        )
     array = np.frombuffer(content, dtype, offset=end).reshape(shape, order="F" if fortran else "C")
     array = array.astype(dtype.newbyteorder("="), copy=False)
     if name.startswith(TARGET) and _TRANSPOSED.fullmatch(name):
         if array.ndim != 4:
-            raise WeightsError(f"{quoted(name)}: expected four dimensions, found {array.ndim}")
+            raise WeightsError(f"{quoted(name, _LONG)}: expected four dimensions, found {array.ndim}")
         array = keras_layout(array)
     array.flags.writeable = False
     return array
@@ -121,7 +124,7 @@ def _described(name: str, header: bytes) -> tuple[np.dtype, bool, tuple[int, ...
         for key, value in (("descr", "('[^']*'|.)"), ("fortran_order", "(True|False)"), ("shape", r"\(([\d,\s]*)\)"))
     )
     if descr is None or order is None or shape is None:
-        raise FileError(f"damaged: the header of {quoted(name)} is no description of an array")
+        raise FileError(f"damaged: the header of {quoted(name, _LONG)} is no description of an array")
     if not _FLOAT.fullmatch(kind := descr[1].strip("'")):
-        raise WeightsError(f"{quoted(name)}: expected float16, float32 or float64, found {quoted(kind)}")
+        raise WeightsError(f"{quoted(name, _LONG)}: expected float16, float32 or float64, found {quoted(kind)}")
     return np.dtype(kind), order[1] == "True", counts(int(n) for n in shape[1].replace(",", " ").split())

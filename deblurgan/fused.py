@@ -9,9 +9,10 @@ from typing import Any
 
 import keras
 
-from deblurgan import winograd
+from deblurgan import fused_maxim, winograd
 from deblurgan.devices import gpu_names
 from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.networks.maxim_layers import Composite
 
 FEW = 4  # output channels
 BLOCK = 4  # pixels, a side of the squares that a convolution to few channels computes as one
@@ -41,6 +42,9 @@ def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
         given = [winograd.joined(x) for x in given]
     if _is_plain(layer):
         return _convolved(layer, *given)
+    if isinstance(layer, Composite):
+        given = [_cast(layer, x) for x in given]
+        return fused_maxim.call(layer, given if isinstance(inputs, list) else given[0], fixed)
     return layer(given if isinstance(inputs, list) else given[0])
 
 

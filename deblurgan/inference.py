@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deblurgan import catalogue, conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
-from deblurgan.devices import QUALITIES, default_quality, policy
+from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
@@ -68,19 +68,19 @@ class WholePictureRestorer:
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
+        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again.
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
+        engine: what computes, one of `devices.ENGINES`.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
         quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
 
     Raises:
         InputError: a network of other channels, or an argument that is not as above.
     """
-
-    _fixed = False  # whether the compiled graphs may keep the weights; see `_Compiled`
 
     def __init__(
         self,
@@ -90,14 +90,16 @@ class WholePictureRestorer:
         tta: bool = False,
         strength: float = 1.0,
         tile_pixels: int | None = None,
+        fixed: bool = False,
     ) -> None:
         if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=self._fixed)
+        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
+        self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._memory = memory
         self._room = _room(memory)
@@ -240,7 +242,6 @@ class Restorer(WholePictureRestorer):
         options: see `WholePictureRestorer`.
     """
 
-    _fixed = True
     _run: "_Compiled"
 
     def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
@@ -250,7 +251,7 @@ class Restorer(WholePictureRestorer):
         if channels != 3:
             raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
         self._network = weights.folded(dtype=policy(precision))
-        super().__init__(self._network, **options)
+        super().__init__(self._network, fixed=True, **options)
 
     def update(self, model: keras.Model) -> None:
         """Take the present weights of `model`, which has the architecture that this restorer was made with."""
@@ -288,7 +289,8 @@ def open_restorer(
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
+            for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
@@ -321,21 +323,24 @@ def _opened(
             raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
         return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
     content, assumed = open_generator(path, quality, assumed)
+    if engine == AUTO:
+        engine = engines.fastest(convolutional=content.generator is not None)
     if content.generator is not None and not assumed and engine == "tensorflow":
         return Restorer(content.generator, precision=precision, **options)
     if engine == "tensorflow":
-        restorer = WholePictureRestorer(content.build(dtype=policy(precision), **assumed), **options)
+        model = content.build(dtype=policy(precision), **assumed)
+        restorer = WholePictureRestorer(model, fixed=True, **options)
     else:
         model = float32_network(content, **assumed)
         about = conversion.about(model, content.network)
         restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
-        restorer.quality = _quality_in_words(assumed["stages"])
+        restorer.quality = quality_in_words(assumed["stages"])
     return restorer
 
 
-def _quality_in_words(stages: int) -> str:
-    """The quality that so many stages are, with their number."""
+def quality_in_words(stages: int) -> str:
+    """Return the quality that so many stages are, with their number."""
     name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
     return f"{name} ({stages} stage{'s' if stages > 1 else ''})"
 

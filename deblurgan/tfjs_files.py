@@ -49,16 +49,14 @@ _DENSE = re.compile(r"Dense_\d+|(?:in|out)_project(?:_[xy])?")
 _NORM = re.compile(r"LayerNorm(?:_\w+)?|intermediate_layernorm")
 _LAYERS = (_CONV, _TRANSPOSED, _DENSE, _NORM)
 
-_PRODUCTS = {  # the operations that take a kernel as their second input, and the attribute that says it is transposed
-    "Conv2D": None,
-    "_FusedConv2D": None,
-    "Conv2DBackpropInput": None,
+_PRODUCTS = {  # of matrices, and the attribute that says whether the second is transposed
     "MatMul": "transpose_b",
     "_FusedMatMul": "transpose_b",
     "BatchMatMul": "adj_y",
     "BatchMatMulV2": "adj_y",
 }
 _PASSED = ("Identity", "Cast", "Reshape", "Transpose")  # what is followed from a constant to the node that uses it
+_MOST_PASSED = 20
 
 
 def is_graph_model(path: str | os.PathLike[str]) -> bool:
@@ -140,7 +138,7 @@ def _weights(model: Any, shards: Shards) -> dict[str, np.ndarray]:
     size = 0
     for path, array in graph.weights():
         if path in found:
-            raise WeightsError(f"expected one constant for {path}, found two")
+            raise WeightsError(f"expected one constant for {_named(path)}, found two")
         size += array.nbytes
         if size > max(MAX_SMALL, 8 * held):
             raise FileError("made to exhaust the memory: its constants are used unreasonably often")
@@ -171,7 +169,7 @@ def _constants(manifest: Any, shards: Shards) -> dict[str, _Constant]:
             if not (dtype == "string" or dtype in _DTYPES) or (
                 quantization and stored not in (*_QUANTIZED, "float16")
             ):
-                raise WeightsError(f"constant {quoted(name)}: its dtype {quoted(stored)} is not read")
+                raise WeightsError(f"constant {_named(name)}: its dtype {quoted(stored)} is not read")
             if not isinstance(name, str) or name in found:
                 raise FileError(f"damaged: expected a new name of a constant, found {quoted(name)}")
             begin, count = end, math.prod(shape)
@@ -184,7 +182,7 @@ def _constants(manifest: Any, shards: Shards) -> dict[str, _Constant]:
                 end += count * _DTYPES[stored].itemsize
             if end > len(data):
                 raise FileError(
-                    f"truncated or damaged: constant {quoted(name)} reaches beyond the {len(data)} bytes held"
+                    f"truncated or damaged: constant {_named(name)} reaches beyond the {len(data)} bytes held"
                 )
             if dtype != "string":
                 found[name] = _Constant(dtype, shape, quantization, data[begin:end])
@@ -218,25 +216,29 @@ class _Graph:
                 continue  # single numbers are an epsilon, a slope
             for user, index, passed in self._uses(name):
                 layer = _module_path(user) or _module_path(name)
-                if layer is None or (_NORM.fullmatch(kind := layer.split("/")[-1]) and constant.raw.size == 1):
+                if layer is None or (_NORM.fullmatch(layer.split("/")[-1]) and constant.raw.size == 1):
                     continue
-                if "ConstantFolding/" in name:
-                    raise WeightsError(f"constant {quoted(name)}: folded with others, so that {layer} cannot be told")
-                parameter, turned = self._role(kind, user, index)
-                if not parameter:
-                    raise WeightsError(
-                        f"constant {quoted(name)}: expected the weight of a layer, found that {quoted(user)}, "
-                        f"{quoted(self.ops[user])}, uses it"
-                    )
-                array = self._passed(constant.values, passed)
-                rank = 1 if parameter != "kernel" else 2 if _DENSE.fullmatch(kind) else 4
-                if rank == 1 and sum(n > 1 for n in array.shape) <= 1:
-                    array = array.reshape(-1)
-                if array.ndim != rank:
-                    raise WeightsError(
-                        f"{layer}/{parameter}: expected {rank} dimensions, found the shape {array.shape}"
-                    )
-                yield f"{layer}/{parameter}", np.ascontiguousarray(array.T) if turned else array.view()
+                try:
+                    if "ConstantFolding/" in name:
+                        raise WeightsError(f"folded with others, so that {_named(layer)} cannot be told")
+                    weight = self._weight(layer, user, index, self._passed(constant, passed))
+                except WeightsError as error:
+                    raise WeightsError(f"constant {_named(name)}: {error}") from error
+                yield weight
+
+    def _weight(self, layer: str, user: str, index: int, array: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return name and values of the weight of a layer that a node takes at a place."""
+        kind = layer.split("/")[-1]
+        parameter, turned = self._role(kind, user, index)
+        if not parameter:
+            op = quoted(self.ops[user])
+            raise WeightsError(f"expected the weight of a layer, found that {_named(user)}, {op}, uses it")
+        rank = 1 if parameter != "kernel" else 2 if _DENSE.fullmatch(kind) else 4
+        if rank == 1 and sum(n > 1 for n in array.shape) <= 1:
+            array = array.reshape(-1)
+        if array.ndim != rank:
+            raise WeightsError(f"expected {rank} dimensions for {_named(layer)}, found the shape {array.shape}")
+        return f"{layer}/{parameter}", np.ascontiguousarray(array.T) if turned else array.view()
 
     def _uses(self, name: str) -> Iterator[tuple[str, int, list[str]]]:
         """Yield each node that computes with a constant, at which place, and what the constant passes before that."""
@@ -244,18 +246,19 @@ class _Graph:
         while reached:
             source, passed = reached.pop()
             for user, index in self.users[source]:
-                if self.ops[user] in _PASSED and index == 0:
+                if self.ops[user] in _PASSED and index == 0 and len(passed) < _MOST_PASSED:
                     reached.append((user, [*passed, user]))
                 else:
                     yield user, index, passed
 
-    def _passed(self, array: np.ndarray, passed: list[str]) -> np.ndarray:
-        """Do to an array what the nodes do that it passes."""
+    def _passed(self, constant: _Constant, passed: list[str]) -> np.ndarray:
+        """Return the values of a constant behind the nodes that it passes."""
+        array = constant.values
         for node in passed:
             if self.ops[node] in ("Reshape", "Transpose"):
                 operand = self.constants.get(self.inputs[node][1])
                 if operand is None or operand.dtype != "int32":
-                    raise WeightsError(f"node {quoted(node)}: expected a constant shape or order, found none")
+                    raise WeightsError(f"expected a constant shape or order of {_named(node)}, found none")
                 numbers = [int(n) for n in operand.values.ravel()]
                 array = array.reshape(numbers) if self.ops[node] == "Reshape" else array.transpose(numbers)
         return array
@@ -292,6 +295,11 @@ class _Graph:
 def _text(encoded: Any) -> str:
     """Return a string as attributes of a graph hold it."""
     return base64.b64decode(encoded, validate=True).decode("ascii")
+
+
+def _named(name: object) -> str:
+    """Return the name of a constant, node or layer as it can stand in a message; they are long."""
+    return quoted(name, 250)
 
 
 def _module_path(name: str) -> str | None:

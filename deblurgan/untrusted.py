@@ -66,9 +66,9 @@ def most_unpacked(size: int) -> int:
     return max(MAX_SMALL, MAX_INFLATION * size)
 
 
-def quoted(text: object) -> str:
-    """Return a name from a file as it can stand in a message."""
-    return ascii(text)[:80] if isinstance(text, str) else f"a {type(text).__name__}"
+def quoted(text: object, most: int = 80) -> str:
+    """Return a name from a file as it can stand in a message, cut to `most` characters."""
+    return ascii(text)[:most] if isinstance(text, str) else f"a {type(text).__name__}"
 
 
 def counts(values: Iterable[Any]) -> tuple[int, ...]:

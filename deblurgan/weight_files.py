@@ -38,6 +38,7 @@ ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
     "UNetGenerator": "pix2pix U-Net generator",
     "NAFNet": "NAFNet generator",
+    "MAXIM": "MAXIM generator",
     "PatchGANDiscriminator": "PatchGAN discriminator",
 }
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")

@@ -133,6 +133,15 @@ def test_the_shipped_weights_are_a_folder_of_the_package(cache):
     assert not cache.exists()
 
 
+def test_what_is_shipped_is_in_the_built_package():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    package = Path(deblurgan.__file__).parent
+    settings = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["deblurgan"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    assert {path for path in (package / "assets").rglob("*") if path.is_file()} <= packed
+
+
 def test_the_size_of_a_folder_is_that_of_its_files(tmp_path, monkeypatch):
     for number, part in enumerate(("a", "b")):
         (tmp_path / part).write_bytes(bytes(10 + number))

@@ -233,7 +233,8 @@ def test_deblur_takes_it(folder, tmp_path, form):
     result = CliRunner().invoke(cli.main, ["deblur", *arguments, "--assume", "stages=1"])
     assert result.exit_code == 0, result.output
     (written,) = (tmp_path / "out").iterdir()
-    assert Image.open(written).size == (30, 20)
+    with Image.open(written) as picture:
+        assert picture.size == (30, 20)
 
 
 def test_images_of_other_channels_are_told(tmp_path):

@@ -231,13 +231,15 @@ def check_refused(path, error, message):
         (convolution(op="Einsum", at=DENSE, array=MATRIX, equation=text("abcg,gf->abcgf")), "uses it"),
         (convolution(op="Einsum", at=DENSE, array=MATRIX, equation=text("abcg,gf->abc")), "uses it"),
         (convolution(op="Einsum", at=DENSE, array=MATRIX, equation=text("abcg->abc")), "uses it"),
-        (convolution(op="_FusedConv2D", array=MATRIX), "expected 4 dimensions, found the shape"),
+        (convolution(op="_FusedConv2D", array=MATRIX), r"expected 4 dimensions for .*, found the shape \(4, 6\)"),
         (convolution(op="MatMul", at=DENSE, array=KERNEL), "expected 2 dimensions"),
         (convolution(op="AddV2", array=MATRIX), "expected 1 dimensions"),
         (convolution(f"ConstantFolding/{CONV}Conv2D/merged_input"), "folded with others"),
         (convolution(at="somewhere/else/Conv_0/"), "none of its layers"),
         (convolution(at=f"{ROOT}stage_0_encoder_block_0/"), "none of its layers"),
         (Graph(), "none of its layers"),
+        (convolution(op="Sub", at=f"{ROOT}stage_0_a/\n/Conv_0/"), r"a/\\n/Conv_0"),
+        (convolution(at=f"{ROOT}stage_0_a/\n/Conv_0/", array=MATRIX), r"a/\\n/Conv_0"),
     ],
 )
 def test_constants_that_no_layer_can_have_are_refused(model, graph, message):

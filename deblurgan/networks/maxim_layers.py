@@ -1,9 +1,10 @@
 """The layers of MAXIM: mixing inside blocks and over a grid, channel attention, cross gating, fusion of scales.
 
 Each is described once, in terms of an `Arithmetic`: that of Keras, for any backend, or a faster one of the same
-results, which `compute` takes. Weights carry the names that the authors' code gives them, with points for slashes.
+results. Weights carry the names that the authors' code gives them, with points for slashes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,37 +21,41 @@ Initial = Callable[[str], Any] | None
 
 
 class Arithmetic:
-    """What the layers compute with, in `keras.ops`. Images are (batch, height, width, channels)."""
+    """What the layers compute with, in `keras.ops`.
+
+    Images are (batch, height, width, channels), rows (pixels, channels): the pixels of images in any order.
+    """
 
     def cast(self, weight: Any, like: Any) -> Any:
         """Return a weight in the dtype of `like`."""
         return ops.cast(weight, like.dtype)
 
-    def dense(self, x: Any, kernel: Any, bias: Any = None, gelu: bool = False) -> Any:
-        """Multiply the channels of each pixel with a matrix (in, out), add (out,); GELU in its tanh form if asked."""
-        rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[0])), self.cast(kernel, x))
-        rows = rows if bias is None else rows + self.cast(bias, x)
-        rows = ops.gelu(rows, approximate=True) if gelu else rows
-        return ops.reshape(rows, (*ops.shape(x)[:-1], kernel.shape[1]))
+    def dense(self, rows: Any, kernel: Any, bias: Any = None, *, gelu: bool = False) -> Any:
+        """Multiply rows with a matrix (in, out), add (out,) if given; GELU in its tanh form if asked."""
+        rows = ops.matmul(rows, self.cast(kernel, rows))
+        rows = rows if bias is None else rows + self.cast(bias, rows)
+        return ops.gelu(rows, approximate=True) if gelu else rows
 
-    def conv(self, x: Any, kernel: Any, bias: Any, leaky: bool = False) -> Any:
-        """Convolve with "same" padding and stride 1; leaky ReLU if asked."""
+    def conv(self, x: Any, kernel: Any, bias: Any, *, leaky: bool = False) -> Any:
+        """Convolve an image with "same" padding and stride 1; leaky ReLU if asked."""
         kernel, bias = self.cast(kernel, x), self.cast(bias, x)
         x = ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
         return ops.leaky_relu(x, SLOPE) if leaky else x
 
-    def standardised(self, x: Any) -> Any:
-        """Subtract from each pixel's channels their mean and divide them by their deviation; computed in float32."""
-        dtype = x.dtype
-        x = ops.cast(x, keras.backend.result_type(dtype, "float32"))
+    def normalised(self, rows: Any, scale: Any = None, shift: Any = None) -> Any:
+        """Subtract from each row its mean and divide it by its deviation; computed in float32.
+
+        Then multiply with `scale` and add `shift`, (channels,), where there are such.
+        """
+        dtype = rows.dtype
+        x = ops.cast(rows, keras.backend.result_type(dtype, "float32"))
         x = x - ops.mean(x, axis=-1, keepdims=True)
-        x = x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON)
-        return ops.cast(x, dtype)
+        x = ops.cast(x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON), dtype)
+        return x if scale is None else x * self.cast(scale, x) + self.cast(shift, x)
 
     def mixed(self, x: Any, kernel: Any, bias: Any) -> Any:
-        """Mix tokens: from (batch, tokens in, values) to (batch, tokens out, values), with a matrix (in, out)."""
-        kernel, bias = self.cast(kernel, x), self.cast(bias, x)
-        return ops.matmul(ops.transpose(kernel), x) + bias[:, None]
+        """Mix tokens: (batch, tokens in, values) to (batch, tokens out, values), by a matrix (out, in) and (out,)."""
+        return ops.matmul(self.cast(kernel, x), x) + self.cast(bias, x)[:, None]
 
     def shrunk(self, x: Any, factor: int) -> Any:
         """Make an image smaller by `factor`, as a bilinear resize with antialiasing does."""
@@ -58,17 +63,16 @@ class Arithmetic:
         total = sum(taps)
         lost = sum(taps[: factor // 2]) / total  # of the weights, for a pixel at an edge
         weights = ops.cast(ops.array([[a * b / total**2 for b in taps] for a in taps]), x.dtype)
-        channels = x.shape[-1]
-        kernel = ops.tile(weights[:, :, None, None], (1, 1, channels, 1))
+        kernel = ops.tile(weights[:, :, None, None], (1, 1, x.shape[-1], 1))
         x = ops.depthwise_conv(x, kernel, strides=factor, padding="same", data_format="channels_last")
         rows, columns = (1 / _kept(side, lost, x.dtype) for side in ops.shape(x)[1:3])
-        return x * rows[:, None, None] * columns[:, None]
+        return x * (rows[:, None, None] * columns[:, None])
 
     def enlarged(self, x: Any, factor: int) -> Any:
         """Make an image larger by `factor`, bilinearly."""
-        batch, height, width, _ = ops.shape(x)
-        x = ops.reshape(_phases(x, factor, 1), (batch, height * factor, width, x.shape[-1]))
-        return ops.reshape(_phases(x, factor, 2), (batch, height * factor, width * factor, x.shape[-1]))
+        _, height, width, channels = ops.shape(x)
+        x = ops.reshape(_phases(x, factor, 1), (-1, height * factor, width, channels))
+        return ops.reshape(_phases(x, factor, 2), (-1, height * factor, width * factor, channels))
 
 
 def _phases(x: Any, factor: int, axis: int) -> Any:
@@ -90,18 +94,43 @@ def _kept(side: Any, lost: float, dtype: Any) -> Any:
 KERAS = Arithmetic()
 
 
-def started(initial: Initial, path: str, otherwise: Any) -> Any:
-    """Return an initializer with the values that `initial` gives for the weight `path`; `otherwise` without one."""
+@keras.saving.register_keras_serializable(package="deblurgan")
+class Given(keras.initializers.Initializer):
+    """Starts a weight with values that are at hand. A saved model holds them already, and keeps `otherwise` alone.
 
-    def start(shape: Sequence[int], dtype: Any = None) -> Any:
-        values = np.asarray(initial(path))  # type: ignore[misc]
+    Args:
+        values: called for them.
+        otherwise: any initializer.
+    """
+
+    def __init__(self, values: Callable[[], Any], otherwise: Any) -> None:
+        self.values, self.otherwise = values, otherwise
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Return the values, given in any shape of that size or as one number."""
+        values = np.asarray(self.values())
         return values.reshape(shape) if values.ndim else np.full(shape, values)
 
-    return otherwise if initial is None else start
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` takes."""
+        return {"otherwise": keras.initializers.serialize(keras.initializers.get(self.otherwise))}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the other initializer."""
+        return keras.initializers.deserialize(config["otherwise"])
+
+
+def started(initial: Initial, path: str, otherwise: Any) -> Any:
+    """Return an initializer with the values that `initial` gives for the weight `path`; `otherwise` without one."""
+    return otherwise if initial is None else Given(lambda: initial(path), otherwise)
 
 
 class Composite(layers.Layer):
     """A layer of several steps, with weights in the layouts (in, out), (height, width, in, out) and (channels,).
+
+    What can be computed from the weights alone, `folded`, stands apart from what becomes of the inputs, `compute`, so
+    that it need not be done again and again where the weights stay.
 
     Args:
         initial: called with the path of each weight for what it starts with; None for flax's ways to start.
@@ -114,15 +143,23 @@ class Composite(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return the layer's output."""
-        return self.compute(inputs, KERAS)
+        return self.compute(inputs, self.folded(), KERAS)
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
-        """Return the layer's output, computed with `arithmetic`."""
+    def folded(self) -> Any:
+        """Return the weights multiplied into each other, as nested lists and tuples."""
+        raise NotImplementedError
+
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """Return the layer's output for weights from `folded`, computed with `arithmetic`."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the output, which is that of the input."""
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again; what its weights started with is none of them."""
+        return super().get_config()
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
         """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
@@ -139,45 +176,74 @@ class Composite(layers.Layer):
         return self.weight(f"{name}.kernel", *shape, start=start), self.weight(f"{name}.bias", shape[-1])
 
 
-def normalised_dense(
-    x: Any, norm: tuple[Any, Any], dense: tuple[Any, Any], arithmetic: Arithmetic, gelu: bool = False
-) -> Any:
-    """Return `dense` of the layer normalisation of `x`, whose scale and bias are multiplied into the matrix."""
-    (scale, shift), (kernel, bias) = norm, dense
-    bias = bias + ops.matmul(shift[None], kernel)[0]
-    return arithmetic.dense(arithmetic.standardised(x), scale[:, None] * kernel, bias, gelu)
+def after_norm(norm: tuple[Any, Any], dense: tuple[Any, Any], parts: int = 1) -> list[Any]:
+    """Return matrix and bias that follow a layer normalisation without scale and bias of its own.
 
-
-def tokens(x: Any, size: Size, grid: bool) -> Any:
-    """Return an image (batch, height, width, channels) as (batch, tokens, values).
-
-    The tokens are the pixels of a block of `size`, the values the channels of the same pixel of all blocks; with
-    `grid` the tokens are the cells of a grid of `size` cells, the values the pixels of a cell.
+    Of those in `dense`, whose output channels come in so many parts.
     """
-    batch, height, width, channels = ops.shape(x)
+    (scale, shift), (kernel, bias) = norm, dense
+    kernel, bias = scale[:, None] * kernel, bias + ops.matmul(shift[None], kernel)[0]
+    width = kernel.shape[1] // parts
+    return [(kernel[:, i * width : (i + 1) * width], bias[i * width : (i + 1) * width]) for i in range(parts)]
+
+
+def of_both(dense: tuple[Any, Any]) -> list[Any]:
+    """Return matrix and bias for the first half of the input channels, and the matrix for the second."""
+    kernel, bias = dense
+    width = kernel.shape[0] // 2
+    return [(kernel[:width], bias), (kernel[width:],)]
+
+
+def of_tokens(dense: tuple[Any, Any], more: float = 0.0) -> tuple[Any, Any]:
+    """Return matrix and bias that mix tokens as `Arithmetic.mixed` takes them, with `more` added to the result."""
+    kernel, bias = dense
+    return ops.transpose(kernel), bias + more
+
+
+def tokens(rows: Any, size: Size, grid: bool, height: Any, width: Any) -> Any:
+    """Return the rows of images in an order in which tokens can be mixed: (strips, tokens, pixels) as rows.
+
+    The tokens are the pixels of a block of `size`, and a strip has a row of blocks. With `grid` the tokens are the
+    cells of a grid of `size` cells, and a strip has a row of pixels of each cell. What is mixed is longer than wide,
+    and whole rows of pixels move where they can.
+    """
+    channels = rows.shape[-1]
     if grid:
-        x = ops.reshape(x, (batch, size[0], height // size[0], size[1], width // size[1], channels))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(rows, (-1, size[0], height // size[0], width, channels))
+        x = ops.transpose(x, (0, 2, 1, 3, 4))
     else:
-        x = ops.reshape(x, (batch, height // size[0], size[0], width // size[1], size[1], channels))
-        x = ops.transpose(x, (0, 2, 4, 1, 3, 5))
-    return ops.reshape(x, (batch, size[0] * size[1], -1, x.shape[-1]))
+        x = ops.reshape(rows, (-1, size[0], width // size[1], size[1], channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4))
+    return ops.reshape(x, (-1, channels))
 
 
-def image_of(x: Any, size: Size, grid: bool, height: Any, width: Any) -> Any:
-    """Return the image (batch, height, width, channels) of what `tokens` returned, or of more channels."""
-    batch, _, _, channels = ops.shape(x)
-    rows, columns = height // size[0], width // size[1]
-    x = ops.reshape(x, (batch, *size, rows, columns, channels))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5) if grid else (0, 3, 1, 4, 2, 5))
-    return ops.reshape(x, (batch, height, width, x.shape[-1]))
+def images_of(rows: Any, size: Size, grid: bool, height: Any, width: Any) -> Any:
+    """Return in the order of images, as rows, what `tokens` returned."""
+    channels = rows.shape[-1]
+    if grid:
+        x = ops.reshape(rows, (-1, height // size[0], size[0], width, channels))
+        x = ops.transpose(x, (0, 2, 1, 3, 4))
+    else:
+        x = ops.reshape(rows, (-1, size[0], size[1], width // size[1], channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4))
+    return ops.reshape(x, (-1, channels))
 
 
-def mixed(x: Any, dense: tuple[Any, Any], arithmetic: Arithmetic) -> Any:
-    """Mix the tokens (batch, tokens, pixels, channels) with a matrix, every channel of every pixel alike."""
-    batch, count, pixels, channels = ops.shape(x)
-    y = arithmetic.mixed(ops.reshape(x, (batch, count, pixels * channels)), *dense)
-    return ops.reshape(y, (batch, count, pixels, x.shape[-1]))
+def mixed(rows: Any, size: Size, width: Any, weights: tuple[Any, Any], arithmetic: Arithmetic) -> Any:
+    """Mix tokens in the order of `tokens` with a matrix, every channel of every pixel alike."""
+    channels = rows.shape[-1]
+    x = ops.reshape(rows, (-1, math.prod(size), width // size[1] * channels))
+    return ops.reshape(arithmetic.mixed(x, *weights), (-1, channels))
+
+
+def as_rows(x: Any) -> Any:
+    """Return the pixels of images (batch, height, width, channels) as (pixels, channels)."""
+    return ops.reshape(x, (-1, x.shape[-1]))
+
+
+def as_image(rows: Any, height: Any, width: Any) -> Any:
+    """Return rows as images."""
+    return ops.reshape(rows, (-1, height, width, rows.shape[-1]))
 
 
 @keras.saving.register_keras_serializable(package="deblurgan")
@@ -191,8 +257,10 @@ class MultiAxisGmlp(Composite):
         block_size: height and width in pixels of the blocks.
         grid_size: rows and columns of the grid.
         input_factor: how many times the input's channels both halves have together.
-        block_factor, grid_factor: how many times its channels a branch has inside.
+        block_factor: how many times its channels the block branch has inside.
+        grid_factor: the same for the grid branch.
         dropout: rate after each branch and at the end, active in training only.
+        kwargs: see `Composite`.
 
     Takes and gives (batch, height, width, channels), sides multiples of both sizes.
 
@@ -237,32 +305,44 @@ class MultiAxisGmlp(Composite):
             self.kernel(f"{name}.out_project", inside, width),
         )
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic, training: bool | None = None) -> Any:
-        """Return the block's output."""
-        _, height, width, _ = ops.shape(inputs)
-        x = normalised_dense(inputs, self.norm_in, self.in_project, arithmetic, gelu=True)
-        halves = []
-        for half, grid, size, weights in zip(
-            ops.split(x, 2, axis=-1), (True, False), (self.grid_size, self.block_size), self.branches, strict=True
-        ):
-            y = self._gated(tokens(half, size, grid), weights, arithmetic, training)
-            halves.append(image_of(y, size, grid, height, width))
-        x = arithmetic.dense(ops.concatenate(halves, axis=-1), *self.out_project)
-        return inputs + self._dropped(x, training)
+    def folded(self) -> Any:
+        """See `Composite.folded`."""
+        branches = [
+            # The gate is what is mixed, and 1.
+            (after_norm(norm, in_project, 2), gate_norm, of_tokens(mixing, 1.0), out_project)
+            for norm, in_project, gate_norm, mixing, out_project in self.branches
+        ]
+        return after_norm(self.norm_in, self.in_project, 2), branches, of_both(self.out_project)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the block's output."""
-        return self.compute(inputs, KERAS, training)
+        return self.compute(inputs, self.folded(), KERAS, training)
 
-    def _gated(self, x: Any, weights: tuple[Any, ...], arithmetic: Arithmetic, training: bool | None) -> Any:
-        """The gated MLP of one branch, on (batch, tokens, pixels, channels)."""
-        norm, in_project, gate_norm, mixing, out_project = weights
-        y = normalised_dense(x, norm, in_project, arithmetic, gelu=True)
-        u, v = ops.split(y, 2, axis=-1)
-        (scale, shift), v = gate_norm, arithmetic.standardised(v)
-        v = v * arithmetic.cast(scale, v) + arithmetic.cast(shift, v)
-        v = mixed(v, mixing, arithmetic)
-        return x + self._dropped(arithmetic.dense(u * (v + 1), *out_project), training)
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic, training: bool | None = None) -> Any:
+        """See `Composite.compute`."""
+        halves, branches, (out_first, out_second) = weights
+        _, height, width, _ = ops.shape(inputs)
+        rows = as_rows(inputs)
+        x = arithmetic.normalised(rows)
+        outputs = []
+        for half, branch, grid, size in zip(
+            halves, branches, (True, False), (self.grid_size, self.block_size), strict=True
+        ):
+            y = tokens(arithmetic.dense(x, *half, gelu=True), size, grid, height, width)
+            y = self._gated(y, size, width, branch, arithmetic, training)
+            outputs.append(images_of(y, size, grid, height, width))
+        x = arithmetic.dense(outputs[0], *out_first) + arithmetic.dense(outputs[1], *out_second)
+        return as_image(rows + self._dropped(x, training), height, width)
+
+    def _gated(
+        self, rows: Any, size: Size, width: Any, weights: Any, arithmetic: Arithmetic, training: bool | None
+    ) -> Any:
+        """The gated MLP of one branch."""
+        (in_u, in_v), gate_norm, mixing, out_project = weights
+        x = arithmetic.normalised(rows)
+        u, v = arithmetic.dense(x, *in_u, gelu=True), arithmetic.dense(x, *in_v, gelu=True)
+        v = mixed(arithmetic.normalised(v, *gate_norm), size, width, mixing, arithmetic)
+        return rows + self._dropped(arithmetic.dense(u * v, *out_project), training)
 
     def _dropped(self, x: Any, training: bool | None) -> Any:
         return x if self._drop is None else self._drop(x, training=training)
@@ -284,6 +364,7 @@ class ChannelAttentionBlock(Composite):
     Args:
         reduction: how many times fewer channels the attention has inside.
         mixing: as above.
+        kwargs: see `Composite`.
 
     Takes and gives (batch, height, width, channels).
 
@@ -306,20 +387,26 @@ class ChannelAttentionBlock(Composite):
         squeeze = self.kernel("channel_attention.Conv_0", width, inside)
         self.attention = squeeze, self.kernel("channel_attention.Conv_1", inside, width)
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
-        """Return the block's output."""
+    def folded(self) -> Any:
+        """See `Composite.folded`."""
+        first, second = self.steps
+        start = after_norm(self.norm_in, first) if self.mixing else [self.norm_in, first]
+        return start, second, self.attention
+
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """See `Composite.compute`."""
+        start, second, (squeeze, excite) = weights
+        _, height, width, _ = ops.shape(inputs)
         if self.mixing:
-            x = normalised_dense(inputs, self.norm_in, self.steps[0], arithmetic, gelu=True)
-            x = arithmetic.dense(x, *self.steps[1])
+            x = arithmetic.dense(arithmetic.normalised(as_rows(inputs)), *start[0], gelu=True)
+            x = as_image(arithmetic.dense(x, *second), height, width)
         else:
-            scale, shift = self.norm_in
-            x = arithmetic.standardised(inputs)
-            x = x * arithmetic.cast(scale, x) + arithmetic.cast(shift, x)
-            x = arithmetic.conv(x, *self.steps[0], leaky=True)
-            x = arithmetic.conv(x, *self.steps[1])
-        squeeze, excite = self.attention
-        weights = ops.relu(arithmetic.dense(ops.mean(x, axis=(1, 2), keepdims=True), *squeeze))
-        return inputs + x * ops.sigmoid(arithmetic.dense(weights, *excite))
+            norm, first = start
+            x = as_image(arithmetic.normalised(as_rows(inputs), *norm), height, width)
+            x = arithmetic.conv(arithmetic.conv(x, *first, leaky=True), *second)
+        factors = ops.relu(arithmetic.dense(ops.mean(x, axis=(1, 2)), *squeeze))
+        factors = ops.sigmoid(arithmetic.dense(factors, *excite))
+        return inputs + x * factors[:, None, None]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
@@ -334,9 +421,10 @@ class CrossGating(Composite):
         block_size: height and width in pixels of the blocks.
         grid_size: rows and columns of the grid.
         input_factor: how many times the channels both halves of the gating have together.
+        kwargs: see `Composite`.
 
-    Takes [x, y] and gives [x + y' + x', y'], where y' = y + project(gelu(project(norm(y))) * gate of x), and x' the
-    same the other way round.
+    Takes [x, y] and gives [x + y' + x', y'], where y' = y + project(gelu(project(norm(y))) * gate of x), and x' is
+    project(gelu(project(norm(x))) * gate of y).
 
     Source: arXiv 2201.02973, section 3.3 and figure 3b.
     """
@@ -348,7 +436,7 @@ class CrossGating(Composite):
     def build(self, input_shape: Sequence[Sequence[int | None]]) -> None:
         """Make the weights."""
         width: int = input_shape[0][-1]  # type: ignore[assignment]
-        self.x, self.y = (self._side(side, width) for side in "xy")
+        self.sides = [self._side(side, width) for side in "xy"]
 
     def _side(self, side: str, width: int) -> tuple[Any, ...]:
         both, gating = width * self.input_factor, f"SplitHeadMultiAxisGating_{side}"
@@ -365,29 +453,41 @@ class CrossGating(Composite):
             self.kernel(f"out_project_{side}", width, width),
         )
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
-        """Return both outputs."""
-        x, y = inputs
-        x_in, y_in = (
-            normalised_dense(image, norm, in_project, arithmetic, gelu=True)
-            for image, (norm, in_project, _, _) in ((x, self.x), (y, self.y))
-        )
-        gate_x, gate_y = self._gate(x_in, self.x[2], arithmetic), self._gate(y_in, self.y[2], arithmetic)
-        y = y + arithmetic.dense(y_in * gate_x, *self.y[3])
-        return [x + y + arithmetic.dense(x_in * gate_y, *self.x[3]), y]
+    def folded(self) -> Any:
+        """See `Composite.folded`."""
+        return [
+            (
+                *after_norm(norm, in_project),
+                (after_norm(gate_norm, gate_in, 2), [of_tokens(grid), of_tokens(block)], of_both(gate_out)),
+                out_project,
+            )
+            for norm, in_project, (gate_norm, gate_in, grid, block, gate_out), out_project in self.sides
+        ]
 
-    def _gate(self, x: Any, weights: tuple[Any, ...], arithmetic: Arithmetic) -> Any:
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """See `Composite.compute`."""
+        _, height, width, _ = ops.shape(inputs[0])
+        x, y = map(as_rows, inputs)
+        (in_x, gating_x, out_x), (in_y, gating_y, out_y) = weights
+        inside_x = arithmetic.dense(arithmetic.normalised(x), *in_x, gelu=True)
+        inside_y = arithmetic.dense(arithmetic.normalised(y), *in_y, gelu=True)
+        gate_x = self._gate(inside_x, gating_x, arithmetic, height, width)
+        gate_y = self._gate(inside_y, gating_y, arithmetic, height, width)
+        y = y + arithmetic.dense(inside_y * gate_x, *out_y)
+        x = x + y + arithmetic.dense(inside_x * gate_y, *out_x)
+        return [as_image(x, height, width), as_image(y, height, width)]
+
+    def _gate(self, rows: Any, weights: Any, arithmetic: Arithmetic, height: Any, width: Any) -> Any:
         """The weights that an image gives to the other."""
-        norm, in_project, *mixings, out_project = weights
-        _, height, width, _ = ops.shape(x)
-        x = normalised_dense(x, norm, in_project, arithmetic, gelu=True)
-        halves = []
-        for half, grid, size, mixing in zip(
-            ops.split(x, 2, axis=-1), (True, False), (self.grid_size, self.block_size), mixings, strict=True
+        halves, mixings, (out_first, out_second) = weights
+        x = arithmetic.normalised(rows)
+        outputs = []
+        for (kernel, bias), mixing, grid, size in zip(
+            halves, mixings, (True, False), (self.grid_size, self.block_size), strict=True
         ):
-            y = mixed(tokens(half, size, grid), mixing, arithmetic)
-            halves.append(image_of(y, size, grid, height, width))
-        return arithmetic.dense(ops.concatenate(halves, axis=-1), *out_project)
+            y = tokens(arithmetic.dense(x, kernel, bias, gelu=True), size, grid, height, width)
+            outputs.append(images_of(mixed(y, size, width, mixing, arithmetic), size, grid, height, width))
+        return arithmetic.dense(outputs[0], *out_first) + arithmetic.dense(outputs[1], *out_second)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
@@ -410,11 +510,15 @@ class SupervisedAttention(Composite):
         self.features = self.kernel("Conv_0", 3, 3, width, width)  # type: ignore[arg-type]
         self.image = self.kernel("Conv_2", 3, 3, channels, width)  # type: ignore[arg-type]
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
-        """Return the attended features."""
-        features, image = inputs
-        attention = ops.sigmoid(arithmetic.conv(ops.cast(image, features.dtype), *self.image))
-        return features + arithmetic.conv(features, *self.features) * attention
+    def folded(self) -> Any:
+        """See `Composite.folded`."""
+        return self.features, self.image
+
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """See `Composite.compute`."""
+        (features, image), (of_features, of_image) = inputs, weights
+        attention = ops.sigmoid(arithmetic.conv(ops.cast(image, features.dtype), *of_image))
+        return features + arithmetic.conv(features, *of_features) * attention
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         """Return the shape of the features."""
@@ -435,6 +539,7 @@ class Fusion(Composite):
         ratios: how many times larger each of the last images becomes: 2, 1, 0.5 and the like.
         plain: images that are joined as they are.
         up: whether the first image is enlarged by a transposed convolution.
+        kwargs: see `Composite`.
 
     Takes a list of images: the one of `up`, the plain ones, those of `ratios`. Gives (batch, height, width, filters).
 
@@ -449,64 +554,53 @@ class Fusion(Composite):
 
     def build(self, input_shape: Sequence[Any]) -> None:
         """Make the weights."""
-        shapes = [shape[-1] for shape in _listed(input_shape)]
-        joined = 0
+        widths = [shape[-1] for shape in _listed(input_shape)]
         if self.up:
             # Keras' layout of a transposed convolution: (height, width, out, in).
             start = keras.initializers.LecunNormal()
             self.transposed = (
-                self.weight("ConvTranspose_0.kernel", 2, 2, self.filters, shapes[0], start=start),
+                self.weight("ConvTranspose_0.kernel", 2, 2, self.filters, widths.pop(0), start=start),
                 self.weight("ConvTranspose_0.bias", self.filters),
             )
-            joined += self.filters
-        joined += sum(shapes[int(self.up) : self.plain + int(self.up)])
-        scaled = shapes[self.plain + int(self.up) :]
-        self.scaled = [self.kernel(f"scaled_{j}", width, self.filters) for j, width in enumerate(scaled)]
-        joined += self.filters * len(scaled)
-        self.joined = self.kernel("Conv_0", joined, self.filters)
+        self.widths = [self.filters] * self.up + widths[: self.plain] + [self.filters] * len(self.ratios)
+        self.scaled = [
+            self.kernel(f"scaled_{j}", width, self.filters) for j, width in enumerate(widths[self.plain :])
+        ]
+        self.joined = self.kernel("Conv_0", sum(self.widths), self.filters)
 
-    def compute(self, inputs: Any, arithmetic: Arithmetic) -> Any:
-        """Return the fused image."""
-        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    def folded(self) -> Any:
+        """Return a matrix for each image, and the bias of them all."""
         kernel, bias = self.joined
-        start = 0
-
-        def rows(count: int) -> Any:
-            nonlocal start
-            start += count
-            return kernel[start - count : start]
-
-        enlarged = images.pop(0) if self.up else None
+        ends = list(itertools.accumulate(self.widths))
+        parts = [kernel[end - width : end] for end, width in zip(ends, self.widths, strict=True)]
+        matrices = []
         if self.up:
             own, shift = self.transposed
-            part = rows(self.filters)
-            both = ops.matmul(ops.transpose(own, (0, 1, 3, 2)), part)  # (2, 2, in, out)
+            bias = bias + ops.matmul(shift[None], parts[0])[0]
+            squares = ops.matmul(ops.transpose(own, (3, 0, 1, 2)), parts.pop(0))  # (in, 2, 2, out)
+            matrices.append(ops.reshape(squares, (squares.shape[0], 4 * self.filters)))
+        matrices += parts[: self.plain]
+        for part, (own, shift) in zip(parts[self.plain :], self.scaled, strict=True):
             bias = bias + ops.matmul(shift[None], part)[0]
-        same: dict[int, Any] = {}  # kernels of images that are the same one are added
-        for image in images[: self.plain]:
-            part = rows(image.shape[-1])
-            known = same.get(id(image))
-            same[id(image)] = (image, part if known is None else known[1] + part)
-        parts = [(image, part, 1.0) for image, part in same.values()]
-        for image, ratio, (own, shift) in zip(images[self.plain :], self.ratios, self.scaled, strict=True):
-            part = rows(self.filters)
-            bias = bias + ops.matmul(shift[None], part)[0]
-            parts.append((image, ops.matmul(own, part), ratio))
-        total = None if enlarged is None else self._doubled(enlarged, both, bias, arithmetic)
-        for image, part, ratio in parts:
-            if ratio < 1:
-                image = arithmetic.shrunk(image, round(1 / ratio))
-            image = arithmetic.dense(image, part, bias if total is None else None)  # the bias once
-            if ratio > 1:
-                image = arithmetic.enlarged(image, round(ratio))
-            total = image if total is None else total + image
-        return total
+            matrices.append(ops.matmul(own, part))
+        return matrices, bias
 
-    def _doubled(self, image: Any, kernel: Any, bias: Any, arithmetic: Arithmetic) -> Any:
-        """A 2x2 transposed convolution: each pixel makes a square of four."""
-        _, _, width, filters = kernel.shape
-        flat = ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (width, 4 * filters))
-        return in_squares(arithmetic.dense(image, flat, ops.tile(bias, 4)), filters)
+    def compute(self, inputs: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """See `Composite.compute`."""
+        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        (matrices, bias), total = weights, None
+        ratios = [2.0] * self.up + [1.0] * self.plain + list(self.ratios)
+        for i, (image, matrix, ratio) in enumerate(zip(images, matrices, ratios, strict=True)):
+            image = arithmetic.shrunk(image, round(1 / ratio)) if ratio < 1 else image
+            _, height, width, _ = ops.shape(image)
+            rows = as_rows(image)
+            if self.up and i == 0:
+                x = _in_squares(arithmetic.dense(rows, matrix, ops.tile(bias, 4)), self.filters, height, width)
+            else:
+                x = as_image(arithmetic.dense(rows, matrix, None if i else bias), height, width)
+                x = arithmetic.enlarged(x, round(ratio)) if ratio > 1 else x
+            total = x if total is None else total + x
+        return total
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[int | None, ...]:
         """Return the shape of the result."""
@@ -526,12 +620,11 @@ def _listed(shapes: Any) -> list[Any]:
     return [shapes] if isinstance(shapes[-1], int) else list(shapes)
 
 
-def in_squares(x: Any, filters: int) -> Any:
-    """Return (batch, 2 height, 2 width, filters) of (batch, height, width, 4 filters): a square of each pixel."""
-    batch, height, width, _ = ops.shape(x)
-    x = ops.reshape(x, (batch, height, width, 2, 2, filters))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(x, (batch, 2 * height, 2 * width, filters))
+def _in_squares(rows: Any, filters: int, height: Any, width: Any) -> Any:
+    """Return images twice as high and wide: each row of 4 times `filters` channels makes a square of four pixels."""
+    x = ops.reshape(rows, (-1, height, width, 2, 2 * filters))
+    x = ops.transpose(x, (0, 1, 3, 2, 4))
+    return ops.reshape(x, (-1, 2 * height, 2 * width, filters))
 
 
 @keras.saving.register_keras_serializable(package="deblurgan")
