@@ -1,4 +1,4 @@
-"""GAN image deblurring in Keras 3: the DeblurGAN tutorial of 2018, working again, at full resolution."""
+"""Removes motion blur from photographs, in Keras 3; it began as the DeblurGAN tutorial of 2018, working again."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,8 @@ def load(
         memory: how much this process may hold while it restores, bytes or a text like "2GB"; None for a safe amount.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average.
         strength: from 0 (the input) to 1 (the restored image).
-        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
+            for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; `deblurgan inspect` tells.
 
     Raises:

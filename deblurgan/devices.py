@@ -15,6 +15,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 QUALITIES = {"preview": 1, "fast": 1, "balanced": 2, "best": 3}  # of a network with stages, and how many each takes
 ENGINES = ("tensorflow", "openvino", "onnxruntime")  # the others only restore
+AUTO = "auto"  # the fastest of the engines that are there; see `engines.fastest`
 
 
 def start_quietly() -> None:
@@ -61,16 +62,25 @@ def cpu_has_bfloat16(cpuinfo: str | None = None) -> bool:
     Args:
         cpuinfo: the text of `/proc/cpuinfo`; read from the system when None. Systems without one count as no.
     """
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_features(cpuinfo))
+
+
+def cpu_features(cpuinfo: str | None = None) -> frozenset[str]:
+    """Return what the processor says that it can, as `/proc/cpuinfo` calls it; nothing on systems without one.
+
+    Args:
+        cpuinfo: the text of that file; read from the system when None.
+    """
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return False
+            return frozenset()
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
-            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
-    return False
+            return frozenset(value.split())
+    return frozenset()
 
 
 def resolve_precision(precision: str) -> str:

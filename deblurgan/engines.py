@@ -1,5 +1,6 @@
 """Other engines than TensorFlow: ONNX Runtime and OpenVINO run a network, or a file that was exported from one."""
 
+import importlib.util
 import os
 import threading
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deblurgan.conversion import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
-from deblurgan.devices import ENGINES, PRECISIONS, cpu_has_bfloat16
+from deblurgan.devices import AUTO, ENGINES, PRECISIONS, cpu_features, cpu_has_bfloat16, gpu_names
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
 
@@ -23,11 +24,13 @@ class Engine:
     """A network in another runtime.
 
     Attributes:
+        name: one of `devices.ENGINES`.
         about: what it is and needs.
         precision: what it computes in, "float32" or "bfloat16", integers apart.
         run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `conversion`.
     """
 
+    name: str
     about: About
     precision: str
     run: Callable[[Images], Images]
@@ -36,15 +39,31 @@ class Engine:
 def choose(path: str | os.PathLike[str], engine: str | None) -> str:
     """Return which engine runs the file `path`: `engine`, or where that is None the file's own.
 
+    "auto" is the same as None for an exported file, and stays "auto" for others; see `fastest`.
+
     Raises:
         InputError: one that does not exist, or cannot run such a file.
     """
+    if engine == AUTO:
+        return EXPORTED.get(Path(path).suffix.lower(), (AUTO,))[0]
     if engine is not None and engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
+        raise InputError(f"engine: expected one of {', '.join((*ENGINES, AUTO))}, received {engine!r}")
     fitting = EXPORTED.get(Path(path).suffix.lower(), ENGINES)
     if engine is not None and engine not in fitting:
         raise InputError(f"engine: expected {' or '.join(fitting)} for {shown(path)}, received {engine!r}")
     return engine or fitting[0]
+
+
+def fastest(convolutional: bool) -> str:
+    """Return the engine that is fastest here for a network, of those that are installed.
+
+    That is OpenVINO for a network of convolutions alone on a CPU with AVX2 and without AVX-512, and TensorFlow, with
+    what this package adds to it, elsewhere: as `benchmarks/engines.py` and `benchmarks/maxim.py` show.
+    """
+    features = cpu_features()
+    old = "avx2" in features and not any(feature.startswith("avx512") for feature in features)
+    there = importlib.util.find_spec("openvino") is not None
+    return "openvino" if convolutional and old and there and not gpu_names() else "tensorflow"
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -83,9 +102,9 @@ def from_model(model: "keras.Model", about: About, engine: str, precision: str =
     """
     precision = resolve_precision(engine, precision, about)
     if engine == "openvino":
-        return Engine(about, precision, _openvino(to_openvino(model, about), precision))
+        return Engine(engine, about, precision, _openvino(to_openvino(model, about), precision))
     optional("onnxruntime")
-    return Engine(about, precision, _session(to_onnx(model, about).SerializeToString())[1])
+    return Engine(engine, about, precision, _session(to_onnx(model, about).SerializeToString())[1])
 
 
 def open_exported(path: str | os.PathLike[str], engine: str | None = None, precision: str = "auto") -> Engine:
@@ -134,7 +153,7 @@ def _open_onnxruntime(path: Path, precision: str) -> Engine:
     except errors as error:
         raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
     about = parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path)
-    return Engine(about, resolve_precision("onnxruntime", precision, about), run)
+    return Engine("onnxruntime", about, resolve_precision("onnxruntime", precision, about), run)
 
 
 def _open_openvino(path: Path, precision: str) -> Engine:
@@ -145,7 +164,7 @@ def _open_openvino(path: Path, precision: str) -> Engine:
         raise FileError(f"{shown(path)}: not a readable network: {reason(error)[-200:]}") from error
     about = parse_about(_openvino_text(model), path)
     precision = resolve_precision("openvino", precision, about)
-    return Engine(about, precision, _openvino(model, precision))
+    return Engine("openvino", about, precision, _openvino(model, precision))
 
 
 def _openvino_text(model: Any) -> str | None:

@@ -145,18 +145,19 @@ def summary(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
 
 
 def table(evaluation: Evaluation) -> str:
-    """Return the scores of each picture as aligned text, then means, `summary` and the protocols."""
+    """Return scores and gain of each picture as aligned text, then means, `summary` and the protocols."""
     rows = [{**row, "name": shown(row["name"])} for row in evaluation.rows]
     rows.append({"name": "mean", **evaluation.means})
     metrics = evaluation.metrics
     width = max(len(row["name"]) for row in rows)
     lines = [
-        "  ".join([f"{'':{width}}", *(f"{metric.heading:^17}" for metric in metrics)]).rstrip(),
-        "  ".join([f"{'':{width}}", *["blurred  restored"] * len(metrics)]),
+        "  ".join([f"{'':{width}}", *(f"{metric.heading:^26}" for metric in metrics)]).rstrip(),
+        "  ".join([f"{'':{width}}", *["blurred  restored     gain"] * len(metrics)]),
     ]
     for row in rows:
         texts = [
             f"{row[f'{metric.name}_blurred']:7.{metric.digits}f}  {row[f'{metric.name}_restored']:8.{metric.digits}f}"
+            f"  {gain(metric, row):+7.{metric.digits}f}"
             for metric in metrics
         ]
         lines.append("  ".join([f"{row['name']:{width}}", *texts]))

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan import conversion, engines, quantization
+from deblurgan import catalogue, conversion, engines, quantization
 from deblurgan.conversion import About, Images, optional
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
-from deblurgan.inference import float32_network, generator_file
+from deblurgan.inference import float32_network, open_generator, quality_in_words
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
 MAX_COST = 0.2  # dB
@@ -30,6 +30,7 @@ class Exported:
     Attributes:
         kind: its format, in words.
         about: what it says of itself.
+        quality: of a network with stages, what was written, in words; None for one without.
         sizes: height and width of the random images that it was checked with.
         difference: the largest one of its results from those of Keras, for these images; values are in [0, 1].
         cost: of computing in integers, in dB; see `quantization.Calibration.cost`. None in float32.
@@ -39,6 +40,7 @@ class Exported:
 
     kind: str
     about: About
+    quality: str | None
     sizes: list[tuple[int, int]]
     difference: float
     cost: float | None
@@ -47,9 +49,10 @@ class Exported:
 
 
 def export(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None,
     target: str | os.PathLike[str],
     *,
+    quality: str | None = None,
     calibrate: str | os.PathLike[str] | None = None,
     max_cost: float = MAX_COST,
     **assumed: Any,
@@ -62,17 +65,19 @@ def export(
     `assets.extra/deblurgan.json`).
 
     Args:
-        source: see `weight_files.read`.
+        source: see `weight_files.read`; None for the weights in the package, `catalogue.DEFAULT`.
         target: the file or folder to write.
+        quality: of a network with stages, how many of them: "fast", "balanced" or "best"; None as in
+            `inference.open_restorer`.
         calibrate: a folder of pictures, or of pairs in A and B, for a file that computes in 8-bit integers; None for
             float32. A SavedModel cannot.
         max_cost: the most that integers may cost, in dB.
         assumed: what `source` leaves open, e.g. `residual=False`.
 
     Raises:
-        InputError: another extension, a network that cannot be exported, a package that is missing, or integers that
-            cost too much.
-        FileError, WeightsError: as `inference.generator_file`; or `target` cannot be written, or differs from Keras.
+        InputError: another extension, a quality that there is not, a network that cannot be exported, a package that
+            is missing, or integers that cost too much.
+        FileError, WeightsError: as `inference.open_generator`; or `target` cannot be written, or differs from Keras.
     """
     target = Path(target)
     suffix = target.suffix.lower()
@@ -84,9 +89,14 @@ def export(
         raise InputError(
             f"{shown(target)}: a SavedModel cannot hold 8-bit integers; expected a name ending in {known}"
         )
+    if quality == "preview":
+        raise InputError(
+            "quality: preview halves pictures around the network, which is no part of a file; expected fast, "
+            "balanced or best"
+        )
     parts = [target, target.with_suffix(".bin")] if suffix == ".xml" else [target]
     _check_replaceable(parts, folder=not suffix)
-    content = generator_file(source)
+    content, assumed = open_generator(catalogue.DEFAULT if source is None else source, quality, assumed)
     model = float32_network(content, **assumed)
     about = conversion.about(model, content.network)
     calibration = None
@@ -119,7 +129,8 @@ def export(
             os.replace(temporary, part)
     paired = calibration is not None and calibration.sharp is not None
     example = EXAMPLE.format(imports=form.imports, run=form.example.format(path=str(target)))
-    return Exported(form.kind, about, sizes, difference, cost, paired, example)
+    in_words = quality_in_words(assumed["stages"]) if "stages" in content.assumed else None
+    return Exported(form.kind, about, in_words, sizes, difference, cost, paired, example)
 
 
 def _check_replaceable(parts: Sequence[Path], *, folder: bool) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deblurgan import catalogue, conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
-from deblurgan.devices import QUALITIES, default_quality, policy
+from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.footprint import footprint, run, takes_statistics
@@ -74,6 +74,7 @@ class WholePictureRestorer:
         needs: what the network needs when it restores a part of a picture.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
+        engine: what computes, one of `devices.ENGINES`.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
         quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
 
@@ -98,6 +99,7 @@ class WholePictureRestorer:
         self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
+        self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._memory = memory
         self._room = _room(memory)
@@ -195,11 +197,13 @@ class WholePictureRestorer:
         """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
         multiple, pixels = self.needs.multiple, self._pixels(held)
         if self.needs.tile is not None:
-            sides = range(self.needs.tile - multiple, self.needs.tile + 2 * multiple + 1, multiple)
-            alike: dict[str, Any] = {"sides": sides, "best": self.needs.tile, "overlap": ALIKE_OVERLAP}
-            if pixels < multiple**2:
-                raise self._too_little(multiple**2, held)
-            return tiles.plan_alike(height, width, pixels=pixels, multiple=ALIKE_STEP, **alike)
+            tile = self.needs.tile
+            alike: dict[str, Any] = {"sides": range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)}
+            alike["overlap"] = ALIKE_OVERLAP
+            needed = tiles.least_alike(height, width, **alike)
+            if pixels < needed:
+                raise self._too_little(needed, held)
+            return tiles.plan_alike(height, width, best=tile, pixels=pixels, multiple=ALIKE_STEP, **alike)
         height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
         band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
         limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
@@ -287,7 +291,8 @@ def open_restorer(
         memory: see `WholePictureRestorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; None for TensorFlow, or what an exported file is made for.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
+            for TensorFlow, or what an exported file is made for.
         assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
 
     Raises:
@@ -295,13 +300,14 @@ def open_restorer(
         InputError: an argument that is not as above, an assumption that this network does not know, or a package that
             the engine needs and that is not installed.
     """
-    path = catalogue.resolve(catalogue.DEFAULT if path is None else path)
+    path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
+    restorer = _opened(path, quality, precision, engine, options, assumed)
     if quality != "preview":
-        return _opened(path, quality, precision, engine, options, assumed)
+        return restorer
     from deblurgan.preview import HalfSizeRestorer
 
-    return HalfSizeRestorer(_opened(path, "fast", precision, engine, options, assumed))
+    return HalfSizeRestorer(restorer)
 
 
 def _opened(
@@ -312,7 +318,7 @@ def _opened(
     options: dict[str, Any],
     assumed: dict[str, Any],
 ) -> WholePictureRestorer:
-    """As `open_restorer`, for another quality than "preview"; `options` are those of `WholePictureRestorer`."""
+    """As `open_restorer`, at full size; `options` are those of `WholePictureRestorer`."""
     engine = engines.choose(path, engine)
     if engines.is_exported(path):
         if assumed or quality is not None:
@@ -320,6 +326,8 @@ def _opened(
             raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
         return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
     content, assumed = open_generator(path, quality, assumed)
+    if engine == AUTO:
+        engine = engines.fastest(convolutional=content.generator is not None)
     if content.generator is not None and not assumed and engine == "tensorflow":
         return Restorer(content.generator, precision=precision, **options)
     if engine == "tensorflow":
@@ -330,12 +338,12 @@ def _opened(
         about = conversion.about(model, content.network)
         restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
-        restorer.quality = _quality_in_words(assumed["stages"])
+        restorer.quality = quality_in_words(assumed["stages"])
     return restorer
 
 
-def _quality_in_words(stages: int) -> str:
-    """The quality that so many stages are, with their number."""
+def quality_in_words(stages: int) -> str:
+    """Return the quality that so many stages are, with their number."""
     name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
     return f"{name} ({stages} stage{'s' if stages > 1 else ''})"
 
@@ -343,7 +351,7 @@ def _quality_in_words(stages: int) -> str:
 def open_generator(
     path: str | os.PathLike[str], quality: str | None, assumed: Mapping[str, Any]
 ) -> tuple[WeightFile, dict[str, Any]]:
-    """Look into a generator's weight file, and turn a `quality` other than "preview" into an assumption.
+    """Look into a generator's weight file, and turn a `quality` into an assumption: how many stages it takes.
 
     No stage is read that is not used, where each has a file of its own.
 

@@ -118,8 +118,8 @@ def require_new(target: Path) -> None:
     """Raise FileError where something is already that a result would replace."""
     if os.path.lexists(target):
         raise FileError(
-            f"{shown(target)}: is there already, and a result beside its picture replaces nothing; expected another "
-            "--suffix, or an --output_dir"
+            f"{shown(target)}: is there already, and a result beside its picture replaces nothing; expected "
+            "--skip_existing, another --suffix, or an --output_dir"
         )
 
 

@@ -27,7 +27,7 @@ class HalfSizeRestorer:
         self._restorer = restorer
         self._strength, restorer.strength = restorer.strength, 1.0
         self.needs = restorer.needs
-        self.engine_precision = restorer.engine_precision
+        self.engine, self.engine_precision = restorer.engine, restorer.engine_precision
         self.quality: str | None = "preview (1 stage at half size)"
 
     @property

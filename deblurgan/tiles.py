@@ -117,30 +117,39 @@ def plan_alike(
     Raises:
         InputError: not even the smallest tiles are small enough; the message says what is needed.
     """
-    step = math.gcd(*sides)
-    shorter = [side for side in range(step, sides[0], step) if side > overlap]
-
-    def ways(size: int, short_of_memory: bool) -> list[tuple[int, int]]:
-        """Count and length of the parts that a side can be cut into."""
-        whole = -(-size // step) * step
-        found = [(1, whole)] if whole <= sides[-1] else []
-        if short_of_memory or not found:
-            allowed = [*(shorter if short_of_memory else []), *sides]
-            found += [(-(-(size - overlap) // (side - overlap)), side) for side in allowed if side < whole]
-        return found
-
+    needed = least_alike(height, width, sides=sides, overlap=overlap)
+    if pixels < needed:
+        raise InputError(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
     for short_of_memory in (False, True):
         fitting = [
             (rows * tall * columns * wide, abs(tall - best) + abs(wide - best), (rows, tall), (columns, wide))
-            for rows, tall in ways(height, short_of_memory)
-            for columns, wide in ways(width, short_of_memory)
+            for rows, tall in _ways_alike(height, sides, overlap, short_of_memory)
+            for columns, wide in _ways_alike(width, sides, overlap, short_of_memory)
             if tall * wide <= pixels
         ]
         if fitting:
-            _, _, down, across = min(fitting)
-            return _alike(height, *down, multiple), _alike(width, *across, multiple)
-    smallest = min(tall for _, tall in ways(height, True)) * min(wide for _, wide in ways(width, True))
-    raise InputError(f"pixels: expected at least {smallest} for the smallest tiles, received {pixels}")
+            break
+    _, _, down, across = min(fitting)
+    return _alike(height, *down, multiple), _alike(width, *across, multiple)
+
+
+def least_alike(height: int, width: int, *, sides: Sequence[int], overlap: int) -> int:
+    """Return the `pixels` that `plan_alike` needs for the smallest tiles."""
+    tall, wide = (min(side for _, side in _ways_alike(size, sides, overlap, True)) for size in (height, width))
+    return tall * wide
+
+
+def _ways_alike(size: int, sides: Sequence[int], overlap: int, short_of_memory: bool) -> list[tuple[int, int]]:
+    """Count and length of the parts that a side can be cut into."""
+    step = math.gcd(*sides)
+    whole = -(-size // step) * step
+    found = [(1, whole)] if whole <= sides[-1] else []
+    if short_of_memory or not found:
+        # In shorter ones than that, what is shared with one neighbour would reach into what the other shares.
+        shorter = [side for side in range(step, sides[0], step) if side >= 3 * overlap]
+        allowed = [*(shorter if short_of_memory else []), *sides]
+        found += [(-(-(size - overlap) // (side - overlap)), side) for side in allowed if side < whole]
+    return found
 
 
 def _alike(size: int, count: int, side: int, multiple: int) -> list[Span]:

@@ -321,7 +321,7 @@ def _read_keras_archive(path: Path) -> WeightFile:
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:
     """Read MAXIM from a folder with a file for each stage, or the first of them."""
-    most = itertools.count() if stages is None else range(stages)
+    most = itertools.count() if stages is None or stages < 1 else range(stages)  # `build` refuses those below 1
     tensors: dict[str, np.ndarray] = {}
     for stage in itertools.takewhile(lambda stage: os.path.isfile(path / STAGE.format(stage)), most):
         tensors |= torch_files.read_safetensors(path / STAGE.format(stage))

@@ -191,6 +191,32 @@ def keras_arrays(arrays):
     return result
 
 
+# A file for each stage
+
+
+def write_stages(folder, arrays, options=TINY):
+    """Write arrays in Keras' layout as safetensors, a file for each stage, into `folder`; return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = [{} for _ in range(options["stages"])]
+    for name, array in arrays.items():
+        kind, number = name.split("/")[0].split("_")[:2]
+        stages[int(number) // (2 * options["depth"] ** 2) if kind == "UpSampleRatio" else int(number)][name] = array
+    for number, tensors in enumerate(stages):
+        (folder / f"stage_{number}.safetensors").write_bytes(safetensors(tensors))
+    return folder
+
+
+def safetensors(arrays):
+    """The content of a file that holds these arrays as float32."""
+    header, data = {}, b""
+    for name, array in arrays.items():
+        content = np.asarray(array, "<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
 # TensorFlow.js
 
 

@@ -74,9 +74,15 @@ def deblurgan(*arguments, command=cli.main, prog_name="deblurgan"):
     return result
 
 
+def said(weights, precision="auto"):
+    """What the commands say first on standard error: the weights and the device."""
+    return f"Weights: {weights}\nDevice: {devices.describe(precision)}\n"
+
+
 def succeeds(*arguments):
     result = deblurgan(*arguments)
-    assert (result.exit_code, result.stderr.replace(f"Device: {devices.describe('auto')}\n", "")) == (0, "")
+    others = re.sub(rf"^Weights: .*\n{re.escape(said('').splitlines()[1])}\n", "", result.stderr)
+    assert (result.exit_code, others) == (0, "")
     return result.stdout
 
 
@@ -84,7 +90,7 @@ def error_of(result, others=()):
     """The one line `Error: ...` that `result` ends with, without that word; `others` are how other lines begin."""
     *before, last = result.stderr.splitlines()
     assert last.startswith("Error: ")
-    assert [line for line in before if not line.startswith(("Device: ", *others))] == []
+    assert [line for line in before if not line.startswith(("Weights: ", "Device: ", *others))] == []
     assert result.exit_code != 0
     return last.removeprefix("Error: ")
 
@@ -254,8 +260,8 @@ def test_the_commands_are_these():
     ("command", "defaults"),
     [
         ("train", {"n_images": -1, "batch_size": 16, "log_dir": None, "epoch_num": 4, "critic_updates": 5}),
-        ("deblur", {"weight_path": Path("generator.h5"), "input_dir": Path("in"), "output_dir": Path("out")}),
-        ("test", {"n_images": 4, "weight_path": Path("generator.h5"), "input_dir": Path("images/test")}),
+        ("deblur", {"weight_path": None, "input_dir": Path("in"), "output_dir": Path("out")}),
+        ("test", {"n_images": 4, "weight_path": None, "input_dir": Path("images/test")}),
         ("organize", {"dir_in": Path("GOPRO_Large"), "dir_out": Path("out")}),
     ],
 )
@@ -278,6 +284,8 @@ def sample(option):
     """A value for `option` on the command line, as text."""
     if isinstance(option.type, click.Choice):
         return option.type.choices[-1]
+    if option.name == "quality":  # checked by a callback
+        return "balanced"
     name = type(option.type).__name__
     return {"IntParamType": "23", "IntRange": "23", "FloatParamType": "0.25", "FloatRange": "0.25"}.get(
         name, "some-folder/a_b-c"
@@ -699,7 +707,7 @@ def test_deblur_restores_a_folder_as_the_library_does(weights, images, tmp_path)
     result = deblur(weights, images / "test" / "A", tmp_path / "out", "--precision", "float32")
     assert result.exit_code == 0
     assert result.stdout == f"3 of 3 pictures restored into {tmp_path / 'out'}\n"
-    assert result.stderr == f"Device: {devices.describe('float32')}\n"
+    assert result.stderr == said(weights, "float32")
     assert names(tmp_path / "out") == names(images / "test" / "A")
     generator = load_generator(weights)  # takes sides that are multiples of 4
     for name in names(tmp_path / "out"):
@@ -722,7 +730,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     asked = []
 
     class Negative:
-        engine_precision = None
+        engine, engine_precision, quality = "tensorflow", None, None
 
         def __init__(self, weights, *, precision, **options):
             asked.append(precision)
@@ -736,7 +744,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     arguments = ["--weight_path", weights, "--input_dir", folder, "--precision", precision]
     result = deblurgan(command, *arguments, *places)
     assert result.exit_code == 0
-    assert result.stderr == f"Device: {devices.describe(precision)}\n"
+    assert result.stderr == said(weights, precision)
     assert asked == [precision]
 
 
@@ -862,7 +870,7 @@ def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fa
     arguments = ["deblur", small_pairs / "A" / "0.png", "--output_dir", tmp_path / "out", "--format", "jpg"]
     sizes = []
     for quality in (20, 90):
-        succeeds(*arguments, "--quality", quality)
+        succeeds(*arguments, "--jpeg_quality", quality)
         sizes.append((tmp_path / "out" / "0.jpg").stat().st_size)
     assert sizes[0] < sizes[1]
     result = deblurgan(*arguments, "--max_pixels", 48 * 64 - 1)
@@ -873,19 +881,25 @@ def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fa
 @pytest.mark.parametrize(
     ("options", "given"),
     [
-        ([], [{}, None]),
-        (["--tta", "--strength", "0"], [{"tta": True, "strength": 0.0}, None]),
-        (["--strength", "0.5", "--assume", "residual=false"], [{"strength": 0.5, "residual": False}, None]),
-        (["--engine", "openvino"], [{}, "openvino"]),
-        (["--memory", "1.5GB"], [{"memory": "1.5GB"}, None]),
+        ([], [{}, None, None]),
+        (["--tta", "--strength", "0"], [{"tta": True, "strength": 0.0}, None, None]),
+        (["--strength", "0.5", "--assume", "residual=false"], [{"strength": 0.5, "residual": False}, None, None]),
+        (["--engine", "openvino"], [{}, "openvino", None]),
+        (["--memory", "1.5GB"], [{"memory": "1.5GB"}, None, None]),
+        (["--quality", "balanced"], [{}, None, "balanced"]),
     ],
 )
 def test_deblur_hands_on_how_to_restore_where_that_is_given(options, given, small_pairs, tmp_path, monkeypatch):
     asked = []
 
-    def restorer(path, precision, assumed, engine):
-        asked.extend([assumed, engine])
-        return lambda image: image
+    def restorer(path, precision, assumed, engine, quality):
+        asked.extend([assumed, engine, quality])
+
+        def restore(image):
+            return image
+
+        restore.quality = None
+        return restore
 
     monkeypatch.setattr(cli.restoring, "restorer", restorer)
     succeeds("deblur", small_pairs / "A", "--output_dir", tmp_path / "out", *options)
@@ -1038,7 +1052,7 @@ def test_deblur_py_works_from_anywhere_and_says_nothing_but_what_matters(weights
         timeout=300,
     )
     assert ran.stdout == "2 of 2 pictures restored into my out\n"
-    assert ran.stderr == f"Device: {devices.describe('auto')}\n"
+    assert ran.stderr == said(weights)
     assert ran.returncode == 0
     assert names(tmp_path / "elsewhere" / "my out") == ["0.png", "1.png"]
 
@@ -1066,9 +1080,9 @@ def fake_restorer(monkeypatch):
     def inverted(image):
         return 255 - image
 
-    inverted.engine_precision = None
+    inverted.engine, inverted.engine_precision, inverted.quality = "tensorflow", None, None
     for module in (cli.restoring, cli.evaluating):
-        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed, engine: inverted)
+        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed, engine, quality: inverted)
 
 
 def blurred_of(strip):
@@ -1132,7 +1146,11 @@ def test_evaluate_prints_a_table_that_its_csv_and_json_agree_with(weights, image
         {"name": "", **{score: float(value) for score, value in row.items() if score != "name"}} for row in rows
     ]
     for row in [*content["pairs"], {"name": "mean", **content["means"]}]:
-        assert printed[row["name"]] == pytest.approx([row[score] for score in row if score != "name"], abs=0.005)
+        scores = [value for score, value in row.items() if score != "name"]
+        numbers = printed[row["name"]]  # blurred, restored and gain, of each metric
+        assert numbers[::3] == pytest.approx(scores[::2], abs=0.005)
+        assert numbers[1::3] == pytest.approx(scores[1::2], abs=0.005)
+        assert numbers[2::3] == pytest.approx(np.subtract(scores[1::2], scores[::2]), abs=0.005)
     assert content["weights"] == str(weights)
     assert content["input_dir"] == str(images / "test")
     assert content["resize"] is None

@@ -34,7 +34,7 @@ def evaluate(pairs, monkeypatch):
     def darkened(image):
         return image - image // 8
 
-    darkened.engine_precision = None
+    darkened.engine, darkened.engine_precision, darkened.quality = "tensorflow", None, None
     monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: darkened)
 
     def run(*arguments):

@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -256,3 +257,31 @@ def test_a_critic_is_refused(tmp_path, engine):
     save_weights(discriminator_model((32, 32, 3), ndf=2), tmp_path / "d.weights.h5")
     with pytest.raises(WeightsError, match="expected a generator's weights, found those of a tutorial discriminator"):
         open_restorer(tmp_path / "d.weights.h5", engine=engine)
+
+
+AVX2, AVX512 = frozenset({"avx2", "fma"}), frozenset({"avx2", "avx512f", "avx512_bf16"})
+
+
+@pytest.mark.parametrize(
+    ("features", "gpus", "installed", "convolutional", "expected"),
+    [
+        (AVX2, (), True, True, "openvino"),
+        (AVX2, (), True, False, "tensorflow"),
+        (AVX2, (), False, True, "tensorflow"),
+        (AVX2, ("a GPU",), True, True, "tensorflow"),
+        (AVX512, (), True, True, "tensorflow"),
+        (frozenset(), (), True, True, "tensorflow"),
+    ],
+)
+def test_the_fastest_engine(features, gpus, installed, convolutional, expected, monkeypatch):
+    monkeypatch.setattr(engines, "cpu_features", lambda: features)
+    monkeypatch.setattr(engines, "gpu_names", lambda: gpus)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found(name) if installed else None)
+    assert engines.fastest(convolutional) == expected
+
+
+def test_auto_is_the_engine_of_an_exported_file():
+    assert engines.choose("network.onnx", "auto") == "onnxruntime"
+    assert engines.choose("network.xml", "auto") == "openvino"
+    assert engines.choose("generator.h5", "auto") == "auto"

@@ -179,7 +179,7 @@ def test_the_table_is_aligned_and_ends_with_the_protocols(with_identical):
     assert lines[-5:] == ["", PSNR_PROTOCOL, f"  {PSNR.comparable}", SSIM_PROTOCOL, f"  {SSIM.comparable}"]
     header, *rows = lines[1 : lines.index("")]
     assert [row.split()[0] for row in rows] == ["one", "same", "three", "two", "mean"]
-    assert header.split() == ["blurred", "restored"] * 2
+    assert header.split() == ["blurred", "restored", "gain"] * 2
     assert {len(row) for row in rows} == {len(header)}
     ends = [i + 1 for i in range(len(header)) if header[i] != " " and header[i + 1 : i + 2] in (" ", "")]
     for row in rows:
@@ -194,7 +194,11 @@ def test_the_table_shows_the_scores(pairs_dir):
     for text, row in zip(rows, [*scores.rows, {"name": "mean", **scores.means}], strict=True):
         name, *values = text.split()
         assert name == row["name"]
-        assert [float(value) for value in values] == pytest.approx([row[score] for score in SCORES], abs=0.005)
+        numbers = [float(value) for value in values]
+        gains = [restored - blurred for blurred, restored, _ in (numbers[:3], numbers[3:])]
+        assert [*numbers[:2], *numbers[3:5]] == pytest.approx([row[score] for score in SCORES], abs=0.005)
+        assert numbers[2::3] == pytest.approx(gains, abs=0.011)
+        assert all(value[0] in "+-" for value in values[2::3])
 
 
 def test_the_table_keeps_an_odd_name_on_one_line(tmp_path):

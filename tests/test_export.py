@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import reference
 from click.testing import CliRunner
+from maxim_files import TINY, flax_arrays, keras_arrays
 from PIL import Image
 
-from deblurgan import cli, conversion, quantization
+from deblurgan import catalogue, cli, conversion, inference, quantization
 from deblurgan import export as exporting
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.export import export
@@ -19,7 +20,8 @@ from deblurgan.footprint import footprint
 from deblurgan.model import discriminator_model, generator_model
 from deblurgan.network_files import save_network
 from deblurgan.quantization import Calibration, read_calibration
-from deblurgan.weights import read_generator, save_weights
+from deblurgan.weight_files import load
+from deblurgan.weights import read_generator, save_keras2, save_weights
 from deblurgan.zoo import build_generator
 
 onnx = pytest.importorskip("onnx")
@@ -50,6 +52,14 @@ def files(tmp_path_factory, randomised):
     for name, options in NETWORKS.items():
         save_network(randomised(build_generator(name, options)), folder / f"{name}.weights.h5", name, options)
     return folder
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """A weight file of a small MAXIM of two stages."""
+    path = tmp_path_factory.mktemp("weights") / "maxim.npz"
+    np.savez(path, **keras_arrays(flax_arrays(TINY)))
+    return path
 
 
 @pytest.fixture
@@ -137,6 +147,25 @@ def test_the_other_networks_compute_what_keras_does(files, tmp_path, network, ta
         expected = (np.asarray(model(images * 2 - 1, training=False)) + 1) / 2
         assert np.abs(expected - images).max() > 0.1
         np.testing.assert_allclose(run_file(tmp_path / target, images), np.clip(expected, 0, 1), atol=1e-4)
+
+
+def restored_by(model, images):
+    return np.clip((np.asarray(model(images * 2 - 1, training=False)) + 1) / 2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "quality", "count"), [*((target, "fast", 1) for target in TARGETS), ("g.onnx", "balanced", 2)]
+)
+def test_so_many_stages_are_exported_as_the_quality_has(stages, tmp_path, target, quality, count):
+    needs_runtime(target)
+    done = export(stages, tmp_path / target, quality=quality)
+    assert done.quality == f"{quality} ({count} stage{'s' * (count > 1)})"
+    one, two = (load(stages, stages=number) for number in (1, 2))
+    for shape in ((1, 48, 32, 3), (2, 32, 64, 3)):
+        images = random_images(*shape)
+        expected, other = (restored_by(model, images) for model in ((one, two) if count == 1 else (two, one)))
+        assert np.abs(expected - other).max() > 0.01
+        np.testing.assert_allclose(run_file(tmp_path / target, images), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -323,6 +352,34 @@ def test_the_command_says_how_the_file_is_used_and_that_works(files, tmp_path, p
     assert np.abs(expected - photos[0]).mean() > 5
 
 
+@pytest.mark.parametrize(("arguments", "quality", "count"), [
+    ([], "fast (1 stage)", 1), (["--quality", "balanced"], "balanced (2 stages)", 2),
+    (["--assume", "stages=2"], "balanced (2 stages)", 2),
+])  # fmt: skip
+def test_without_a_source_the_command_exports_the_weights_in_the_package(
+    stages, tmp_path, monkeypatch, arguments, quality, count
+):
+    monkeypatch.setattr(catalogue, "place", lambda name: stages)
+    monkeypatch.setattr(inference, "default_quality", lambda: "fast")  # which a GPU would change
+    monkeypatch.chdir(tmp_path)
+    done = deblurgan("export", "g.onnx", *arguments)
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0] == (
+        f"MAXIM generator of maxim-gopro, quality {quality}, written to g.onnx: ONNX, float32"
+    )
+    images = random_images(1, 32, 48, 3)
+    expected = restored_by(load(stages, stages=count), images)
+    np.testing.assert_allclose(run_file(tmp_path / "g.onnx", images), expected, atol=1e-4)
+
+
+def test_without_a_source_the_tutorials_file_comes_first(tmp_path, monkeypatch, randomised):
+    monkeypatch.chdir(tmp_path)
+    save_keras2(randomised(generator_model((None, None, 3), ngf=4, n_blocks=1)), "generator.h5")
+    done = deblurgan("export", "g.onnx")
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0] == "tutorial generator of generator.h5 written to g.onnx: ONNX, float32"
+
+
 def test_the_command_exports_integers(files, tmp_path, pictures):
     options = ("--int8", "--calibrate", pictures, "--max_cost", 3)
     done = deblurgan("export", files / "tutorial.weights.h5", tmp_path / "g.xml", *options)
@@ -331,7 +388,7 @@ def test_the_command_exports_integers(files, tmp_path, pictures):
     assert re.search(r"8-bit integers cost -?\d+\.\d{3} dB on the pairs", done.output)
 
 
-def test_bad_input_is_one_line(files, tmp_path, pictures):
+def test_bad_input_is_one_line(files, stages, tmp_path, pictures):
     weights = files / "tutorial.weights.h5"
     for arguments, message in [
         ((weights, tmp_path / "g.onnx", "--int8"), "--int8: expected --calibrate FOLDER with it, and only with it"),
@@ -339,11 +396,21 @@ def test_bad_input_is_one_line(files, tmp_path, pictures):
         ((weights, tmp_path / "g", "--int8", "--calibrate", pictures), "a SavedModel cannot hold 8-bit integers"),
         ((tmp_path / "none.h5", tmp_path / "g.onnx"), "expected a weight file, found nothing"),
         ((weights, tmp_path / "g.pdf"), "expected a name ending in .onnx"),
+        ((weights, tmp_path / "g.onnx", "--quality", "fast"), "expected the weights of a network with stages"),
+        ((stages, tmp_path / "g.onnx", "--quality", "best"), "'best' takes 3 stages, found 2"),
+        ((stages, tmp_path / "g.onnx", "--quality", "preview"), "expected fast, balanced or best"),
     ]:
         done = deblurgan("export", *arguments)
         assert done.exit_code == 1
         assert message in done.output
         assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["maxim-gopro"]])  # a name is no target
+def test_a_target_is_asked_for(arguments):
+    done = deblurgan("export", *arguments)
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == "Error: Missing argument 'TARGET'."
 
 
 def test_keras_is_what_files_are_checked_with(files):

@@ -295,3 +295,71 @@ def test_a_very_large_picture_in_a_zip_file_is_refused(tmp_path, monkeypatch):
 def test_standard_input_is_read_when_its_turn_comes():
     (source,), _ = find_sources(["-", "-"])
     assert source.content(lambda: b"picture") == b"picture"
+
+
+# Beside the pictures
+
+
+def beside(*names, folder="in", **options):
+    options = {"exists": lambda path: False, **options}
+    return [(str(job.source.relative), str(job.place)) for job in plan(sources(*names, folder=folder), None, **options)]
+
+
+def test_without_an_output_results_go_beside_their_pictures():
+    assert beside("a.png", "b.JPG", "c.heic", "d") == [
+        ("a.png", "in/a_deblurred.png"),
+        ("b.JPG", "in/b_deblurred.JPG"),
+        ("c.heic", "in/c_deblurred.heic"),
+        ("d", "in/d_deblurred.png"),
+    ]
+    assert beside("a.png", "sub/b.png", file_format="jpg", suffix="_x") == [
+        ("a.png", "in/a_x.jpg"),
+        ("sub/b.png", "in/sub/b_x.jpg"),
+    ]
+
+
+def test_a_video_keeps_its_extension_beside_itself():
+    assert beside("clip.MOV", "a.png", file_format="webp") == [
+        ("clip.MOV", "in/clip_deblurred.MOV"),
+        ("a.png", "in/a_deblurred.webp"),
+    ]
+
+
+def test_pictures_of_a_zip_file_go_beside_it(tmp_path):
+    content = save(tmp_path / "x.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("sub/b.png", content)
+        archive.writestr("c.jpg", content)
+    found, _ = find_sources([tmp_path / "a.zip"])
+    assert [job.place for job in plan(found, None)] == [tmp_path / "b_deblurred.png", tmp_path / "c_deblurred.jpg"]
+
+
+def test_results_of_an_earlier_run_are_not_restored_again():
+    assert beside("a.png", "a_deblurred.png", "b.png", "c_deblurred.png") == [
+        ("a.png", "in/a_deblurred.png"),
+        ("b.png", "in/b_deblurred.png"),
+        ("c_deblurred.png", "in/c_deblurred_deblurred.png"),  # of another picture, as far as can be told
+    ]
+    assert beside("a_deblurred.png", "a.png") == [("a.png", "in/a_deblurred.png")]
+    assert beside("a.png", "a_x.png", suffix="_x") == [("a.png", "in/a_x.png")]
+    twice = [*sources("a.png", folder="one"), *sources("a_deblurred.png", folder="two")]
+    assert len(plan(twice, None)) == 2
+
+
+def test_two_pictures_with_one_result_beside_them_are_refused_by_both_names():
+    with pytest.raises(InputError, match=r"in/a_deblurred\.png: would be the result of two pictures, in/a\.png and in"):
+        beside("a.png", "a.heic", file_format="png")
+    one = [*sources("a.png", folder="one"), *sources("a.png", folder="two")]
+    assert [str(job.place) for job in plan(one, None)] == ["one/a_deblurred.png", "two/a_deblurred.png"]
+
+
+def test_results_beside_their_pictures_that_exist_are_marked_where_they_are_to_be_skipped():
+    there = lambda path: path == Path("in/a_deblurred.png")  # noqa: E731
+    for skip in (True, False):
+        jobs = plan(sources("a.png", "b.png"), None, skip_existing=skip, exists=there)
+        assert [job.exists for job in jobs] == [skip, False]
+
+
+def test_the_suffix_beside_a_picture_is_no_path():
+    with pytest.raises(InputError, match="suffix: expected a part of a file's name"):
+        beside("a.png", suffix="/x")

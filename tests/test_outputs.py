@@ -38,6 +38,21 @@ def test_folders_are_made_for_results(tmp_path):
     assert (tmp_path / "out/x/y/a.bin").read_bytes() == b"123"
 
 
+def test_without_a_folder_names_are_whole_paths_and_nothing_is_replaced(tmp_path):
+    (tmp_path / "b.bin").write_bytes(b"earlier")
+    (tmp_path / "link.bin").symlink_to(tmp_path / "nothing")
+    with opened_output(None) as write:
+        assert write(tmp_path / "a.bin", b"123") == tmp_path / "a.bin"
+        for name in ("b.bin", "link.bin", "a.bin"):
+            with pytest.raises(FileError, match=rf"{name}: is there already, .* expected another --suffix, or an --out"):
+                write(tmp_path / name, b"456")
+        with pytest.raises(FileError, match=r"c\.bin"):
+            write(tmp_path / "no folder" / "c.bin", b"456")
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.bin", "link.bin"]
+    assert [(tmp_path / name).read_bytes() for name in ("a.bin", "b.bin")] == [b"123", b"earlier"]
+    assert (tmp_path / "link.bin").is_symlink()
+
+
 def test_a_full_disk_leaves_no_half_file_and_the_earlier_one(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"earlier")
     with opened_output(tmp_path) as write, full_after(1000):

@@ -1,10 +1,11 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from deblurgan.errors import InputError
-from deblurgan.tiles import computed, least_pixels, plan, ramp, samples, spans, stitched
+from deblurgan.tiles import computed, least_alike, least_pixels, plan, plan_alike, ramp, samples, spans, stitched
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 16])
@@ -152,3 +153,120 @@ def test_samples_are_equal_squares_within_the_picture_that_do_not_overlap():
             assert seen[rows, columns].shape == (min(side, height), min(side, width))
             seen[rows, columns] += 1
         assert seen.max() == 1
+
+
+# Tiles that are all alike
+
+ALIKE = [  # step of the sides, the sides, the best of them, overlap, multiple of the starts
+    {"sides": range(320, 513, 64), "best": 384, "overlap": 32, "multiple": 8},
+    {"sides": range(368, 417, 16), "best": 384, "overlap": 32, "multiple": 8},
+    {"sides": range(96, 161, 32), "best": 96, "overlap": 16, "multiple": 4},
+]
+
+
+def lengths_alike(parts):
+    """The one length that all parts of a side see."""
+    (length,) = {part.see_to - part.see_from for part in parts}
+    return length
+
+
+def counted(size, length, overlap):
+    """How many pixels a side makes of `size`, cut into as few parts as cover it with that overlap at least."""
+    count = 1
+    while count * length - (count - 1) * overlap < size:
+        count += 1
+    return count * length
+
+
+@pytest.mark.parametrize("alike", ALIKE, ids=lambda alike: f"{alike['sides']}")
+def test_tiles_that_are_alike_cover_a_picture_and_share_enough(alike):
+    random = np.random.default_rng(0)
+    overlap, multiple, step = alike["overlap"], alike["multiple"], alike["sides"].step
+    for height, width in np.exp(random.uniform(0, np.log(6000), (150, 2))).astype(int).tolist():
+        plan = plan_alike(height, width, pixels=10**9, **alike)
+        for size, parts in zip((height, width), plan, strict=True):
+            length = lengths_alike(parts)
+            assert parts[0].start == parts[0].see_from == 0
+            assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+            assert parts[-1].stop == parts[-1].see_to >= size
+            assert not any(part.see_from % multiple for part in parts)
+            if size <= alike["sides"][-1]:
+                assert len(parts) == 1
+                assert length == -(-size // step) * step
+            else:
+                assert length in alike["sides"]
+                assert parts[-1].see_to - size < multiple
+            for part, after in itertools.pairwise(parts):
+                assert part.see_to - after.see_from >= overlap
+                assert part.stop + overlap // 2 <= part.see_to
+                assert after.start - overlap // 2 >= after.see_from
+            if len(parts) > 1:
+                assert min(part.stop - part.start for part in parts) >= overlap
+
+
+@pytest.mark.parametrize("alike", ALIKE, ids=lambda alike: f"{alike['sides']}")
+def test_as_little_as_can_be_is_computed_twice(alike):
+    """Against all sides that there are for a tile."""
+    random = np.random.default_rng(1)
+    sides, overlap = alike["sides"], alike["overlap"]
+    for height, width in random.integers(sides[-1] + 1, 5000, (40, 2)).tolist():
+        ways = {
+            (tall, wide): counted(height, tall, overlap) * counted(width, wide, overlap)
+            for tall, wide in itertools.product(sides, sides)
+        }
+        plan = plan_alike(height, width, pixels=10**9, **alike)
+        assert computed(plan) == min(ways.values())
+        away = {way: sum(abs(side - alike["best"]) for side in way) for way, cost in ways.items() if cost == computed(plan)}
+        assert away[tuple(map(lengths_alike, plan))] == min(away.values())
+
+
+@pytest.mark.parametrize("alike", ALIKE, ids=lambda alike: f"{alike['sides']}")
+def test_tiles_that_are_alike_become_smaller_where_memory_is_short(alike):
+    random = np.random.default_rng(2)
+    overlap = alike["overlap"]
+    for height, width in np.exp(random.uniform(0, np.log(2500), (60, 2))).astype(int).tolist():
+        needed = least_alike(height, width, sides=alike["sides"], overlap=overlap)
+        with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles, received"):
+            plan_alike(height, width, pixels=needed - 1, **alike)
+        for pixels in (needed, 2 * needed, alike["best"] ** 2):
+            if pixels < needed:
+                continue
+            plan = plan_alike(height, width, pixels=pixels, **alike)
+            assert math.prod(map(lengths_alike, plan)) <= pixels
+            for size, parts in zip((height, width), plan, strict=True):
+                assert parts[-1].stop == parts[-1].see_to >= size
+                total = np.zeros(parts[-1].stop)
+                for part in parts:
+                    place, weights = ramp(part, overlap // 2)
+                    assert part.see_from <= place.start
+                    assert place.stop <= part.see_to
+                    total[place] += weights
+                np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_pictures_of_usual_sizes_are_cut_as_by_hand():
+    alike = ALIKE[0]
+    for (height, width), expected in {
+        (256, 256): ([(0, 256)], [(0, 256)]),
+        (300, 500): ([(0, 320)], [(0, 512)]),
+        (720, 1280): ([(0, 384), (336, 720)], [(0, 448), (416, 864), (832, 1280)]),
+    }.items():
+        plan = plan_alike(height, width, pixels=10**9, **alike)
+        assert tuple([(part.see_from, part.see_to) for part in parts] for parts in plan) == expected
+
+
+@pytest.mark.parametrize("size", [(97, 40), (130, 300), (520, 65), (700, 333)])
+@pytest.mark.parametrize("pixels", [96 * 96, 128 * 96, 10**9])
+def test_tiles_that_are_alike_and_agree_make_the_picture(size, pixels):
+    alike = {"sides": range(160, 257, 32), "best": 192, "overlap": 32, "multiple": 8}
+    rows, columns = plan_alike(*size, pixels=pixels, **alike)
+    picture = np.random.default_rng(0).random((rows[-1].see_to, columns[-1].see_to, 3), np.float32)
+    seen = []
+
+    def restore(y, x):
+        seen.append((y, x))
+        return picture[y, x]
+
+    pieces = list(stitched(rows, columns, 16, restore))
+    assert len(seen) == len(rows) * len(columns)
+    np.testing.assert_allclose(np.concatenate([piece for _, piece in pieces]), picture, atol=1e-6)

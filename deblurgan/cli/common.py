@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from deblurgan import __version__, catalogue
-from deblurgan.devices import ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
+from deblurgan.devices import AUTO, ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, nearest
 
 INTERRUPTED = 130
@@ -96,14 +96,14 @@ weight_path_option = click.option(
     "--weight_path",
     type=path_type,
     metavar="FILE",
-    help="Generator weights: those of `train` (.weights.h5, or the folder or name of a run for its best), a name "
-    "that `deblurgan weights` lists, a file of `export` (.onnx, .xml), or another kind that the README lists (.h5, "
-    ".pth ...).  [default: generator.h5 where there is one, as in the tutorial, else maxim-gopro, which ships with "
-    "the package]",
+    help="Weights to restore with: a name that `deblurgan weights` lists; a run of `train`, by its folder or name, "
+    "for its best; or a file, of `train` (.weights.h5), of `export` (.onnx, .xml) or another that the README lists "
+    "(.h5, .pth ...).  [default: generator.h5 in the working folder, as in the tutorial, or else maxim-gopro, which "
+    "is in the package]",
 )
 
 
-def _quality(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def check_quality(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Check a quality; a number is probably meant for the files."""
     if value is not None and value not in QUALITIES:
         meant = "; the quality of JPEG files is --jpeg_quality" if value.isdecimal() else nearest(value, QUALITIES)
@@ -114,16 +114,17 @@ def _quality(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 quality_option = click.option(
     "--quality",
     metavar="|".join(QUALITIES),
-    callback=_quality,
-    help="How much work to do: one stage of the network at half size, or one, two or three stages.  [default: best "
-    "on a GPU, fast on a CPU]",
+    callback=check_quality,
+    help="Better or faster, with weights in stages such as maxim-gopro: one stage at half the size, or one, two or "
+    "three at full size.  [default: best on a GPU, fast on a CPU]",
 )
 assume_option = click.option(
     "--assume",
     metavar="NAME=VALUE",
     multiple=True,
     callback=lambda ctx, param, pairs: dict(map(_assumption, pairs)),
-    help="What a PyTorch file leaves open, e.g. residual=false; `deblurgan inspect` tells. May be repeated.",
+    help="What the weights leave open, e.g. residual=false for some of PyTorch; `deblurgan inspect` tells. May be "
+    "repeated.",
 )
 precision_option = click.option(
     "--precision",
@@ -133,9 +134,9 @@ precision_option = click.option(
 )
 engine_option = click.option(
     "--engine",
-    type=click.Choice(ENGINES),
-    help="What computes; others than tensorflow need the extra [export].  [default: tensorflow, or what an exported "
-    "--weight_path is for]",
+    type=click.Choice([*ENGINES, AUTO]),
+    help="What computes; auto is the fastest that is installed; for openvino and onnxruntime: pip install "
+    "'deblurgan[export]'.  [default: tensorflow, or what an exported --weight_path is for]",
 )
 resize_option = click.option(
     "--resize",
@@ -157,9 +158,9 @@ def located(path: Path | None) -> Path:
 
     None stands for the tutorial's `generator.h5` in the working folder, or for the weights in the package.
     """
-    if path is None:
-        path = TUTORIAL_WEIGHTS if os.path.exists(TUTORIAL_WEIGHTS) else Path(catalogue.DEFAULT)
-    return catalogue.resolve(path, notice)
+    if path is None and not os.path.exists(TUTORIAL_WEIGHTS):
+        return catalogue.path(catalogue.DEFAULT)  # whatever else may have that name in the working folder
+    return catalogue.resolve(path or TUTORIAL_WEIGHTS, notice)
 
 
 def restorer(
@@ -173,13 +174,11 @@ def restorer(
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
         raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
     start_quietly()
-    from deblurgan import engines
     from deblurgan.inference import open_restorer
 
-    engine = engines.choose(weight_path, engine)
     restorer = open_restorer(weight_path, quality=quality, precision=precision, engine=engine, **assumed)
     other = restorer.engine_precision
-    device = f"CPU ({platform.machine()}), {engine}, {other}" if other else describe(precision)
+    device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(precision)
     chosen = f", quality {restorer.quality}" if restorer.quality else ""
     notice(f"Weights: {catalogue.called(weight_path)}{chosen}")
     notice(f"Device: {device}")

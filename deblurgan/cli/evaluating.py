@@ -88,12 +88,13 @@ def evaluate(
     engine: str | None,
     assume: dict[str, Any],
 ) -> None:
-    """Score the restored pictures, and the blurred ones, against the sharp ones, each and mean.
+    """Restore the blurred picture of each pair, and score it, and the blurred one, against the sharp one.
 
-    Scores are printed with the protocol that makes them comparable, and with what they can be compared. Higher is
-    better, except for LPIPS, which is a distance.
+    Printed are both scores of each pair, the gain, their means, and the protocol of each score with what it can be
+    compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
+    there are `deblur` and `test`.
     """
-    from deblurgan import engines, evaluation
+    from deblurgan import evaluation
     from deblurgan.data import choose_pairs, match_pairs
     from deblurgan.reports import Gallery, write_report
 
@@ -127,7 +128,7 @@ def evaluate(
         "input_dir": str(input_dir),
         "resize": resize,
         "quality": restore.quality,
-        "engine": engines.choose(weight_path, engine),
+        "engine": restore.engine,
         "precision": restore.engine_precision or resolve_precision(precision),
     }
     if csv_path:

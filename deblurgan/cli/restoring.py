@@ -49,24 +49,47 @@ if TYPE_CHECKING:
     "[default: beside each picture, as NAME_deblurred]",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
-@click.option("--format", "file_format", type=click.Choice(list(EXTENSIONS)), help="Write pictures in this format.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(list(EXTENSIONS)),
+    help="Write pictures in this format.  [default: the input's]",
+)
 @click.option(
     "--jpeg_quality",
     type=click.IntRange(1, 100),
-    help="Of JPEG, WebP, AVIF and HEIC files.  [default: the input's]",
+    help="Quality of JPEG, WebP, AVIF and HEIC files that are written.  [default: JPEG: the input's; else 95]",
 )
-@click.option("--suffix", metavar="TEXT", help="Add this to the names, for instance _deblurred.")
+@click.option(
+    "--suffix",
+    metavar="TEXT",
+    help="Add this to the names of results, before the extension.  [default: _deblurred without --output_dir, else "
+    "nothing]",
+)
 @click.option("--skip_existing", is_flag=True, help="Leave out pictures whose result is there.")
-@click.option("--overwrite", is_flag=True, help="Allow that pictures are replaced by their restored versions.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Allow --output_dir to be the folder of the pictures, which their results then replace.",
+)
 @click.option("--dry_run", is_flag=True, help="Only list what would be written where.")
-@click.option("--watch", is_flag=True, help="Go on with what appears in the folders until Ctrl-C.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Go on with what appears in the folders, until Ctrl-C; needs another folder for --output_dir.",
+)
 @click.option(
     "--compare",
     type=path_type,
     metavar="PLACE",
-    help="Also write before and after: into a folder, or onto a page with sliders when the name ends in .html.",
+    help="Also write before and after beside each other: into a folder, or onto a page with sliders when the name "
+    "ends in .html.",
 )
-@click.option("--max_pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 178956970]")
+@click.option(
+    "--max_pixels",
+    type=click.IntRange(min=1),
+    help="Refuse pictures of more pixels, which may be made to fill the memory.  [default: 178956970]",
+)
 @click.option(
     "--start",
     type=click.FloatRange(min=0),
@@ -82,7 +105,7 @@ if TYPE_CHECKING:
 @click.option(
     "--crf",
     type=click.IntRange(0, 63),
-    help="Of videos, in place of --jpeg_quality: the encoder's rate factor, less is better.  [default: 17; WebM: 20]",
+    help="Quality of videos, as the encoder counts it: less is better and larger.  [default: 17; WebM: 20]",
 )
 @click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
 @click.option(
@@ -130,13 +153,13 @@ def deblur(
 ) -> None:
     """Restore pictures at their own size: photo.jpg becomes photo_deblurred.jpg beside it, or OUTPUT_DIR/photo.jpg.
 
-    INPUTS are files, folders, zip files, patterns such as "photos/*.jpg", or - for standard input. A picture that
-    cannot be read is reported, and the others are still done.
+    Nothing else is needed: the weights are in the package. INPUTS are files, folders, zip files, patterns such as
+    "photos/*.jpg", or - for standard input. A picture that cannot be read is reported, and the others are still done.
 
     Videos (mp4, m4v, mov, mkv, webm) are restored frame by frame into the same container, with sound and all else
     copied; that needs PyAV: pip install 'deblurgan[video]'. After Ctrl-C the same command goes on where it stopped.
-    --format, --jpeg_quality, --compare and --max_pixels are for pictures only; --side_by_side and --resize refuse
-    videos.
+    --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
+    videos are refused.
     """
     from deblurgan.deblurring import restore_jobs
     from deblurgan.inputs import STANDARD, find_sources, plan
@@ -316,9 +339,9 @@ def _watch(
     type=path_type,
     metavar="FOLDER",
     default=".",
-    help="Folder for results0.png, results1.png and so on.",
+    help="Folder for results0.png, results1.png and so on; those that are there are replaced.",
 )
-@click.option("--n_images", "--batch_size", default=4, help="Pairs to use, the first ones; -1 for all.")
+@click.option("--n_images", "--batch_size", default=4, help="So many pairs, the first ones; -1 for all.")
 @click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
 @resize_option
 @precision_option
@@ -336,7 +359,10 @@ def test(
     engine: str | None,
     assume: dict[str, Any],
 ) -> None:
-    """Write strips of a sharp picture, the blurred one and the restored one, as the tutorial's test script did."""
+    """Write sharp, blurred and restored pictures beside each other, as the tutorial's test script did.
+
+    For pairs of pictures; to see before and after of any others, use `deblur --compare`.
+    """
     from deblurgan.data import choose_pairs, match_pairs
     from deblurgan.deblurring import write_strips
 

@@ -6,7 +6,16 @@ from typing import Any
 import click
 
 from deblurgan import catalogue
-from deblurgan.cli.common import Command, Group, assume_option, command, located, notice, path_type
+from deblurgan.cli.common import (
+    Command,
+    Group,
+    assume_option,
+    check_quality,
+    command,
+    located,
+    notice,
+    path_type,
+)
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
 
@@ -22,9 +31,9 @@ from deblurgan.errors import InputError
 def named_weights(context: click.Context) -> None:
     """List the weights that have a name, with what is known of them.
 
-    --weight_path and whatever else takes weights takes a name as well, and downloads what is not here yet. The PSNR
-    is what the authors published for the test pictures in brackets. Downloads go into the user's cache folder, or
-    into the folder that the environment variable DEBLURGAN_CACHE names.
+    A name serves wherever weights are asked for: deblur --weight_path NAME. What is not here yet is downloaded then,
+    into the user's cache folder, or into the folder that the environment variable DEBLURGAN_CACHE names. The PSNR is
+    what the authors published for the test pictures in brackets.
     """
     if context.invoked_subcommand is None:
         click.echo(_table())
@@ -62,7 +71,7 @@ def _table() -> str:
 def inspect(file: Path) -> None:
     """Say what the weight FILE is, for which network, and what tensors it holds.
 
-    FILE may be whatever --weight_path takes but files of `export`.
+    FILE may be whatever --weight_path of `deblur` takes, also a name or a run, but files of `export`.
     """
     file = located(file)
     start_quietly()
@@ -87,10 +96,11 @@ def inspect(file: Path) -> None:
 def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     """Write the weight file SOURCE as TARGET, whose name decides how.
 
-    .keras: network and weights. For the tutorial's networks also .weights.h5 (Keras 3), .h5 (Keras 2, for old code),
-    .ckpt (TensorFlow), or a SavedModel folder for a name without extension.
+    .keras: network and weights. .weights.h5: weights that say which network they are of; not for PyTorch's files. For
+    the tutorial's networks also .h5 (Keras 2, for old code), .ckpt (TensorFlow), or a SavedModel folder for a name
+    without extension.
 
-    SOURCE may be whatever --weight_path takes but files of `export`.
+    SOURCE may be whatever --weight_path of `deblur` takes, also a name or a run, but files of `export`.
     """
     source = located(source)
     start_quietly()
@@ -101,8 +111,14 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
 
 
 @command("export", "Write a generator for other programs: ONNX and others.")
-@click.argument("source", type=path_type)
-@click.argument("target", type=path_type)
+@click.argument("source", type=path_type, required=False)
+@click.argument("target", type=path_type, required=False, metavar="TARGET")
+@click.option(
+    "--quality",
+    metavar="fast|balanced|best",
+    callback=check_quality,
+    help="Of weights in stages such as maxim-gopro: one, two or three.  [default: best on a GPU, fast on a CPU]",
+)
 @click.option(
     "--int8", is_flag=True, help="Compute in 8-bit integers, with ranges as on the pictures of --calibrate."
 )
@@ -112,26 +128,41 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     metavar="FOLDER",
     help="Blurred pictures for --int8, or a folder with A (blurred) and B (sharp), to measure its cost against.",
 )
-@click.option("--max_cost", default=0.2, help="Write nothing when --int8 costs so many dB of PSNR.")
+@click.option("--max_cost", default=0.2, help="Write nothing when --int8 costs so many dB of PSNR or more.")
 @assume_option
 def export(
-    source: Path, target: Path, int8: bool, calibrate: Path | None, max_cost: float, assume: dict[str, Any]
+    source: Path | None,
+    target: Path | None,
+    quality: str | None,
+    int8: bool,
+    calibrate: Path | None,
+    max_cost: float,
+    assume: dict[str, Any],
 ) -> None:
     """Write the generator in the weight file SOURCE as TARGET, whose name decides how.
 
     .onnx; .xml with a .bin (OpenVINO); .tflite (LiteRT); or a SavedModel folder for a name without extension.
 
+    SOURCE may be whatever --weight_path of `deblur` takes, also a name or a run, but files of `export`. Without it,
+    the weights are generator.h5 in the working folder, or else maxim-gopro, which is in the package.
+
     Each takes and gives float32 (count, height, width, 3) RGB in [0, 1], height and width multiples of what is
     printed. The file is run in its own runtime and compared with Keras; it stays only if both agree.
     """
+    if target is None:
+        source, target = None, source
+        if target is None or str(target) in catalogue.KNOWN:
+            raise click.UsageError("Missing argument 'TARGET'.")
     if int8 != (calibrate is not None):
         raise InputError("--int8: expected --calibrate FOLDER with it, and only with it")
     source = located(source)
     start_quietly()
     from deblurgan.export import export as export_file
 
-    done = export_file(source, target, calibrate=calibrate, max_cost=max_cost, **assume)
-    click.echo(f"{done.about.network} of {source} written to {target}: {done.kind}, {done.about.precision}")
+    done = export_file(source, target, quality=quality, calibrate=calibrate, max_cost=max_cost, **assume)
+    chosen = f", quality {done.quality}," if done.quality else ""
+    whose = f"{done.about.network} of {catalogue.called(source)}{chosen}"
+    click.echo(f"{whose} written to {target}: {done.kind}, {done.about.precision}")
     click.echo(f"takes {done.about.contract}")
     sizes = " and ".join(f"{width}x{height}" for height, width in done.sizes)
     click.echo(f"largest difference from Keras at {sizes}: {done.difference:.2g}")

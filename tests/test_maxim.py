@@ -1,0 +1,290 @@
+"""The network itself: against reference pictures of the shipped weights, and against a restatement of it."""
+
+import shutil
+from pathlib import Path
+
+import keras
+import maxim_reference
+import numpy as np
+import pytest
+from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
+
+from deblurgan import catalogue, maxim_weights, weight_files
+from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.inference import open_restorer
+from deblurgan.network_files import save_network
+from deblurgan.networks import maxim
+from deblurgan.networks.maxim import size_multiple
+from deblurgan.zoo import build_generator
+
+DATA = Path(__file__).parent / "data" / "maxim"
+# Two scales of three, grids and blocks that are no squares, and sizes that differ between the levels.
+ODD = {
+    "features": 4,
+    "depth": 3,
+    "stages": 3,
+    "groups": 1,
+    "scales": 2,
+    "bottleneck_blocks": 2,
+    "high_resolutions": 2,
+    "block_size": (4, 2),
+    "grid_size": (2, 4),
+    "low_block_size": (2, 4),
+    "low_grid_size": (4, 2),
+    "input_factor": 2,
+    "block_factor": 2,
+    "grid_factor": 4,
+    "reduction": 2,
+}
+OTHER = {**ODD, "depth": 2, "stages": 1, "groups": 2, "scales": 1, "bottleneck_blocks": 1, "input_factor": 4}
+
+
+def arrays_of(options, factor=0.7):
+    """Random weights by the authors' names; pictures stay of the size of the image with this `factor`."""
+    arrays = keras_arrays(flax_arrays({"channels": 3, **options}))
+    return {name: array * np.float32(factor if name.endswith("kernel") else 1) for name, array in arrays.items()}
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def called(model, images):
+    """What `model` makes of images in [0, 1], in that range, float64."""
+    made = model(images * 2 - 1, training=False)
+    return [np.asarray(image, np.float64) / 2 + 0.5 for image in (made if isinstance(made, list) else [made])]
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """Arrays of a small network, and the network with all that it puts out."""
+    arrays = arrays_of(ODD)
+    return arrays, maxim_weights.build(arrays, ODD, outputs="all")
+
+
+# The weights of the package
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """A blurred picture, float32 in [0, 1], and the pictures after one, two and three stages."""
+    with np.load(DATA / "reference.npz") as file:
+        blurred = file["blurred"] / 255
+        restored = blurred + np.cumsum(file["differences"], 0, dtype=int) * 4e-5
+    return blurred.astype(np.float32), restored
+
+
+def test_the_shipped_network_gives_the_reference_pictures_after_each_stage(reference):
+    blurred, restored = reference
+    content = weight_files.read(catalogue.place("maxim-gopro"))
+    assert content.parameters == 22_207_605
+    model = content.build(dtype="float32")
+    assert model.count_params() == 22_207_605
+    images = [model.get_layer(f"stage_{stage}.out_0_add").output for stage in range(3)]
+    *before, last = keras.Model(model.input, [*images[:2], model.output])(blurred[None] * 2 - 1)
+    for image, expected in zip([*before, last / 2 + 0.5], restored, strict=True):
+        np.testing.assert_allclose(np.asarray(image)[0], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("quality", "stages"), [("fast", 1), ("balanced", 2)])
+def test_restoring_with_fewer_stages_gives_the_reference_pictures(reference, quality, stages):
+    blurred, restored = reference
+    restore = open_restorer(quality=quality, precision="float32")
+    np.testing.assert_allclose(restore(blurred), np.clip(restored[stages - 1], 0, 1), rtol=0, atol=1e-4)
+
+
+# The papers' networks
+
+PUBLISHED = {
+    "S-1": ({"features": 32, "stages": 1, "scales": 1}, 6_108_515),
+    "S-2": ({"features": 32, "stages": 2, "scales": 1}, 13_353_830),
+    "S-3": ({"features": 32, "stages": 3, "scales": 1}, 20_599_145),
+    "M-1": ({"features": 64, "stages": 1, "scales": 1}, 19_361_219),
+    "S-3 for deblurring": ({}, 22_207_605),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_papers_networks_have_their_numbers_of_parameters(name):
+    options, published = PUBLISHED[name]
+    with keras.StatelessScope(initialize_variables=False):  # no values: quick
+        assert maxim(**options).count_params() == published
+
+
+# The network, restated
+
+
+@pytest.mark.parametrize("options", [ODD, OTHER], ids=["three stages", "one stage"])
+def test_all_pictures_are_those_of_the_restatement(odd, options):
+    arrays = odd[0] if options is ODD else arrays_of(options)
+    model = odd[1] if options is ODD else maxim_weights.build(arrays, options, outputs="all")
+    images, taken = noise(2, 32, 64, 3), set()
+    expected = [image for stage in maxim_reference.network(images, arrays, options, taken) for image in stage]
+    assert taken == set(arrays)
+    made = called(model, images)
+    for image, other in zip(made, expected, strict=True):
+        assert other.std() > 0.2
+        np.testing.assert_allclose(image, other, rtol=0, atol=1e-5)
+
+
+def test_the_outputs_are_the_pictures_of_all_stages_from_the_full_size_down(odd):
+    arrays, model = odd
+    images = noise(1, 64, 32, 3)
+    everything = called(model, images)
+    assert [image.shape for image in everything] == [(1, 64, 32, 3), (1, 32, 16, 3)] * 3
+    assert all(np.std(image - everything[0]) > 0.05 for image in everything[2::2])
+    last = maxim_weights.build(arrays, ODD)
+    assert last.count_params() < model.count_params()  # the smaller outputs of the last stage
+    (image,) = called(last, images)
+    np.testing.assert_allclose(image, everything[4], rtol=0, atol=1e-6)
+
+
+def test_the_first_stages_of_a_network_are_one(odd):
+    arrays, model = odd
+    images = noise(1, 32, 32, 3)
+    everything = called(model, images)
+    for stages in (1, 2):
+        (image,) = called(maxim_weights.build(arrays, {**ODD, "stages": stages}), images)
+        np.testing.assert_allclose(image, everything[2 * (stages - 1)], rtol=0, atol=1e-6)
+
+
+def test_images_of_a_batch_do_not_mix(odd):
+    images = noise(3, 32, 32, 3)
+    together = called(odd[1], images)[-2]
+    for i in range(3):
+        np.testing.assert_allclose(called(odd[1], images[i : i + 1])[-2][0], together[i], rtol=0, atol=1e-6)
+
+
+def test_bfloat16_stays_close(odd):
+    arrays, model = odd
+    half = maxim_weights.build(arrays, ODD, dtype="mixed_bfloat16")
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    assert half.get_layer("stage_1.encoder_1.mlp_0").compute_dtype == "bfloat16"
+    images = noise(1, 32, 64, 3)
+    made = half(images * 2 - 1)
+    assert made.dtype == "float32"
+    exact = called(model, images)[4]
+    difference = np.asarray(made) / 2 + 0.5 - exact
+    assert 1e-4 < np.sqrt(np.mean(difference**2)) < 0.05 * exact.std()
+
+
+def test_dropout_counts_in_training_alone():
+    model = maxim(**OTHER, dropout=0.5)
+    images = noise(1, 32, 32, 3)
+    np.testing.assert_array_equal(*(np.asarray(model(images, training=False)) for _ in range(2)))
+    assert np.abs(model(images, training=True) - model(images, training=True)).max() > 1e-3
+
+
+# Sizes and options
+
+
+def test_sides_are_multiples_of_what_blocks_and_grids_need_at_each_size():
+    assert size_multiple() == 64
+    assert size_multiple(depth=2) == 32
+    assert size_multiple(high_resolutions=3) == 64
+    assert size_multiple(depth=4, high_resolutions=4, low_block_size=(1, 1), low_grid_size=(1, 1)) == 128
+    assert size_multiple(1, 1, (3, 4), (5, 1), (1, 1), (1, 7)) == 420
+    model = maxim(**OTHER, image_shape=(32, 64, 3))
+    assert model.input_shape == model.output_shape == (None, 32, 64, 3)
+    with pytest.raises(InputError, match="multiples of 16"):
+        maxim(**OTHER, image_shape=(32, 40, 3))
+
+
+BAD = [
+    ({"stages": 0}, "stages: expected"),
+    ({"features": 0}, "features: expected"),
+    ({"groups": 1.5}, "groups: expected"),
+    ({"depth": True}, "depth: expected"),
+    ({"bottleneck_blocks": -1}, "bottleneck_blocks: expected"),
+    ({"high_resolutions": -1}, "high_resolutions: expected"),
+    ({"dropout": 1.0}, "dropout: expected"),
+    ({"outputs": "first"}, "outputs: expected one of last, all, received 'first'"),
+    ({"scales": 4}, "scales: expected at most the depth, 3, received 4"),
+    ({"reduction": 64}, "reduction: expected at most the features, 32, received 64"),
+    ({"block_size": (8,)}, "block_size: expected two positive ints, received"),
+    ({"grid_size": (8, 0)}, "grid_size: expected two positive ints, received"),
+    ({"low_block_size": 8}, "low_block_size: expected two positive ints, received 8"),
+    ({"low_grid_size": (8.0, 8)}, "low_grid_size: expected two positive ints, received"),
+    ({"image_shape": (60, 64, 3)}, "multiples of 64"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=str)
+def test_what_makes_no_network_is_refused(options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        maxim(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_sizes_of_smaller_levels_are_refused_even_where_only_the_bottleneck_has_them():
+    with pytest.raises(InputError, match="low_grid_size: expected two positive ints, received"):
+        maxim(depth=1, scales=1, low_grid_size=(8, 0))
+
+
+# Files
+
+
+def test_a_keras_archive_loads_in_safe_mode_and_computes_the_same(odd, tmp_path):
+    _, model = odd
+    model.save(tmp_path / "maxim.keras")
+    loaded = keras.saving.load_model(tmp_path / "maxim.keras", compile=False, safe_mode=True)
+    images = noise(1, 32, 64, 3)
+    for image, other in zip(called(loaded, images), called(model, images), strict=True):
+        np.testing.assert_array_equal(image, other)
+
+
+def test_a_weight_file_that_names_its_network_computes_the_same_with_as_many_stages_as_are_asked_for(odd, tmp_path):
+    _, model = odd
+    save_network(model, tmp_path / "m.weights.h5", "maxim", {**ODD, "outputs": "all"})
+    content = weight_files.read(tmp_path / "m.weights.h5")
+    assert content.network == "MAXIM generator"
+    assert content.assumed["stages"] == 3
+    images = noise(1, 32, 64, 3)
+    everything = called(model, images)
+    for stages in (1, 2, 3):
+        (image,) = called(content.build(stages=stages, outputs="last"), images)
+        np.testing.assert_allclose(image, everything[2 * (stages - 1)], rtol=0, atol=1e-6)
+    with pytest.raises((InputError, WeightsError), match="stage"):
+        content.build(stages=4)
+    other = build_generator("maxim", {**ODD, "outputs": "all"})
+    other.load_weights(tmp_path / "m.weights.h5")  # as Keras does it
+    np.testing.assert_array_equal(called(other, images)[4], everything[4])
+
+
+@pytest.fixture(scope="module")
+def stages_folder(tmp_path_factory):
+    """A folder with a file for each of three stages, as the package has one, and the arrays in it."""
+    options = {**TINY, "stages": 3}
+    arrays = keras_arrays(flax_arrays(options))
+    return write_stages(tmp_path_factory.mktemp("maxim") / "stages", arrays, options), arrays
+
+
+def test_no_file_of_a_stage_is_opened_that_is_not_used(stages_folder, tmp_path):
+    folder, arrays = stages_folder
+    images = noise(1, 16, 32, 3)
+    for stages in (1, 2):
+        part = tmp_path / str(stages)
+        shutil.copytree(folder, part)
+        for number in range(stages, 3):
+            (part / f"stage_{number}.safetensors").write_bytes(b"not to be opened")
+        (image,) = called(weight_files.read(part, stages=stages).build(), images)
+        options = {name: value for name, value in TINY.items() if name != "channels"} | {"stages": stages}
+        (expected,) = called(maxim_weights.build(arrays, options), images)
+        np.testing.assert_array_equal(image, expected)
+        restore = open_restorer(part, stages=stages, precision="float32")
+        np.testing.assert_allclose(restore(images[0]), np.clip(expected[0], 0, 1), rtol=0, atol=1e-5)
+        with pytest.raises(FileError, match=rf"stage_{stages}\.safetensors"):
+            weight_files.read(part)
+        for number in range(stages, 3):
+            (part / f"stage_{number}.safetensors").unlink()
+        assert weight_files.read(part).assumed == {"stages": stages}
+
+
+def test_the_shipped_files_of_one_stage_hold_the_parameters_of_one_stage():
+    folder = catalogue.place("maxim-gopro")
+    sizes = [(folder / f"stage_{number}.safetensors").stat().st_size for number in range(3)]
+    counts = [weight_files.read(folder, stages=number).parameters for number in (1, 2)]
+    assert counts[0] < 6_500_000
+    for size, count in zip(np.cumsum(sizes), counts, strict=False):
+        assert 2 * count < size < 2 * count + 300_000  # float16, and names
+    assert sum(sizes) < 46_000_000
