@@ -198,8 +198,8 @@ class WholePictureRestorer:
         multiple, pixels = self.needs.multiple, self._pixels(held)
         if self.needs.tile is not None:
             tile = self.needs.tile
-            alike: dict[str, Any] = {"sides": range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)}
-            alike["overlap"] = ALIKE_OVERLAP
+            sides = range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)
+            alike: dict[str, Any] = {"sides": sides, "overlap": ALIKE_OVERLAP}
             needed = tiles.least_alike(height, width, **alike)
             if pixels < needed:
                 raise self._too_little(needed, held)

@@ -211,7 +211,11 @@ def safetensors(arrays):
     header, data = {}, b""
     for name, array in arrays.items():
         content = np.asarray(array, "<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(content)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
         data += content
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data

@@ -77,9 +77,11 @@ def all_mixed(x, weights):
     """Mix all pixels of an image, each channel alike."""
     kernel, bias = weights
     batch, height, width, channels = x.shape
-    return (dense(np.moveaxis(x, -1, 1).reshape(batch, channels, -1), (kernel, bias))).reshape(
-        batch, channels, height, width
-    ).transpose(0, 2, 3, 1)
+    return (
+        (dense(np.moveaxis(x, -1, 1).reshape(batch, channels, -1), (kernel, bias)))
+        .reshape(batch, channels, height, width)
+        .transpose(0, 2, 3, 1)
+    )
 
 
 def resized(x, ratio):

@@ -315,11 +315,8 @@ def test_a_comparison_works_beside_the_pictures(inverted, here):
 class Bar:
     """What stands in for tqdm."""
 
-    made = []
-
-    def __init__(self, *, total, unit, **options):
+    def __init__(self, *, total, unit):
         self.total, self.unit, self.n, self.closed = total, unit, 0, False
-        self.made.append(self)
 
     def update(self, count):
         assert not self.closed
@@ -334,18 +331,25 @@ class Tiled:
 
 
 def test_the_tiles_of_each_large_picture_are_counted(monkeypatch):
-    monkeypatch.setattr(common, "tqdm", Bar)
-    monkeypatch.setattr(Bar, "made", [])
-    restorer = Tiled()
+    bars, restorer = [], Tiled()
+
+    def tqdm(*, total, unit, **options):
+        bars.append(Bar(total=total, unit=unit))
+        return bars[-1]
+
+    monkeypatch.setattr(common, "tqdm", tqdm)
     with common.tiles_bar(restorer):
         restorer.on_tile(1, 1)  # a small picture
-        assert Bar.made == []
+        assert bars == []
         for total in (3, 2):
             for done in range(1, total + 1):
                 restorer.on_tile(done, total)
-                assert Bar.made[-1].n == done
-    assert [(bar.total, bar.n, bar.unit, bar.closed) for bar in Bar.made] == [(3, 3, "tile", True), (2, 2, "tile", True)]
+                assert bars[-1].n == done
+    assert [(bar.total, bar.n, bar.unit, bar.closed) for bar in bars] == [
+        (3, 3, "tile", True),
+        (2, 2, "tile", True),
+    ]
     with pytest.raises(KeyboardInterrupt), common.tiles_bar(restorer):  # noqa: PT012
         restorer.on_tile(1, 4)
         raise KeyboardInterrupt
-    assert (Bar.made[-1].n, Bar.made[-1].closed) == (1, True)
+    assert (bars[-1].n, bars[-1].closed) == (1, True)

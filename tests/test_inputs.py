@@ -302,7 +302,9 @@ def test_standard_input_is_read_when_its_turn_comes():
 
 def beside(*names, folder="in", **options):
     options = {"exists": lambda path: False, **options}
-    return [(str(job.source.relative), str(job.place)) for job in plan(sources(*names, folder=folder), None, **options)]
+    return [
+        (str(job.source.relative), str(job.place)) for job in plan(sources(*names, folder=folder), None, **options)
+    ]
 
 
 def test_without_an_output_results_go_beside_their_pictures():
@@ -347,7 +349,9 @@ def test_results_of_an_earlier_run_are_not_restored_again():
 
 
 def test_two_pictures_with_one_result_beside_them_are_refused_by_both_names():
-    with pytest.raises(InputError, match=r"in/a_deblurred\.png: would be the result of two pictures, in/a\.png and in"):
+    with pytest.raises(
+        InputError, match=r"in/a_deblurred\.png: would be the result of two pictures, in/a\.png and in"
+    ):
         beside("a.png", "a.heic", file_format="png")
     one = [*sources("a.png", folder="one"), *sources("a.png", folder="two")]
     assert [str(job.place) for job in plan(one, None)] == ["one/a_deblurred.png", "two/a_deblurred.png"]

@@ -22,7 +22,7 @@ DTYPES = (np.uint8, np.uint16, np.float32)
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """In place of what seeds Keras for each test: TensorFlow would prepare the graphs anew. Nothing here is random."""
+    """In place of what seeds Keras before each test, after which TensorFlow prepares graphs anew."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +134,9 @@ def by_definition(plan, image, restore):
         for row, column in itertools.product(rows, columns)
     ]
     blended, total = np.zeros(padded.shape), np.zeros((*padded.shape[:2], 1))
-    factors = [np.outer(weights(row, rows), weights(column, columns)) for row, column in itertools.product(rows, columns)]
+    factors = [
+        np.outer(weights(row, rows), weights(column, columns)) for row, column in itertools.product(rows, columns)
+    ]
     for place, tile, factor in zip(places, restore([padded[place] for place in places]), factors, strict=True):
         blended[place] += factor[..., None] * tile
         total[place] += factor[..., None]
@@ -208,9 +210,7 @@ def test_turns_are_averaged_and_strength_mixes_with_the_input(answers, made, siz
     restore = made(tta=True, strength=0.7)
     expected = by_definition(restore.tile_plan(*size, dtype), image, lambda images: averaged(answers, images))
     mixed = 0.7 * expected + 0.3 * image / scale(dtype)
-    np.testing.assert_allclose(
-        restore(image), mixed * scale(dtype), rtol=0, atol=0.51 if dtype == np.uint8 else 3
-    )
+    np.testing.assert_allclose(restore(image), mixed * scale(dtype), rtol=0, atol=0.51 if dtype == np.uint8 else 3)
     plain = by_definition(restore.tile_plan(*size, dtype), image, answers)
     assert np.abs(expected - plain).mean() > 0.01  # the network is not symmetric
 

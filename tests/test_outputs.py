@@ -44,7 +44,9 @@ def test_without_a_folder_names_are_whole_paths_and_nothing_is_replaced(tmp_path
     with opened_output(None) as write:
         assert write(tmp_path / "a.bin", b"123") == tmp_path / "a.bin"
         for name in ("b.bin", "link.bin", "a.bin"):
-            with pytest.raises(FileError, match=rf"{name}: is there already, .* expected another --suffix, or an --out"):
+            with pytest.raises(
+                FileError, match=rf"{name}: is there already, .* expected another --suffix, or an --out"
+            ):
                 write(tmp_path / name, b"456")
         with pytest.raises(FileError, match=r"c\.bin"):
             write(tmp_path / "no folder" / "c.bin", b"456")

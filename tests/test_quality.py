@@ -125,13 +125,15 @@ def test_too_few_stages_are_told(opened, tmp_path):
         with pytest.raises(InputError, match=rf"^quality: '{quality}' takes {count} stages, found 1 in .*one$"):
             opened(one, quality=quality)
     assert opened(one, quality="fast").stages == {0}
-    with pytest.raises(InputError, match="^stages: expected 1 to 1, received 2$"):
+    with pytest.raises(InputError, match=r"^stages: expected 1 to 1, received 2$"):
         opened(one, stages=2)
 
 
 @pytest.mark.parametrize("quality", ["quick", "Fast", "", 1])
 def test_an_unknown_quality_is_refused(opened, folder, quality):
-    with pytest.raises(InputError, match=f"^quality: expected one of preview, fast, balanced, best, received {quality!r}$"):
+    with pytest.raises(
+        InputError, match=f"^quality: expected one of preview, fast, balanced, best, received {quality!r}$"
+    ):
         opened(folder, quality=quality)
 
 
@@ -157,7 +159,9 @@ def test_stages_that_are_not_there_are_told_with_those_that_are(opened, folder, 
 
 
 def test_another_assumption_is_refused_by_name(opened, folder):
-    with pytest.raises(InputError, match=r"residual: expected one of what a MAXIM generator leaves open here \(stages\)"):
+    with pytest.raises(
+        InputError, match=r"residual: expected one of what a MAXIM generator leaves open here \(stages\)"
+    ):
         opened(folder, residual=False)
 
 
@@ -180,7 +184,9 @@ def test_an_exported_network_has_the_quality_that_it_was_exported_with(tutorial,
     pytest.importorskip("tf2onnx")
     export(tutorial, tmp_path / "g.onnx")
     for quality in ("preview", "fast"):
-        with pytest.raises(InputError, match=f"g.onnx: expected no assumptions for .*, received quality '{quality}'$"):
+        with pytest.raises(
+            InputError, match=f"g.onnx: expected no assumptions for .*, received quality '{quality}'$"
+        ):
             open_restorer(tmp_path / "g.onnx", quality=quality)
 
 

@@ -216,7 +216,11 @@ def test_as_little_as_can_be_is_computed_twice(alike):
         }
         plan = plan_alike(height, width, pixels=10**9, **alike)
         assert computed(plan) == min(ways.values())
-        away = {way: sum(abs(side - alike["best"]) for side in way) for way, cost in ways.items() if cost == computed(plan)}
+        away = {
+            way: sum(abs(side - alike["best"]) for side in way)
+            for way, cost in ways.items()
+            if cost == computed(plan)
+        }
         assert away[tuple(map(lengths_alike, plan))] == min(away.values())
 
 

@@ -102,19 +102,12 @@ def maxim(
         raise InputError(f"scales: expected at most the depth, {depth}, received {scales}")
     if reduction > features:
         raise InputError(f"reduction: expected at most the features, {features}, received {reduction}")
-    sizes = [
-        {
-            "block_size": _checked_size("block_size", block_size),
-            "grid_size": _checked_size("grid_size", grid_size),
-        }
-        if level < high_resolutions
-        else {
-            "block_size": _checked_size("low_block_size", low_block_size),
-            "grid_size": _checked_size("low_grid_size", low_grid_size),
-        }
-        for level in range(depth)
-    ]
-    low: dict[str, Any] = {"block_size": low_block_size, "grid_size": low_grid_size}
+    high = {"block_size": _checked_size("block_size", block_size), "grid_size": _checked_size("grid_size", grid_size)}
+    low: dict[str, Any] = {
+        "block_size": _checked_size("low_block_size", low_block_size),
+        "grid_size": _checked_size("low_grid_size", low_grid_size),
+    }
+    sizes = [high if level < high_resolutions else low for level in range(depth)]
     multiple = size_multiple(depth, high_resolutions, block_size, grid_size, low_block_size, low_grid_size)
     shape = checked_shape(image_shape, multiple)
     mlp: dict[str, Any] = {"input_factor": input_factor, "block_factor": block_factor, "grid_factor": grid_factor}
