@@ -15,6 +15,11 @@ from deblurgan.training.tutorial import LOSSES, TutorialGAN
 
 SIDE = 32
 LEARNING_RATE = 1e-4
+# How far float32 may lead from float64, of the way. Where the input of a ReLU is nearer to 0 than rounding leaves it
+# exact, which of some 50,000 inputs happens now and then, float32 takes the other slope: one pixel of the 2,048 drops
+# out of a gradient, a sum of terms of either sign, which changes by about 1 / sqrt(2048) = 2.2 %, and with it the way,
+# as Adam's steps do not depend on a gradient's size. Two such pixels are allowed; apart from them it is 0.5 %.
+LIMIT = 0.005 + 2 / 2048**0.5
 
 
 def batches(count, seed=0):
@@ -177,9 +182,9 @@ def restated_epoch(generator, discriminator, epoch, critic_updates=5, loss_weigh
 
 
 def assert_went_the_same_way(model, restated, start, steps):
-    """The mean distance of each variable from the restated one is below 2 % of the way it went.
+    """The mean distance of each variable from the restated one is below `LIMIT` of the way it went.
 
-    Float32 leaves 0.5 % at most. Biases without a gradient are held to what Adam can move at most.
+    Biases without a gradient are held to what Adam can move at most.
     """
     for variable, end, expected, before in zip(
         model.weights, model.get_weights(), restated.get_weights(), start, strict=True
@@ -189,7 +194,7 @@ def assert_went_the_same_way(model, restated, start, steps):
         else:
             way = np.abs(expected - before).mean()
             assert way > 0, variable.path
-            assert np.abs(end - expected).mean() < 0.02 * way, variable.path
+            assert np.abs(end - expected).mean() < LIMIT * way, variable.path
 
 
 @pytest.mark.parametrize("loss_weights", [None, (1e-4, 1)], ids=["the tutorial's weights", "weights 1e-4 and 1"])
