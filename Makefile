@@ -17,7 +17,7 @@ demo: .venv/runtime
 	@echo
 	@echo "--- 2. The tutorial's own pipeline, for its first steps: train its network from nothing, deblur with it"
 	$(BIN)/python train.py --input_dir $(OUT)/images/train --output_dir $(OUT)/weights --run tutorial \
-		--batch_size 2 --epoch_num 2
+		--batch_size 2 --epoch_num 2 --image_size 128
 	$(BIN)/python deblur.py --weight_path $(OUT)/weights/tutorial --input_dir $(OUT)/images/test/A \
 		--output_dir $(OUT)/tutorial
 	@echo

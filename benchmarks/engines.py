@@ -4,7 +4,7 @@ All have the same weights and take turns on the same picture, so that a machine 
 package takes and gives uint8; the others are given float32 that is scaled already, PyTorch NCHW. The network's
 operations are counted from its layers (a multiplication and an addition are two), and the machine's peak is the
 fastest product of two square matrices in TensorFlow. PSNR is that of each output, in 8 bits, against the same network
-in float32 Keras. Needs torch and the extra [export].
+in float32 Keras. bfloat16 is left out on a CPU that would emulate it. Needs torch and the extra [export].
 
     python benchmarks/engines.py
     python benchmarks/engines.py --weight_path weights/RUN/generator_best.weights.h5 --picture images/test/A/x.png
@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 from deblurgan import conversion, engines
-from deblurgan.devices import describe, resolve_precision
+from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
 from deblurgan.images import read_picture, resize, to_8_bits
 from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
@@ -113,15 +113,18 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     weights = read_generator(arguments.weight_path) if arguments.weight_path else generator_weights(generator_model())
     default = resolve_precision("auto")
+    precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
+    if len(precisions) == 1:
+        print("this CPU would emulate bfloat16, which is left out")
     print(f"ours at default precision: {describe('auto')}; {engines.threads()} threads for all")
     torch.set_num_threads(engines.threads())
 
-    ours = {name: Restorer(weights, precision=name) for name in ("float32", "bfloat16")}
+    ours = {name: Restorer(weights, precision=name) for name in precisions}
     network = weights.folded(dtype="float32")
     about = conversion.about(network, "tutorial generator")
     others = {
         f"{engine} {precision}": engines.from_model(network, about, engine, precision).run
-        for engine, precision in (("onnxruntime", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
+        for engine, precision in (("onnxruntime", "float32"), *(("openvino", name) for name in precisions))
     }
     in_keras, in_torch = conversion.served(weights.build(dtype="float32")), TorchGenerator(weights).eval()
 
@@ -138,12 +141,9 @@ def main() -> None:
         nchw = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
         things = {
             **{f"ours {name}": functools.partial(restore, image) for name, restore in ours.items()},
-            **{
-                f"torch {precision}": functools.partial(torch_call, nchw, precision)
-                for precision in ("float32", "bfloat16")
-            },
+            **{f"torch {precision}": functools.partial(torch_call, nchw, precision) for precision in precisions},
             **{name: functools.partial(run, x) for name, run in others.items()},
-            **{f"matmul {precision}": matmul(precision) for precision in ("float32", "bfloat16")},
+            **{f"matmul {precision}": matmul(precision) for precision in precisions},
         }
         exact = np.rint(in_keras(x)[0].numpy() * 255).astype(np.uint8)
         seconds = time_in_turn(things, rounds)
@@ -174,6 +174,8 @@ def main() -> None:
             ("float32 over the best of ONNX Runtime and OpenVINO", "ours float32", [n for n in others if "32" in n]),
             ("bfloat16 over OpenVINO's", "ours bfloat16", ["openvino bfloat16"]),
         ):
+            if name not in seconds:
+                continue
             print(f"ours, {title}: {ratio(name, rivals):.2f}x")
 
 

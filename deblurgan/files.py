@@ -63,6 +63,8 @@ def folder_beside(target: Path) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
             yield Path(folder)
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
 

@@ -300,7 +300,7 @@ def open_restorer(
         InputError: an argument that is not as above, an assumption that this network does not know, or a package that
             the engine needs and that is not installed.
     """
-    path = catalogue.resolve(catalogue.DEFAULT if path is None else path)
+    path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
     restorer = _opened(path, quality, precision, engine, options, assumed)
     if quality != "preview":

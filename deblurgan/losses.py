@@ -1,4 +1,4 @@
-"""The losses: perceptual (VGG), L1, Charbonnier, PSNR, frequency, ..., their weighted sum, Wasserstein and gradient penalty.
+"""The losses: perceptual (VGG), L1, PSNR, frequency, ..., their weighted sum, Wasserstein and gradient penalty.
 
 Each is usable in `compile(loss=...)`, gives a scalar, and computes in float32 whatever the dtype of what it is given.
 """

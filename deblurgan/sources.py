@@ -1,7 +1,7 @@
-"""Where training data come from: pairs, the GOPRO dataset, frames to average, sharp photographs to blur, blurred ones.
+"""Where training data come from: pairs, the GOPRO dataset, frames to average, sharp and blurred photographs.
 
-A source gives pairs of crops of its pictures, or blurred crops alone. It reads files through a function that it is given, which may hold
-some in memory, and draws from the generator that it is given; it keeps no state itself.
+A source gives pairs of crops of its pictures, or blurred crops alone. It reads files through a function that it is
+given, which may hold some in memory, and draws from the generator that it is given; it keeps no state itself.
 """
 
 import difflib
@@ -396,8 +396,8 @@ def guess(folder: str | os.PathLike[str]) -> str:
         return "gopro"
     raise InputError(
         f"{shown(folder)}: expected A and B, or scenes with blur and sharp; for other pictures write what they are:"
-        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred) or"
-        f" blurred={shown(folder)} (photographs, for a teacher)"
+        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred)"
+        f" or blurred={shown(folder)} (photographs, for a teacher)"
     )
 
 

@@ -43,8 +43,8 @@ class Network:
         nested: whether other values of these may leave weights unused, as the first stages of a network do.
         in_training: options that only training has a use for; whoever restores takes the defaults.
         spare: pattern of the names of layers that only training has, which start at zero where a file lacks them.
-        reductions: from options (all of them) to how many times smaller than its input each picture is that the network
-            gives. The last one of full size is the restored picture; the others are for training.
+        reductions: from options (all of them) to how many times smaller than its input each picture is that the
+            network gives. The last one of full size is the restored picture; the others are for training.
     """
 
     kind: str

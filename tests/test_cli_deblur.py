@@ -275,6 +275,8 @@ def test_a_dry_run_tells_the_places_and_loads_and_writes_nothing(here, monkeypat
         "in/b.jpg -> in/b_deblurred.jpg (exists: skipped)",
     ]
     assert result.exit_code == 0
+    result = deblurgan("deblur", "in", "--dry_run")
+    assert result.stdout.splitlines()[1:] == ["in/b.jpg -> in/b_deblurred.jpg (exists: refused)"]
     assert names(here / "in") == ["a.png", "b.jpg", "b_deblurred.jpg"]
 
 

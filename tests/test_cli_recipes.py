@@ -77,12 +77,15 @@ def test_sources_are_mixed(trainings, tmp_path):
     plan = trained(
         trainings, "--recipe", "unet", "--source", f"gopro={CROPS},weight=2",
         "--source", f"frames={tmp_path},window=7-9,gamma=2.2", "--source", f"sharp={tmp_path}",
+        "--source", f"blurred={tmp_path}", "--set", "teacher=maxim-gopro", "--set", "teacher_options.stages=1",
     )  # fmt: skip
     assert plan.sources == [
         {"kind": "gopro", "folder": str(CROPS), "weight": 2.0},
         {"kind": "frames", "folder": str(tmp_path), "window": [7, 9], "gamma": 2.2},
         {"kind": "sharp", "folder": str(tmp_path)},
+        {"kind": "blurred", "folder": str(tmp_path)},
     ]
+    assert (plan.teacher, plan.teacher_options) == ("maxim-gopro", {"stages": 1})
     assert plan.val_dir == str(CROPS / "test")
 
 
@@ -171,6 +174,11 @@ def test_weights_bring_their_network(trainings):
     given = ["--recipe", "nafnet-gan", "--input_dir", CROPS, "--init_weights", "x.weights.h5"]
     error = error_of(deblurgan("train", *given, "--set", "network_options.width=8"))
     assert error == "--set network_options.width: the network and its options are those of x.weights.h5"
+    assert trained(trainings, *given, "--set", "network_options.dropout=0.1").network_options["dropout"] == 0.1
+    given[1:2] = ["maxim"]
+    assert trained(trainings, *given, "--set", "network_options.stages=1").network_options == {
+        "outputs": "all", "stages": 1,
+    }  # fmt: skip
 
 
 def test_an_interrupted_run_tells_how_to_go_on(trainings, tmp_path):

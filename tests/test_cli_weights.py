@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from served import served
 from test_cli import deblurgan, error_of, names, noise, pixels, save
 
 import deblurgan as package
-from deblurgan import catalogue
+from deblurgan import catalogue, cli
 from deblurgan.catalogue import KNOWN, Entry
 from deblurgan.model import generator_model
 from deblurgan.weights import save_weights
@@ -213,3 +214,12 @@ def test_weights_that_are_not_there_get_the_nearest_name(command, small, pairs):
 
     assert error("maxim-gorpo") == "--weight_path maxim-gorpo: no such file; did you mean maxim-gopro?"
     assert error("generator.h5") == "--weight_path generator.h5: no such file"
+
+
+def test_a_folder_of_that_name_does_not_stand_in_for_the_weights_in_the_package(small, small_generator, tmp_path):
+    (tmp_path / "maxim-gopro").mkdir()
+    shipped = catalogue.place("maxim-gopro")
+    assert cli.common.located(None) == shipped
+    assert package.load(quality="fast").restore(noise(64, 64)).shape == (64, 64, 3)
+    shutil.copyfile(small_generator, "generator.h5")
+    assert cli.common.located(None) == Path("generator.h5")

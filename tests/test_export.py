@@ -58,7 +58,7 @@ def files(tmp_path_factory, randomised):
 def stages(tmp_path_factory):
     """A weight file of a small MAXIM of two stages."""
     path = tmp_path_factory.mktemp("weights") / "maxim.npz"
-    np.savez(path, **keras_arrays(flax_arrays(TINY)))
+    np.savez(path, **keras_arrays(flax_arrays({**TINY, "depth": 1, "scales": 1})))
     return path
 
 
@@ -153,19 +153,17 @@ def restored_by(model, images):
     return np.clip((np.asarray(model(images * 2 - 1, training=False)) + 1) / 2, 0, 1)
 
 
-@pytest.mark.parametrize(
-    ("target", "quality", "count"), [*((target, "fast", 1) for target in TARGETS), ("g.onnx", "balanced", 2)]
-)
-def test_so_many_stages_are_exported_as_the_quality_has(stages, tmp_path, target, quality, count):
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_stages_of_the_quality_are_exported(stages, tmp_path, target):
     needs_runtime(target)
-    done = export(stages, tmp_path / target, quality=quality)
-    assert done.quality == f"{quality} ({count} stage{'s' * (count > 1)})"
-    one, two = (load(stages, stages=number) for number in (1, 2))
+    done = export(stages, tmp_path / target, quality="fast")
+    assert done.quality == "fast (1 stage)"
+    one, both = (load(stages, stages=number) for number in (1, 2))
     for shape in ((1, 48, 32, 3), (2, 32, 64, 3)):
         images = random_images(*shape)
-        expected, other = (restored_by(model, images) for model in ((one, two) if count == 1 else (two, one)))
+        expected, other = (restored_by(model, images) for model in (one, both))
         assert np.abs(expected - other).max() > 0.01
-        np.testing.assert_allclose(run_file(tmp_path / target, images), expected, atol=1e-4)
+        np.testing.assert_allclose(run_file(tmp_path / target, images), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -203,7 +201,7 @@ def test_a_file_with_other_results_does_not_stay(files, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_of_keras", lambda model: lambda images: images)
     for target in ("g.onnx", "g.xml", "g"):
         with pytest.raises(
-            FileError, match=r"expected the results of Keras, found a difference of .*nothing is written"
+            FileError, match=r"^\S*: expected the results of Keras, found a difference of .*nothing is written$"
         ):
             export(files / "tutorial.weights.h5", tmp_path / target)
     assert os.listdir(tmp_path) == []
@@ -369,7 +367,7 @@ def test_without_a_source_the_command_exports_the_weights_in_the_package(
     )
     images = random_images(1, 32, 48, 3)
     expected = restored_by(load(stages, stages=count), images)
-    np.testing.assert_allclose(run_file(tmp_path / "g.onnx", images), expected, atol=1e-4)
+    np.testing.assert_allclose(run_file(tmp_path / "g.onnx", images), expected, atol=1e-3)
 
 
 def test_without_a_source_the_tutorials_file_comes_first(tmp_path, monkeypatch, randomised):

@@ -220,8 +220,12 @@ def staged():
     return model
 
 
+def in_pairs(weights):
+    return list(zip(weights[::2], weights[1::2], strict=True))
+
+
 def smaller(images, factor):
-    """Bilinear reduction with antialiasing, in float64: triangles twice as wide as a new pixel, cut off at the edges."""
+    """Bilinear reduction with antialiasing: triangles twice as wide as a new pixel, cut off at the edges."""
     for axis in (1, 2):
         side = images.shape[axis]
         centres, places = (np.arange(side // factor) + 0.5) * factor, np.arange(side) + 0.5
@@ -246,7 +250,7 @@ def test_the_loss_is_summed_over_stages_and_scales(accumulate):
         accumulate=accumulate, teacher=taught, teacher_weight=0.3,
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(RATE), jit_compile=False)
-    weights = [(np.float64(kernel), np.float64(bias)) for kernel, bias in zip(*[iter(network.get_weights())] * 2)]
+    weights = in_pairs(values(network))
 
     def losses(target):
         charbonnier = frequency = 0.0
@@ -277,7 +281,7 @@ def test_the_critic_judges_the_last_picture_of_full_size():
     model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), jit_compile=False)
     w = values(model.critic)[0][0, 0, :, 0]
     x = np.float64(blurred)
-    for kernel, bias in zip(*[iter(values(network))] * 2):
+    for kernel, bias in in_pairs(values(network)):
         x = x @ kernel[0, 0] + bias
     assert np.asarray(model(blurred)) == pytest.approx(x, abs=1e-5)
     assert trained(model, blurred, sharp)["d_loss"] == pytest.approx((x @ w).mean() - (sharp @ w).mean(), abs=1e-5)

@@ -251,7 +251,7 @@ def test_two_constants_for_one_weight_are_refused(model):
     graph.constant("another", KERNEL)
     graph.node(f"{CONV}Conv2D_1", "Conv2D", "x", "another")
     check_refused(
-        model(graph) / "model.json", WeightsError, "expected one constant for stage_0_encoder_block_0/Conv_0"
+        model(graph) / "model.json", WeightsError, "expected one constant for 'stage_0_encoder_block_0/Conv_0"
     )
 
 

@@ -158,9 +158,9 @@ def located(path: Path | None) -> Path:
 
     None stands for the tutorial's `generator.h5` in the working folder, or for the weights in the package.
     """
-    if path is None:
-        path = TUTORIAL_WEIGHTS if os.path.exists(TUTORIAL_WEIGHTS) else Path(catalogue.DEFAULT)
-    return catalogue.resolve(path, notice)
+    if path is None and not os.path.exists(TUTORIAL_WEIGHTS):
+        return catalogue.path(catalogue.DEFAULT)  # whatever else may have that name in the working folder
+    return catalogue.resolve(path or TUTORIAL_WEIGHTS, notice)
 
 
 def restorer(

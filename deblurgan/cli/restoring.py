@@ -208,7 +208,8 @@ def deblur(
     if dry_run:
         for job in jobs:
             where = STANDARD if to_standard else job.beside or Path(output_dir or "") / job.target
-            there = " (exists: skipped)" if job.exists else ""
+            refused = job.beside is not None and os.path.lexists(job.beside)
+            there = " (exists: skipped)" if job.exists else " (exists: refused)" if refused else ""
             click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(where))}{there}")
         finish(problems, f"{len(inputs)} inputs")
         return

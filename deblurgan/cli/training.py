@@ -112,10 +112,15 @@ RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
     metavar="[KIND=]FOLDER",
     multiple=True,
     help="Pictures to train on, in place of --input_dir: pairs, gopro, frames=FOLDER to be averaged, sharp=FOLDER to "
-    "be blurred, with options behind a comma, e.g. frames=FOLDER,weight=2. May be repeated to mix them.",
+    "be blurred, blurred=FOLDER for a teacher, with options behind a comma, e.g. frames=FOLDER,weight=2. May be "
+    "repeated to mix them.",
 )
 @click.option("--steps", type=int, help="Steps in all, in place of --epoch_num.  [default: the recipe's]")
-@click.option("--init_weights", metavar="FILE", help="Start from these weights.  [default: random ones]")
+@click.option(
+    "--init_weights",
+    metavar="FILE",
+    help="Start from these weights: a file, a run, or a name that `deblurgan weights` lists.  [default: random ones]",
+)
 @click.option(
     "--vgg_weights", metavar="FILE", help="VGG19's weights, where the recipe has it.  [default: Keras downloads them]"
 )
@@ -157,6 +162,8 @@ def train(
         plan = _recipe(recipe, given, changes, stored, resumed)
 
     start_quietly()
+    if isinstance(plan, Recipe):
+        _require_open(plan, changes)
     with _TrainingBars() as progress:
         if isinstance(plan, Settings):
             from deblurgan.training.run import train as train_tutorial
@@ -266,13 +273,23 @@ def _recipe(
         folder = given.get("input_dir", _DEFAULTS.input_dir)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
     recipe = make(fields, [*altered, *changed])
-    networks = [field for field, _ in changed if field.partition(".")[0] in ("network", "network_options")]
-    if recipe.init_weights and networks:
-        raise InputError(f"--set {networks[0]}: the network and its options are those of {recipe.init_weights}")
     if recipe.val_dir is None and stored is None:
         known = read_run(resumed).val_dir if resumed is not None else _validation_beside(recipe)
         recipe = dataclasses.replace(recipe, val_dir=known)
     return recipe
+
+
+def _require_open(recipe: Recipe, changes: tuple[str, ...]) -> None:
+    """Raise InputError where a change is to what the initial weights decide."""
+    from deblurgan.zoo import find
+
+    if recipe.init_weights is None:
+        return
+    network = find("generator", recipe.network)
+    left_open = [f"network_options.{option}" for option in (*network.switches, *network.in_training)]
+    for field, _ in map(parse_change, changes):
+        if field.partition(".")[0] in ("network", "network_options") and field not in left_open:
+            raise InputError(f"--set {field}: the network and its options are those of {recipe.init_weights}")
 
 
 def _validation_beside(recipe: Recipe) -> str | None:

@@ -36,14 +36,14 @@ class Restoration(keras.Model):
     With a teacher, the content loss is `sharp_weight` x that against the sharp picture + `teacher_weight` x that
     against the teacher's. Where a sharp picture is NaN, there is none, and the teacher's takes its place.
 
-    A generator may give several pictures, of its stages and at several scales. Each of them counts: what it is compared
-    with is made as small as it is, and each content loss is the sum of those of all pictures.
+    A generator may give several pictures, of its stages and at several scales. Each of them counts: what it is
+    compared with is made as small as it is, and each content loss is the sum of those of all pictures.
 
     Args:
         generator: float32 (batch, height, width, 3) RGB in [-1, 1] -> the same, or a list of such pictures.
         content: the loss between sharp and restored pictures.
-        reductions: how many times smaller than the input each of the generator's pictures is. The last one of full size
-            is the restored picture, which a critic judges.
+        reductions: how many times smaller than the input each of the generator's pictures is. The last one of full
+            size is the restored picture, which a critic judges.
         sharp_weight: weight of that in the generator's loss.
         teacher: from blurred pictures to those to learn from, without a gradient; none when None.
         teacher_weight: weight of the loss between these and the restored pictures.

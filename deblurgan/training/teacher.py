@@ -42,7 +42,8 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     """
     if recipe.teacher is None:
         return None
-    content = generator_file(recipe.teacher)
+    stages = recipe.teacher_options.get("stages")
+    content = generator_file(recipe.teacher, stages=stages if type(stages) is int and stages > 0 else None)
     try:
         if content.generator is not None and not recipe.teacher_options:
             network = content.generator.folded(dtype=devices.policy(precision))

@@ -258,7 +258,8 @@ def _stream(recipe: Recipe) -> CropStream:
     for source in sources:
         if recipe.teacher is None and not source.has_sharp:
             raise InputError(
-                f"teacher: expected one for {source.kind}={shown(source.folder)}, where nothing is sharp, received none"
+                f"teacher: expected one for {source.kind}={shown(source.folder)}, "
+                "where nothing is sharp, received none"
             )
     return CropStream(
         sources,
