@@ -45,7 +45,8 @@ def test_without_a_folder_names_are_whole_paths_and_nothing_is_replaced(tmp_path
         assert write(tmp_path / "a.bin", b"123") == tmp_path / "a.bin"
         for name in ("b.bin", "link.bin", "a.bin"):
             with pytest.raises(
-                FileError, match=rf"{name}: is there already, .* expected another --suffix, or an --out"
+                FileError,
+                match=rf"{name}: is there already, .* expected --skip_existing, another --suffix, or an --out",
             ):
                 write(tmp_path / name, b"456")
         with pytest.raises(FileError, match=r"c\.bin"):

@@ -16,9 +16,9 @@ from deblurgan.training.tutorial import LOSSES, TutorialGAN
 SIDE = 32
 LEARNING_RATE = 1e-4
 # How far float32 may lead from float64, of the way. Where the input of a ReLU is nearer to 0 than rounding leaves it
-# exact, which of some 50,000 inputs happens now and then, float32 takes the other slope: one pixel of the 2,048 drops
-# out of a gradient, a sum of terms of either sign, which changes by about 1 / sqrt(2048) = 2.2 %; and so does the way,
-# as Adam's steps do not depend on a gradient's size. Two such pixels are allowed; apart from them it is 0.5 %.
+# exact, which of some 50,000 inputs happens now and then, float32 takes the other slope: one pixel of 2,048 drops out
+# of a gradient, a sum of terms of either sign. That changes by about 1 / sqrt(2048) = 2.2 %, and so does the way, as
+# Adam's steps do not depend on a gradient's size. Two such pixels are allowed; apart from them it is 0.5 %.
 LIMIT = 0.005 + 2 / 2048**0.5
 
 
