@@ -191,7 +191,7 @@ def test_a_result_never_goes_over_a_file(inverted, here, more):
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "failed: a_deblurred.png: is there already, and a result beside its picture replaces nothing; expected "
-        "another --suffix, or an --output_dir",
+        "--skip_existing, another --suffix, or an --output_dir",
         "Error: 1 of 2 pictures failed",
     ]
     assert (here / "a_deblurred.png").read_bytes() == b"mine"

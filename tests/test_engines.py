@@ -207,7 +207,7 @@ def test_engines_and_precisions_that_do_not_fit(exported, generator_file):
             generator_file,
             "caffe",
             "auto",
-            "engine: expected one of tensorflow, openvino, onnxruntime, received 'caffe'",
+            "engine: expected one of tensorflow, openvino, onnxruntime, auto, received 'caffe'",
         ),
         (exported / "g.xml", "onnxruntime", "auto", "engine: expected openvino for .*g.xml, received 'onnxruntime'"),
         (exported / "g.onnx", "tensorflow", "auto", "engine: expected onnxruntime or openvino for .*g.onnx"),
