@@ -460,6 +460,8 @@ def test_a_start_behind_the_end_is_an_error(clip, tmp_path):
 class Stops:
     """Restores so many frames and is interrupted then."""
 
+    quality = None
+
     def __init__(self, count, error=KeyboardInterrupt):
         self.left, self.error, self.seen = count, error, []
 
