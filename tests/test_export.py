@@ -352,7 +352,6 @@ def test_the_command_says_how_the_file_is_used_and_that_works(files, tmp_path, p
 
 @pytest.mark.parametrize(("arguments", "quality", "count"), [
     ([], "fast (1 stage)", 1), (["--quality", "balanced"], "balanced (2 stages)", 2),
-    (["--assume", "stages=2"], "balanced (2 stages)", 2),
 ])  # fmt: skip
 def test_without_a_source_the_command_exports_the_weights_in_the_package(
     stages, tmp_path, monkeypatch, arguments, quality, count
