@@ -3,10 +3,14 @@
 import os
 from typing import TYPE_CHECKING, Any
 
+from deblurgan.devices import choose_kernels
+
 if TYPE_CHECKING:
     from deblurgan.deblurrer import Deblurrer
 
 __version__ = "0.1.0"
+
+choose_kernels()
 
 
 def load(

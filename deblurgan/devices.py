@@ -18,6 +18,20 @@ ENGINES = ("tensorflow", "openvino", "onnxruntime")  # the others only restore
 AUTO = "auto"  # the fastest of the engines that are there; see `engines.fastest`
 
 
+def choose_kernels() -> None:
+    """Let TensorFlow, which must not have been imported yet, use oneDNN's operations only where they are fast.
+
+    It would use them on every processor with AVX_VNNI, but without AVX-512 oneDNN has no fast convolutions of float32
+    and takes its plain loops for large ones: a picture of a megapixel takes minutes in place of seconds. What the
+    environment says in TF_ENABLE_ONEDNN_OPTS holds.
+    """
+    features = cpu_features()
+    widest = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    wide = "avx512f" in features and not widest.startswith(("SSE", "AVX2")) and widest != "AVX"
+    if "avx2" in features and not wide:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
 def start_quietly() -> None:
     """Import TensorFlow and look for GPUs without the dozen lines that it writes to the terminal while starting.
 

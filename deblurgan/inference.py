@@ -23,7 +23,7 @@ from deblurgan.weights import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 
-DEFAULT_ROOM = 2_000_000_000  # bytes for pictures and the network, unless half of what is free is less
+DEFAULT_ROOM = 1_800_000_000  # bytes for pictures and the network, unless half of what is free is less
 WARM_UP = 80_000_000  # bytes that TensorFlow takes for itself when a network first runs
 # The next three are as `benchmarks/tiles.py` measured them.
 OVERHEAD = 1.4  # of activations: the convolutions' own buffers

@@ -1,10 +1,11 @@
+import os
 import sys
 import types
 
 import pytest
 
 from deblurgan import devices
-from deblurgan.devices import cpu_has_bfloat16, describe, policy, resolve_precision
+from deblurgan.devices import choose_kernels, cpu_has_bfloat16, describe, policy, resolve_precision
 from deblurgan.errors import InputError
 
 X86 = """processor\t: 0
@@ -52,6 +53,30 @@ def test_a_system_without_cpuinfo_counts_as_no(monkeypatch):
 
     monkeypatch.setattr(devices.Path, "read_text", missing)
     assert cpu_has_bfloat16() is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ("sse4_2 avx avx2 fma avx_vnni", {}, "0"),  # a processor for laptops: TensorFlow's own choice would be 1
+        ("sse4_2 avx avx2 fma", {}, "0"),
+        ("sse4_2 avx avx2 fma avx512f avx512_vnni", {}, None),  # TensorFlow chooses
+        ("sse4_2 avx avx2 fma avx512f avx512_vnni", {"ONEDNN_MAX_CPU_ISA": "AVX2_VNNI"}, "0"),
+        ("sse4_2 avx avx2 fma avx512f avx512_vnni", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, None),
+        ("sse4_2 avx avx2 fma avx_vnni", {"TF_ENABLE_ONEDNN_OPTS": "1"}, "1"),
+        ("fp asimd bf16", {}, None),
+    ],
+)
+def test_onednn_is_used_where_its_convolutions_are_fast(monkeypatch, flags, environment, expected):
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.setenv(name, "")  # so that what the call sets is taken back after the test
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = f"flags\t\t: {flags}\n"
+    monkeypatch.setattr(devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)])
+    choose_kernels()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == expected
 
 
 @pytest.fixture

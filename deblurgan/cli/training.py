@@ -13,8 +13,9 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
-from deblurgan.devices import start_quietly
+from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError, nearest
+from deblurgan.memory import keep_freed
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
     DEVICES,
@@ -162,6 +163,8 @@ def train(
         plan = _recipe(recipe, given, changes, stored, resumed)
 
     start_quietly()
+    if not gpu_names():
+        keep_freed()
     if isinstance(plan, Recipe):
         _require_open(plan, changes)
     with _TrainingBars() as progress:

@@ -96,19 +96,23 @@ KERAS = Arithmetic()
 
 @keras.saving.register_keras_serializable(package="deblurgan")
 class Given(keras.initializers.Initializer):
-    """Starts a weight with values that are at hand. A saved model holds them already, and keeps `otherwise` alone.
+    """Starts a weight with values that are at hand, once; a saved model, which holds them, keeps `otherwise` alone.
 
     Args:
-        values: called for them.
+        values: called for them, and let go of.
         otherwise: any initializer.
     """
 
     def __init__(self, values: Callable[[], Any], otherwise: Any) -> None:
-        self.values, self.otherwise = values, otherwise
+        self.values: Callable[[], Any] | None = values
+        self.otherwise = otherwise
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         """Return the values, given in any shape of that size or as one number."""
-        values = np.asarray(self.values())
+        given, self.values = self.values, None
+        if given is None:
+            return keras.initializers.get(self.otherwise)(shape, dtype)
+        values = np.asarray(given())
         return values.reshape(shape) if values.ndim else np.full(shape, values)
 
     def get_config(self) -> dict[str, Any]:
@@ -140,6 +144,15 @@ class Composite(layers.Layer):
     def __init__(self, *, initial: Initial = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._initial = initial
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        self.make(input_shape)
+        self._initial = None  # with all the values that it holds
+
+    def make(self, input_shape: Any) -> None:
+        """Make the weights; called once."""
+        raise NotImplementedError
 
     def call(self, inputs: Any) -> Any:
         """Return the layer's output."""
@@ -284,7 +297,7 @@ class MultiAxisGmlp(Composite):
         self.dropout = dropout
         self._drop = layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy) if dropout else None
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def make(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights."""
         width: int = input_shape[-1]  # type: ignore[assignment]
         both = width * self.input_factor
@@ -375,7 +388,7 @@ class ChannelAttentionBlock(Composite):
         super().__init__(**kwargs)
         self.reduction, self.mixing = reduction, mixing
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def make(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights."""
         width: int = input_shape[-1]  # type: ignore[assignment]
         self.norm_in = self.norm("LayerNorm", width)
@@ -433,7 +446,7 @@ class CrossGating(Composite):
         super().__init__(**kwargs)
         self.block_size, self.grid_size, self.input_factor = tuple(block_size), tuple(grid_size), input_factor
 
-    def build(self, input_shape: Sequence[Sequence[int | None]]) -> None:
+    def make(self, input_shape: Sequence[Sequence[int | None]]) -> None:
         """Make the weights."""
         width: int = input_shape[0][-1]  # type: ignore[assignment]
         self.sides = [self._side(side, width) for side in "xy"]
@@ -504,7 +517,7 @@ class SupervisedAttention(Composite):
     Source: MPRNet, arXiv 2102.02808, section 3.2.
     """
 
-    def build(self, input_shape: Sequence[Sequence[int | None]]) -> None:
+    def make(self, input_shape: Sequence[Sequence[int | None]]) -> None:
         """Make the weights."""
         width, channels = (shape[-1] for shape in input_shape)
         self.features = self.kernel("Conv_0", 3, 3, width, width)  # type: ignore[arg-type]
@@ -552,7 +565,7 @@ class Fusion(Composite):
         super().__init__(**kwargs)
         self.filters, self.ratios, self.plain, self.up = filters, tuple(ratios), plain, up
 
-    def build(self, input_shape: Sequence[Any]) -> None:
+    def make(self, input_shape: Sequence[Any]) -> None:
         """Make the weights."""
         widths = [shape[-1] for shape in _listed(input_shape)]
         if self.up:
