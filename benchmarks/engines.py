@@ -30,7 +30,7 @@ from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
 from deblurgan.images import read_picture, resize, to_8_bits
 from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
-from deblurgan.model import generator_model
+from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import GeneratorWeights, generator_weights, read_generator
 
 MATRIX = 4096

@@ -23,7 +23,7 @@ from deblurgan.devices import describe
 from deblurgan.images import list_images, read_rgb, resize, write_image
 from deblurgan.inference import Restorer, open_restorer
 from deblurgan.inputs import find_sources, plan
-from deblurgan.model import generator_model
+from deblurgan.networks.tutorial import generator_model
 
 FOLDERS = {(64, 64): 64, (128, 128): 32, (256, 256): 16, (720, 1280): 5}  # (height, width): pictures
 

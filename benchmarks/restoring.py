@@ -22,7 +22,7 @@ from deblurgan.data import match_pairs
 from deblurgan.devices import describe
 from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
-from deblurgan.model import generator_model
+from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import generator_weights, read_generator
 
 

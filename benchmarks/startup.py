@@ -55,7 +55,7 @@ def write(weights: str, picture: str) -> None:
     import numpy as np
     from PIL import Image
 
-    from deblurgan.model import generator_model
+    from deblurgan.networks.tutorial import generator_model
     from deblurgan.weights import save_weights
 
     save_weights(generator_model((None, None, 3)), weights)

@@ -45,10 +45,10 @@ NETWORKS = {
 
 def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> None:
     """Print the results of one case as JSON."""
-    from deblurgan import zoo
     from deblurgan.devices import policy
     from deblurgan.inference import Restorer, WholePictureRestorer
     from deblurgan.memory import resident
+    from deblurgan.networks import zoo
     from deblurgan.tiles import computed
 
     height, width = map(int, size.split("x"))

@@ -11,8 +11,8 @@ from typing import Any
 from keras import ops
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import input_gradient
 from deblurgan.losses import gradient_penalty_loss
+from deblurgan.networks.layers import input_gradient
 
 
 def wgan_critic_loss(real_values: Any, fake_values: Any) -> Any:
@@ -115,7 +115,7 @@ def gradient_penalty(critic: Any, real: Any, fake: Any, alpha: Any) -> Any:
     does both).
 
     Args:
-        critic: called as `critic(images, training=True)`, gives (batch, ...); see `layer_utils.input_gradient`.
+        critic: called as `critic(images, training=True)`, gives (batch, ...); see `layers.input_gradient`.
         real: (batch, height, width, channels), as the critic takes it; a conditional critic's with its condition.
         fake: generated ones of the same shape.
         alpha: (batch, 1, 1, 1), uniform in [0, 1], drawn anew for each step.

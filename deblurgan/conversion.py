@@ -25,7 +25,7 @@ from deblurgan.files import shown
 if TYPE_CHECKING:
     import keras
 
-    from deblurgan.footprint import Footprint
+    from deblurgan.networks.footprint import Footprint
 
 Images = NDArray[np.float32]
 
@@ -73,7 +73,7 @@ def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
     Raises:
         FileError: it is missing or something else, so that the file is not one that was exported here.
     """
-    from deblurgan.footprint import Footprint
+    from deblurgan.networks.footprint import Footprint
 
     try:
         found = json.loads(text or "")
@@ -105,7 +105,7 @@ def about(model: "keras.Model", network: str) -> About:
     Raises:
         InputError: a network that cannot be exported: of other channels or precision, or with a random result.
     """
-    from deblurgan.footprint import footprint, takes_statistics
+    from deblurgan.networks.footprint import footprint, takes_statistics
 
     needs = footprint(model, network)
     for layer in model.operations:

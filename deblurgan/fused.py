@@ -11,7 +11,7 @@ import keras
 
 from deblurgan import fused_maxim, winograd
 from deblurgan.devices import gpu_names
-from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.maxim_layers import Composite
 
 FEW = 4  # output channels

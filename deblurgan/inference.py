@@ -17,7 +17,7 @@ from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
-from deblurgan.footprint import footprint, run, takes_statistics
+from deblurgan.networks.footprint import footprint, run, takes_statistics
 from deblurgan.weight_files import WeightFile, read
 from deblurgan.weights import GeneratorWeights, generator_weights
 
@@ -238,8 +238,8 @@ class Restorer(WholePictureRestorer):
     multiplications. Tiles give the result of the whole picture.
 
     Args:
-        weights: from `weights.read_generator`, or a model built by `model.generator_model`, whose present weights are
-            taken.
+        weights: from `weights.read_generator`, or a model built by `networks.tutorial.generator_model`, whose present
+            weights are taken.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         options: see `WholePictureRestorer`.
     """

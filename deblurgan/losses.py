@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from deblurgan.errors import InputError, nearest
-from deblurgan.vgg import vgg16_block3_conv3, vgg19_block3_conv3, vgg_weights
+from deblurgan.networks.vgg import vgg16_block3_conv3, vgg19_block3_conv3, vgg_weights
 
 CHARBONNIER_EPSILON = 1e-3
 PSNR_EPSILON = 1e-8
@@ -145,7 +145,7 @@ def gradient_penalty_loss(y_true: Any, y_pred: Any) -> Any:
     Args:
         y_true: ignored; `compile` wants the argument.
         y_pred: (batch, ...) gradient of a critic's value with respect to each sample, as the layer
-            `layer_utils.InputGradient` gives it. Its norm is taken per sample, over all pixels and channels.
+            `layers.InputGradient` gives it. Its norm is taken per sample, over all pixels and channels.
 
     Source: Gulrajani et al., arXiv 1704.00028, equation 3, without its lambda (use `loss_weights`).
     """

@@ -16,10 +16,10 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import zoo
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import atomic_path, shown
-from deblurgan.layer_utils import InstanceNormalization
+from deblurgan.networks import zoo
+from deblurgan.networks.layers import InstanceNormalization
 from deblurgan.weights import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
 
 ATTRIBUTE = "deblurgan"

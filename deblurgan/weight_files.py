@@ -20,19 +20,10 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import (
-    catalogue,
-    flax_files,
-    maxim_weights,
-    network_files,
-    tfjs_files,
-    torch_files,
-    torch_weights,
-    weights,
-    zoo,
-)
+from deblurgan import catalogue, flax_files, network_files, tfjs_files, torch_files, weights
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
+from deblurgan.networks import maxim_weights, torch_weights, zoo
 
 ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",

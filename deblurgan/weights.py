@@ -19,9 +19,9 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import model as networks
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.files import atomic_path
+from deblurgan.networks import tutorial as networks
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
 READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to

@@ -10,7 +10,8 @@ import sys
 import keras
 import numpy as np
 
-from deblurgan import losses, zoo
+from deblurgan import losses
+from deblurgan.networks import zoo
 
 
 def main(source, target):

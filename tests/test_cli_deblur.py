@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from deblurgan import catalogue, cli, devices
 from deblurgan.cli import common
-from deblurgan.model import generator_model
+from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import save_keras2
 
 ROOT = Path(__file__).parent.parent

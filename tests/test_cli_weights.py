@@ -14,7 +14,7 @@ from test_cli import deblurgan, error_of, names, noise, pixels, save
 import deblurgan as package
 from deblurgan import catalogue, cli
 from deblurgan.catalogue import KNOWN, Entry
-from deblurgan.model import generator_model
+from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import save_weights
 
 

@@ -21,8 +21,8 @@ from deblurgan.compat import OldKerasError, OldKerasWarning, names
 from deblurgan.compat.backend import STAND_INS
 from deblurgan.compat.imports import resolve
 from deblurgan.errors import FileError, InputError
-from deblurgan.model import generator_model
-from deblurgan.vgg import vgg16_block3_conv3
+from deblurgan.networks.tutorial import generator_model
+from deblurgan.networks.vgg import vgg16_block3_conv3
 from deblurgan.weights import load_generator
 
 REPOSITORY = Path(__file__).parent.parent

@@ -16,13 +16,13 @@ from deblurgan import catalogue, cli, conversion, inference, quantization
 from deblurgan import export as exporting
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.export import export
-from deblurgan.footprint import footprint
-from deblurgan.model import discriminator_model, generator_model
 from deblurgan.network_files import save_network
+from deblurgan.networks.footprint import footprint
+from deblurgan.networks.tutorial import discriminator_model, generator_model
+from deblurgan.networks.zoo import build_generator
 from deblurgan.quantization import Calibration, read_calibration
 from deblurgan.weight_files import load
 from deblurgan.weights import read_generator, save_keras2, save_weights
-from deblurgan.zoo import build_generator
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from deblurgan import fused
 from deblurgan.inference import Restorer
-from deblurgan.layer_utils import ReflectionPadding2D
-from deblurgan.model import generator_model
+from deblurgan.networks.layers import ReflectionPadding2D
+from deblurgan.networks.tutorial import generator_model
 
 
 def random_images(height, width, channels):

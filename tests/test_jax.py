@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurgan import zoo
+from deblurgan.networks import zoo
 
 pytestmark = [
     pytest.mark.jax,

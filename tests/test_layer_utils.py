@@ -8,7 +8,8 @@ import tensorflow as tf
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import (
+from deblurgan.losses import gradient_penalty_loss, wasserstein_loss
+from deblurgan.networks.layers import (
     BatchNormalization,
     Dropout,
     InputGradient,
@@ -17,7 +18,6 @@ from deblurgan.layer_utils import (
     input_gradient,
     res_block,
 )
-from deblurgan.losses import gradient_penalty_loss, wasserstein_loss
 
 
 def normal(shape, seed=0, scale=1.0, mean=0.0):

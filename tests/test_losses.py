@@ -11,7 +11,6 @@ import reference
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 
-from deblurgan import vgg
 from deblurgan.errors import FileError, InputError
 from deblurgan.losses import (
     PerceptualLoss,
@@ -26,7 +25,8 @@ from deblurgan.losses import (
     psnr_loss,
     wasserstein_loss,
 )
-from deblurgan.vgg import vgg16_block3_conv3
+from deblurgan.networks import vgg
+from deblurgan.networks.vgg import vgg16_block3_conv3
 
 
 def noise(shape, seed=0):

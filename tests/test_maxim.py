@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
-from deblurgan import catalogue, maxim_weights, weight_files
+from deblurgan import catalogue, weight_files
 from deblurgan.errors import FileError, InputError
 from deblurgan.inference import open_restorer
 from deblurgan.network_files import save_network
-from deblurgan.networks import maxim
+from deblurgan.networks import maxim, maxim_weights
 from deblurgan.networks.maxim import size_multiple
 from deblurgan.preview import HalfSizeRestorer
 

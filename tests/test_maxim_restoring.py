@@ -9,10 +9,11 @@ import tensorflow as tf
 from maxim_files import TINY, flax_arrays, keras_arrays
 from PIL import Image
 
-from deblurgan import footprint, inference, maxim_weights, memory
+from deblurgan import inference, memory
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import InputError
 from deblurgan.inference import WholePictureRestorer
+from deblurgan.networks import footprint, maxim_weights
 
 OPTIONS = {**TINY, "stages": 1, "depth": 1, "scales": 1, "low_grid_size": (8, 8)}  # multiples of 16
 TILE, OVERLAP = 48, 8  # in place of 384 and 32

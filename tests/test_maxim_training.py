@@ -9,11 +9,12 @@ from maxim_files import TINY, flax_arrays
 from skimage.metrics import peak_signal_noise_ratio
 from test_trainer import CROPS, Listener, recipe
 
-from deblurgan import weight_files, zoo
+from deblurgan import weight_files
 from deblurgan.errors import InputError
 from deblurgan.images import read_rgb
 from deblurgan.inference import open_restorer
 from deblurgan.network_files import save_network
+from deblurgan.networks import zoo
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 

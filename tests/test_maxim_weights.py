@@ -8,9 +8,10 @@ from click.testing import CliRunner
 from maxim_files import TINY, flax_arrays, graph_of, keras_arrays, shapes_of, tgz, write_folder
 from PIL import Image
 
-from deblurgan import cli, maxim_weights
+from deblurgan import cli
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.maxim_weights import identify, layout
+from deblurgan.networks import maxim_weights
+from deblurgan.networks.maxim_weights import identify, layout
 from deblurgan.weight_files import convert, load, read
 
 PUBLISHED = {  # of the authors' code, for one supervision scale

@@ -7,8 +7,8 @@ import pytest
 import reference
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import BatchNormalization
-from deblurgan.model import (
+from deblurgan.networks.layers import BatchNormalization
+from deblurgan.networks.tutorial import (
     discriminator_model,
     generator_containing_discriminator,
     generator_containing_discriminator_multiple_outputs,

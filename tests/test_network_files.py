@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deblurgan import cli, zoo
+from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.inference import WholePictureRestorer, open_restorer
 from deblurgan.network_files import ATTRIBUTE, read, save_network
+from deblurgan.networks import zoo
 from deblurgan.weight_files import convert, load
 from deblurgan.weight_files import read as read_any
 

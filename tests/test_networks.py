@@ -4,9 +4,9 @@ import pytest
 import torch_reference
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import InstanceNormalization
 from deblurgan.networks import paper_generator, patchgan_discriminator, unet_generator
-from deblurgan.torch_weights import build
+from deblurgan.networks.layers import InstanceNormalization
+from deblurgan.networks.torch_weights import build
 
 # How far float32 may be from float64: 2e-5 is the largest difference seen, on values up to 1; an error in the
 # arithmetic shows at 1e-3 and more.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deblurgan import footprint
 from deblurgan.errors import InputError
+from deblurgan.networks import footprint
 from deblurgan.preview import HalfSizeRestorer
 
 SIZES = [(1, 1), (2, 2), (1, 6), (5, 4), (7, 9), (16, 33), (40, 50)]

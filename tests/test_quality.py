@@ -9,11 +9,11 @@ from deblurgan import catalogue, devices, inference
 from deblurgan.errors import FileError, InputError
 from deblurgan.export import export
 from deblurgan.inference import open_restorer
-from deblurgan.model import generator_model
 from deblurgan.network_files import save_network
+from deblurgan.networks.tutorial import generator_model
+from deblurgan.networks.zoo import build_generator
 from deblurgan.preview import HalfSizeRestorer
 from deblurgan.weights import save_weights
-from deblurgan.zoo import build_generator
 
 OPTIONS = {**TINY, "depth": 1, "scales": 1}
 

@@ -8,7 +8,7 @@ import pytest
 
 from deblurgan import adversarial, losses
 from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
-from deblurgan.vgg import VGG16_LAYERS, vgg19_block3_conv3
+from deblurgan.networks.vgg import VGG16_LAYERS, vgg19_block3_conv3
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch

@@ -6,7 +6,7 @@ import pytest
 import torch_reference
 
 from deblurgan.errors import InputError, WeightsError
-from deblurgan.torch_weights import build, identify
+from deblurgan.networks.torch_weights import build, identify
 
 FLOAT32 = 1e-4  # see test_networks.py
 

@@ -9,7 +9,7 @@ import reference
 import tensorflow as tf
 from keras import layers, ops
 
-from deblurgan.model import discriminator_model, generator_model
+from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.training import tutorial
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference
 
-from deblurgan import vgg
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.vgg import vgg16_block3_conv3, vgg19_block3_conv3, vgg_weights
+from deblurgan.networks import vgg
+from deblurgan.networks.vgg import vgg16_block3_conv3, vgg19_block3_conv3, vgg_weights
 
 # The features
 

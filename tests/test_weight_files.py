@@ -19,7 +19,7 @@ from test_torch_files import Tensor, save, torch_names  # noqa: F401 (fixtures)
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.inference import Restorer, WholePictureRestorer, open_restorer
-from deblurgan.model import discriminator_model, generator_model
+from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.weight_files import convert, load, read
 from deblurgan.weights import save_keras2, save_weights
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
-from deblurgan.model import (
+from deblurgan.networks.tutorial import (
     discriminator_model,
     generator_containing_discriminator_multiple_outputs,
     generator_model,

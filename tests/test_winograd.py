@@ -7,9 +7,9 @@ import reference
 import tensorflow as tf
 
 from deblurgan import fused, winograd
-from deblurgan.footprint import run
 from deblurgan.inference import WholePictureRestorer
-from deblurgan.layer_utils import ReflectionPadding2D
+from deblurgan.networks.footprint import run
+from deblurgan.networks.layers import ReflectionPadding2D
 
 MANY = fused.MANY
 SIZES = [(2, 3), (3, 4), (6, 5), (7, 9)]

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deblurgan import zoo
 from deblurgan.errors import InputError
+from deblurgan.networks import zoo
 
 TINY = {
     "tutorial": {"ngf": 4, "n_blocks": 1},

@@ -284,7 +284,7 @@ def _recipe(
 
 def _require_open(recipe: Recipe, changes: tuple[str, ...]) -> None:
     """Raise InputError where a change is to what the initial weights decide."""
-    from deblurgan.zoo import find
+    from deblurgan.networks.zoo import find
 
     if recipe.init_weights is None:
         return

@@ -11,7 +11,7 @@ from keras import layers
 
 from deblurgan.compat.notices import note
 from deblurgan.compat.patches import Patches
-from deblurgan.vgg import VGG16_LAYERS, vgg16_weights
+from deblurgan.networks.vgg import VGG16_LAYERS, vgg16_weights
 
 
 def install(patches: Patches) -> None:

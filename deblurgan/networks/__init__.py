@@ -1,4 +1,4 @@
-"""Networks beside the tutorial's own (`deblurgan.model`), one file each."""
+"""The networks, one file each; what they are made of, and what they are called."""
 
 from deblurgan.networks.maxim import maxim
 from deblurgan.networks.nafnet import nafnet

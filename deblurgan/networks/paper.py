@@ -6,7 +6,7 @@ import keras
 from keras import Input, layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import STATISTICS, Dropout, ReflectionPadding2D
+from deblurgan.networks.layers import STATISTICS, Dropout, ReflectionPadding2D
 from deblurgan.networks.parts import (
     Shape,
     check_choice,
@@ -58,7 +58,7 @@ def paper_generator(
         statistics: those that an instance normalisation uses outside training: "image", each picture's own, as the
             paper's code does for the same reason; or "noted", means over the training images, two more tensors for
             each normalisation. With noted ones a part of a picture is restored as in the whole picture, away from
-            its edges. See `layer_utils.InstanceNormalization`.
+            its edges. See `layers.InstanceNormalization`.
         residual: whether the network learns what to add: clip(tanh + input, -1, 1) (DeblurGAN), else tanh (CycleGAN).
         block: what each block adds to its input. "whole": pad, convolve, normalise, ReLU, dropout, then pad,
             convolve, normalise. "first" and "second": one half of that alone. DeblurGAN's code since March 2019

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import BatchNormalization, InstanceNormalization
+from deblurgan.networks.layers import BatchNormalization, InstanceNormalization
 
 Shape = Sequence[int | None]
 

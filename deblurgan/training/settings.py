@@ -27,7 +27,7 @@ class Settings:
         image_size: side of the training images in pixels, a multiple of 4.
         preprocess: "crop" or "resize"; see `data.PairStream`.
         learning_rate: of both Adam optimizers.
-        upsampling: "transpose" or "resize"; see `model.generator_model`.
+        upsampling: "transpose" or "resize"; see `networks.tutorial.generator_model`.
         legacy_batchnorm: whether the frozen critic normalises with the batch's statistics, as in Keras 2.1.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         seed: of the initial weights, dropout, choice of pairs, order and crops.

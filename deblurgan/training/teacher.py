@@ -10,8 +10,8 @@ import numpy as np
 
 from deblurgan import devices, fused, winograd
 from deblurgan.errors import InputError
-from deblurgan.footprint import footprint, run
 from deblurgan.inference import generator_file
+from deblurgan.networks.footprint import footprint, run
 from deblurgan.training.recipe import Recipe
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import __version__, devices, metrics, weight_files, zoo
+from deblurgan import __version__, devices, metrics, weight_files
 from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.crops import CropStream
 from deblurgan.data import Pair, check_pairs, choose_pairs
@@ -24,6 +24,7 @@ from deblurgan.files import ensure_folder, shown
 from deblurgan.images import from_model
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
+from deblurgan.networks import zoo
 from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
 from deblurgan.training.callbacks import (

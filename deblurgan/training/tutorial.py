@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from deblurgan.losses import PerceptualLoss, wasserstein_loss
-from deblurgan.model import generator_containing_discriminator_multiple_outputs
+from deblurgan.networks.tutorial import generator_containing_discriminator_multiple_outputs
 
 LOSS_WEIGHTS = (100, 1)  # perceptual, wasserstein
 LOSSES = ("d_loss", "d_loss_real", "d_loss_fake", "g_loss", "perceptual_loss", "wasserstein_loss")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from deblurgan.errors import InputError
-from deblurgan.layer_utils import InstanceNormalization
+from deblurgan.networks.layers import InstanceNormalization
 from deblurgan.networks.maxim_layers import (
     ChannelAttentionBlock,
     CrossGating,

@@ -8,9 +8,8 @@ from typing import Any
 
 import keras
 
-from deblurgan import model
 from deblurgan.errors import InputError
-from deblurgan.networks import maxim, nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks import maxim, nafnet, paper_generator, patchgan_discriminator, tutorial, unet_generator
 from deblurgan.networks.maxim import SPARE as MAXIM_SPARE
 from deblurgan.networks.maxim import reductions as maxim_reductions
 from deblurgan.networks.maxim import size_multiple as maxim_multiple
@@ -75,8 +74,8 @@ class Identity:
 GENERATORS = {
     "tutorial": Network(
         "tutorial generator",
-        model.generator_model,
-        lambda options: model.SIZE_MULTIPLE,
+        tutorial.generator_model,
+        lambda options: tutorial.SIZE_MULTIPLE,
         ("image_shape", "dropout"),
     ),
     "paper": Network(
@@ -111,7 +110,7 @@ GENERATORS = {
 CRITICS = {
     "tutorial": Network(
         "tutorial discriminator",
-        model.discriminator_model,
+        tutorial.discriminator_model,
         lambda options: 1,
         ("legacy_batchnorm", "sigmoid"),
     ),

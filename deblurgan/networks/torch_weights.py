@@ -13,7 +13,7 @@ import numpy as np
 
 from deblurgan import networks
 from deblurgan.errors import InputError, WeightsError
-from deblurgan.layer_utils import InstanceNormalization
+from deblurgan.networks.layers import InstanceNormalization
 from deblurgan.networks.nafnet import PAPER_WINDOW
 from deblurgan.networks.nafnet_layers import NAFBlock
 from deblurgan.networks.unet import LEAST_DOWNS
