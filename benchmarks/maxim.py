@@ -29,11 +29,11 @@ from side_by_side import report, time_in_turn
 
 from deblurgan import catalogue, conversion, engines, weight_files
 from deblurgan.devices import cpu_has_bfloat16
-from deblurgan.images import read_picture, resize, to_8_bits
 from deblurgan.inference import open_restorer
 from deblurgan.metrics import psnr
 from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
+from deblurgan.pictures.images import read_picture, resize, to_8_bits
 
 MATRIX = 4096
 TYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.formats import KERNELS, LENGTH
+from deblurgan.pictures.formats import KERNELS, LENGTH
 
 EXPOSURES = (1 / 100, 1 / 10, 1 / 2, 1)
 

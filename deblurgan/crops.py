@@ -18,7 +18,7 @@ from PIL import Image
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.images import read_rgb, to_model
+from deblurgan.pictures.images import read_rgb, to_model
 from deblurgan.sources import Pixels, Source, Window
 
 _BLOCK = 100  # visits that are shared out among the sources by weight

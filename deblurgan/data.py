@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.images import list_images, read_rgb, read_size, resize, to_model
+from deblurgan.pictures.images import list_images, read_rgb, read_size, resize, to_model
 
 PREPROCESS = ("crop", "resize")
 _MOST_NAMES = 10  # listed in an error message

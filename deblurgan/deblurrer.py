@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
+from deblurgan.pictures.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
 from deblurgan.transparency import Restore, restore_with_alpha
 from deblurgan.video import VideoOptions, restore_video
 

@@ -16,8 +16,10 @@ import numpy as np
 from deblurgan.data import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
-from deblurgan.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
-from deblurgan.images import (
+from deblurgan.inputs import Job, Source, plan
+from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
+from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
+from deblurgan.pictures.images import (
     Picture,
     Pixels,
     encode_picture,
@@ -29,8 +31,6 @@ from deblurgan.images import (
     to_8_bits,
     write_image,
 )
-from deblurgan.inputs import Job, Source, plan
-from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
 from deblurgan.transparency import Restore, restore_with_alpha
 from deblurgan.video import VideoOptions, restore_video
 

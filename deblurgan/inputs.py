@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
-from deblurgan.formats import (
+from deblurgan.pictures.formats import (
     EXTENSIONS,
     IMAGE_EXTENSIONS,
     WRITABLE,
@@ -19,8 +19,8 @@ from deblurgan.formats import (
     is_an_image_file,
     named_format,
 )
-from deblurgan.images import list_files
-from deblurgan.metadata import DECODING_ERRORS
+from deblurgan.pictures.images import list_files
+from deblurgan.pictures.metadata import DECODING_ERRORS
 
 BESIDE_SUFFIX = "_deblurred"
 STANDARD = Path("-")  # standard input, or output

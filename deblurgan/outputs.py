@@ -15,9 +15,9 @@ from PIL import Image
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
-from deblurgan.formats import format_to_write
-from deblurgan.images import Picture, Pixels, encode_picture, side_by_side, to_8_bits
 from deblurgan.inputs import STANDARD, Job, check_originals, is_zip
+from deblurgan.pictures.formats import format_to_write
+from deblurgan.pictures.images import Picture, Pixels, encode_picture, side_by_side, to_8_bits
 
 Write = Callable[[Path, bytes], Path]
 Compare = Callable[[Path, Picture, Pixels], None]

@@ -22,7 +22,7 @@ from deblurgan.data import Pair, check_pairs, listed, match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
 from deblurgan.gopro import BLURS
-from deblurgan.images import list_images, list_images_below, read_size
+from deblurgan.pictures.images import list_images, list_images_below, read_size
 
 WINDOW = (7, 15)  # frames in an average
 

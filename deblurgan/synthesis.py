@@ -13,8 +13,8 @@ from deblurgan.blur import SyntheticBlur, kernel_sheet
 from deblurgan.deblurring import Report
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
-from deblurgan.formats import PAIR_EXTENSIONS as EXTENSIONS
-from deblurgan.images import list_images, list_images_below, read_rgb, write_image
+from deblurgan.pictures.formats import PAIR_EXTENSIONS as EXTENSIONS
+from deblurgan.pictures.images import list_images, list_images_below, read_rgb, write_image
 
 KERNEL_SHEET = "kernels.png"
 

@@ -1,4 +1,4 @@
-"""The tutorial's helpers under its names; thin, over `images` and `data`. Nothing in the package imports this."""
+"""The tutorial's helpers under its names; thin, over `pictures` and `data`. Nothing in the package imports this."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,15 @@ from PIL import Image
 from deblurgan.data import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import ensure_folder
-from deblurgan.images import from_model, is_an_image_file, list_images, read_rgb, resize, to_model, write_image
+from deblurgan.pictures.images import (
+    from_model,
+    is_an_image_file,
+    list_images,
+    read_rgb,
+    resize,
+    to_model,
+    write_image,
+)
 
 __all__ = [
     "RESHAPE",

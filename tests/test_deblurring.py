@@ -14,8 +14,8 @@ from deblurgan import deblurring, files
 from deblurgan.data import match_pairs
 from deblurgan.deblurring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
 from deblurgan.errors import FileError, InputError
-from deblurgan.images import Picture, read_picture, write_picture
 from deblurgan.inputs import Source, find_sources, plan
+from deblurgan.pictures.images import Picture, read_picture, write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -14,9 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.deblurring import restore_jobs
 from deblurgan.errors import DeblurganError
-from deblurgan.images import Picture, encode_picture, read_picture
 from deblurgan.inputs import find_sources, plan
-from deblurgan.metadata import Metadata
+from deblurgan.pictures.images import Picture, encode_picture, read_picture
+from deblurgan.pictures.metadata import Metadata
 
 MAX_PIXELS = 10000  # so that a mutated header does not fill the memory
 

@@ -18,8 +18,8 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
-from deblurgan.formats import WRITABLE, named_format
-from deblurgan.images import (
+from deblurgan.pictures.formats import WRITABLE, named_format
+from deblurgan.pictures.images import (
     IMAGE_EXTENSIONS,
     Picture,
     encode_picture,
@@ -38,7 +38,7 @@ from deblurgan.images import (
     write_image,
     write_picture,
 )
-from deblurgan.metadata import Metadata
+from deblurgan.pictures.metadata import Metadata
 
 Image.init()
 if importlib.util.find_spec("pillow_heif"):
@@ -1335,7 +1335,7 @@ def test_images_that_do_not_fit_are_not_joined(images, gap, reason):
 
 
 def test_the_module_needs_no_tensorflow():
-    code = "import sys, deblurgan.images; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    code = "import sys, deblurgan.pictures.images; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,10 +11,10 @@ from test_trainer import CROPS, Listener, recipe
 
 from deblurgan import weight_files
 from deblurgan.errors import InputError
-from deblurgan.images import read_rgb
 from deblurgan.inference import open_restorer
 from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
+from deblurgan.pictures.images import read_rgb
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 

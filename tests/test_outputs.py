@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.images import Picture
 from deblurgan.outputs import opened_comparison, opened_output
+from deblurgan.pictures.images import Picture
 
 
 def noise(height=24, width=32, seed=0):

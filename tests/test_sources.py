@@ -4,7 +4,7 @@ from PIL import Image
 
 from deblurgan.blur import SyntheticBlur, apply_kernel
 from deblurgan.errors import FileError, InputError
-from deblurgan.images import read_rgb
+from deblurgan.pictures.images import read_rgb
 from deblurgan.sources import guess, open_source, parse_source
 
 WINDOWS = [(0, 0, 4, 4), (3, 5, 4, 4)]

@@ -5,7 +5,7 @@ from PIL import Image
 from deblurgan.blur import SyntheticBlur
 from deblurgan.data import match_pairs
 from deblurgan.errors import FileError, InputError
-from deblurgan.images import read_rgb
+from deblurgan.pictures.images import read_rgb
 from deblurgan.synthesis import synthesize
 
 LINEAR = SyntheticBlur("linear", length=12)

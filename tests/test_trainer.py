@@ -21,8 +21,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan import weight_files
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
-from deblurgan.images import read_rgb
 from deblurgan.inference import open_restorer
+from deblurgan.pictures.images import read_rgb
 from deblurgan.training import callbacks, trainer
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.progress import Progress

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from deblurgan import gopro
 from deblurgan.cli.common import command, finish, one_line, path_type
-from deblurgan.formats import KERNELS, LENGTH, PAIR_EXTENSIONS
+from deblurgan.pictures.formats import KERNELS, LENGTH, PAIR_EXTENSIONS
 
 
 @command("organize", "Sort the GOPRO dataset into pairs to train on.")

@@ -29,7 +29,7 @@ from deblurgan.cli.common import (
     weight_path_option,
 )
 from deblurgan.errors import InputError
-from deblurgan.formats import EXTENSIONS, is_an_image_file
+from deblurgan.pictures.formats import EXTENSIONS, is_an_image_file
 
 if TYPE_CHECKING:
     from deblurgan.deblurring import Report

@@ -15,9 +15,9 @@ from deblurgan import devices, metrics
 from deblurgan.data import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
-from deblurgan.images import write_image
 from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.networks import zoo
+from deblurgan.pictures.images import write_image
 from deblurgan.training import checkpoint, curves
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
 from deblurgan.training.progress import Progress

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
-from deblurgan.images import encode_png, side_by_side
+from deblurgan.pictures.images import encode_png, side_by_side
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from deblurgan.deep import encode_deep_png, encode_deep_tiff, read_deep
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, reason, shown
-from deblurgan.formats import (
+from deblurgan.pictures.formats import (
     ENCODINGS,
     IMAGE_EXTENSIONS,
     READABLE,
@@ -35,7 +34,8 @@ from deblurgan.formats import (
     is_an_image_file,
     named_format,
 )
-from deblurgan.metadata import DECODING_ERRORS, Metadata, read_metadata
+from deblurgan.pictures.metadata import DECODING_ERRORS, Metadata, read_metadata
+from deblurgan.pictures.sixteen_bits import encode_deep_png, encode_deep_tiff, read_deep
 
 __all__ = [
     "IMAGE_EXTENSIONS",
