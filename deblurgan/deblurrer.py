@@ -12,7 +12,7 @@ from PIL import Image
 from deblurgan.errors import InputError
 from deblurgan.pictures.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
 from deblurgan.transparency import Restore, restore_with_alpha
-from deblurgan.video import VideoOptions, restore_video
+from deblurgan.video.restoring import VideoOptions, restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
 SLACK = 0.5  # how far outside [0, 1] floats may be: interpolation overshoots, but [-1, 1] or 0 .. 255 are a mistake
@@ -82,7 +82,9 @@ class Deblurrer:
         target: str | os.PathLike[str],
         options: VideoOptions | None = None,
     ) -> tuple[str, ...]:
-        """Restore the video `source` into the file `target`, with all else in it; see `video.restore_video`.
+        """Restore the video `source` into the file `target`, with all else in it.
+
+        See `video.restoring.restore_video`.
 
         Returns a line for each thing that was not kept. After an interruption the same call goes on where it stopped;
         give `options` a `settings` that names the weights if those may be others by then.

@@ -32,7 +32,7 @@ from deblurgan.pictures.images import (
     write_image,
 )
 from deblurgan.transparency import Restore, restore_with_alpha
-from deblurgan.video import VideoOptions, restore_video
+from deblurgan.video.restoring import VideoOptions, restore_video
 
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
 
@@ -140,7 +140,7 @@ def restore_jobs(
     Raises:
         InputError: `compare` is a folder that inputs come from or results go to.
         FileError: `output` or `compare` cannot be written to.
-        Interrupted: Ctrl-C while a video is restored; see `video.restore_video`.
+        Interrupted: Ctrl-C while a video is restored; see `video.restoring.restore_video`.
     """
     if compare is not None:
         check_comparison(jobs, output, compare)

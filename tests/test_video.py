@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import video as videos
 from deblurgan.cli import main
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.deblurring import restore_jobs
 from deblurgan.errors import FileError, InputError
 from deblurgan.inputs import find_sources, plan
-from deblurgan.video import Interrupted, VideoOptions, parts_folder, restore_video
+from deblurgan.video import restoring as videos
+from deblurgan.video.restoring import Interrupted, VideoOptions, parts_folder, restore_video
 
 av = pytest.importorskip("av")
 
@@ -530,7 +530,8 @@ def test_parts_of_other_settings_or_another_video_are_not_gone_on_with(clip, tmp
 
 def test_finished_parts_outlast_a_kill(clip, tmp_path):
     program = (
-        "import os, sys; from deblurgan import video; video._BATCH_FRAMES, video._PART_FRAMES = 1, 3; seen = []\n"
+        "import os, sys; from deblurgan.video import restoring as video; "
+        "video._BATCH_FRAMES, video._PART_FRAMES = 1, 3; seen = []\n"
         "video.restore_video(lambda x: x if seen.append(1) or len(seen) < 9 else os._exit(9), *sys.argv[1:])"
     )
     target = tmp_path / "out" / "clip.mp4"

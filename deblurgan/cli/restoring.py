@@ -163,7 +163,7 @@ def deblur(
     """
     from deblurgan.deblurring import restore_jobs
     from deblurgan.inputs import STANDARD, find_sources, plan
-    from deblurgan.video import Interrupted, VideoOptions
+    from deblurgan.video.restoring import Interrupted, VideoOptions
 
     videos = VideoOptions(start=start, end=end, crf=crf)
     inputs += () if input_dir is None else (input_dir,)

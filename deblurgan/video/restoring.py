@@ -15,10 +15,20 @@ from typing import Any
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, shown
-from deblurgan.frames import Encoder, Frame, Video, file_url, is_a_cover, look_at, named_errors, pyav, read_frames
 from deblurgan.pictures.formats import VIDEO_CONTAINERS
 from deblurgan.pictures.images import Pixels
 from deblurgan.transparency import Restore
+from deblurgan.video.frames import (
+    Encoder,
+    Frame,
+    Video,
+    file_url,
+    is_a_cover,
+    look_at,
+    named_errors,
+    pyav,
+    read_frames,
+)
 
 _PART_FRAMES = 100  # frames a part: what is lost at most when the program is killed
 _BATCH_PIXELS, _BATCH_FRAMES = 1 << 19, 16  # small frames are restored several at once
