@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from deblurgan.crops import CropStream
+from deblurgan.data.crops import CropStream
+from deblurgan.data.sources import open_source, parse_source
 from deblurgan.devices import start_quietly
-from deblurgan.sources import open_source, parse_source
 
 
 def measure(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 def train(folder: str, batches: int) -> None:
     """Take `batches` steps on the pairs in `folder`, then read the rest of the epoch without training."""
-    from deblurgan.data import PairStream, check_pairs, match_pairs
+    from deblurgan.data.pairs import PairStream, check_pairs, match_pairs
     from deblurgan.networks.tutorial import discriminator_model, generator_model
     from deblurgan.training.tutorial import TutorialGAN
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from side_by_side import report, time_in_turn
 
-from deblurgan.data import match_pairs
+from deblurgan.data.pairs import match_pairs
 from deblurgan.devices import describe
 from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr

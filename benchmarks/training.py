@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers
 from side_by_side import report, time_in_turn
 
-from deblurgan.data import PairStream, match_pairs
+from deblurgan.data.pairs import PairStream, match_pairs
 from deblurgan.devices import describe, policy, resolve_precision, start_quietly
 from deblurgan.losses import wasserstein_loss
 from deblurgan.networks.layers import ReflectionPadding2D

@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from deblurgan.data import Pair
+from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
 from deblurgan.inputs import Job, Source, plan

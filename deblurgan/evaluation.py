@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.data import Pair
+from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, shown
 from deblurgan.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric

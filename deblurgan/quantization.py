@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.conversion import Images, optional
-from deblurgan.data import match_pairs
+from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.metrics import psnr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deblurgan.blur import SyntheticBlur, kernel_sheet
+from deblurgan.data.blur import SyntheticBlur, kernel_sheet
 from deblurgan.deblurring import Report
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown

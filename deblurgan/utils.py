@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deblurgan.data import match_pairs
+from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import ensure_folder
 from deblurgan.pictures.images import (

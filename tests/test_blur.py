@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan.blur import (
+from deblurgan.data.blur import (
     EXPOSURES,
     KERNELS,
     SyntheticBlur,

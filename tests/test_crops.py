@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan.crops import CropStream, texture
+from deblurgan.data.crops import CropStream, texture
+from deblurgan.data.sources import open_source
 from deblurgan.errors import FileError, InputError
-from deblurgan.sources import open_source
 
 
 def write(path, pixels):
@@ -290,7 +290,7 @@ def test_when_no_picture_can_be_read_any_more_it_is_an_error(tmp_path):
 
 
 def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
-    from deblurgan import crops as module
+    from deblurgan.data import crops as module
 
     source = write_maps(tmp_path, 12, height=100, width=100)  # 24 files of 30000 bytes
     read = []

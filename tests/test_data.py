@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan import data
-from deblurgan.data import Pair, PairStream, check_pairs, choose_pairs, match_pairs
+from deblurgan.data import pairs as module
+from deblurgan.data.pairs import Pair, PairStream, check_pairs, choose_pairs, match_pairs
 from deblurgan.errors import FileError, InputError
 
 
@@ -324,11 +324,11 @@ def test_no_more_than_a_few_batches_are_read_ahead(tmp_path, monkeypatch):
     pairs = [Pair(str(i), tmp_path / "A" / "00.png", tmp_path / "B" / "00.png") for i in range(2000)]
     read: list[os.PathLike] = []
 
-    def counted(path, read_rgb=data.read_rgb):
+    def counted(path, read_rgb=module.read_rgb):
         read.append(path)
         return read_rgb(path)
 
-    monkeypatch.setattr(data, "read_rgb", counted)
+    monkeypatch.setattr(module, "read_rgb", counted)
     iterator = iter(PairStream(pairs, batch_size=4, size=8).epoch(0))
     for taken, step in ((1, 1), (2, 1), (50, 48)):
         for _ in range(step):

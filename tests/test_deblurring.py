@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from deblurgan import deblurring, files
-from deblurgan.data import match_pairs
+from deblurgan.data.pairs import match_pairs
 from deblurgan.deblurring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
 from deblurgan.errors import FileError, InputError
 from deblurgan.inputs import Source, find_sources, plan

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from deblurgan.data import match_pairs
+from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.evaluation import (
     METRICS,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan import gopro
+from deblurgan.data import gopro
 from deblurgan.errors import DeblurganError, FileError, InputError
 
 SCENES = {"train": ("GOPR0372_07_00", "GOPR0374_11_00"), "test": ("GOPR0384_11_00",)}

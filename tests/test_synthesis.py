@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblurgan.blur import SyntheticBlur
-from deblurgan.data import match_pairs
+from deblurgan.data.blur import SyntheticBlur
+from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.pictures.images import read_rgb
 from deblurgan.synthesis import synthesize

@@ -12,11 +12,11 @@ from maxim_files import TINY
 from test_trainer import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 
 from deblurgan import weight_files
-from deblurgan.crops import CropStream
+from deblurgan.data.crops import CropStream
+from deblurgan.data.sources import open_source
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
-from deblurgan.sources import open_source
 from deblurgan.training.teacher import open_teacher
 from deblurgan.training.trainer import build_model, train
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from deblurgan import gopro
 from deblurgan.cli.common import command, finish, one_line, path_type
+from deblurgan.data import gopro
 from deblurgan.pictures.formats import KERNELS, LENGTH, PAIR_EXTENSIONS
 
 
@@ -130,7 +130,7 @@ def synthesize(
 
     Pictures may have any size. The same seed gives the same pairs; what is there already is left as it is.
     """
-    from deblurgan.blur import SyntheticBlur
+    from deblurgan.data.blur import SyntheticBlur
     from deblurgan.synthesis import synthesize as synthesize_pairs
 
     qualities = None if jpeg is None else (int(jpeg[0]), int(jpeg[1]))

@@ -95,7 +95,7 @@ def evaluate(
     there are `deblur` and `test`.
     """
     from deblurgan import evaluation
-    from deblurgan.data import choose_pairs, match_pairs
+    from deblurgan.data.pairs import choose_pairs, match_pairs
     from deblurgan.reports import Gallery, write_report
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)

@@ -364,7 +364,7 @@ def test(
 
     For pairs of pictures; to see before and after of any others, use `deblur --compare`.
     """
-    from deblurgan.data import choose_pairs, match_pairs
+    from deblurgan.data.pairs import choose_pairs, match_pairs
     from deblurgan.deblurring import write_strips
 
     pairs = match_pairs(input_dir)

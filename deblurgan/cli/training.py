@@ -259,7 +259,7 @@ def _recipe(
 
     Where nothing says what to validate on, it is what the run `resumed` has, or the pictures beside the first source.
     """
-    from deblurgan.sources import guess, parse_source
+    from deblurgan.data.sources import guess, parse_source
 
     for option in given:
         if option in TUTORIAL_ONLY:
@@ -297,7 +297,7 @@ def _require_open(recipe: Recipe, changes: tuple[str, ...]) -> None:
 
 def _validation_beside(recipe: Recipe) -> str | None:
     """Return the folder `test` in or beside a source of pairs, if there is one."""
-    from deblurgan.sources import guess
+    from deblurgan.data.sources import guess
 
     for source in recipe.sources:
         if (source.get("kind") or guess(source["folder"])) in ("pairs", "gopro"):

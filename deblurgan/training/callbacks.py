@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import devices, metrics
-from deblurgan.data import Pair
+from deblurgan.data.pairs import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
 from deblurgan.inference import Restorer, WholePictureRestorer

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import devices, metrics
-from deblurgan.data import Pair, PairStream, readable_pairs
+from deblurgan.data.pairs import Pair, PairStream, readable_pairs
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import copy_file, ensure_folder
 from deblurgan.inference import MIN_SIDE, Restorer
@@ -47,7 +47,7 @@ def train(
     of the data are as if there had been no interruption.
 
     Raises:
-        InputError, FileError: settings or files that cannot be used; see `data` for those about pairs.
+        InputError, FileError: settings or files that cannot be used; see `data.pairs` for those about pairs.
         DeblurganError: the losses are no longer finite (the message names the last good weights), or memory ran out.
     """
     import tensorflow as tf

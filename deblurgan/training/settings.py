@@ -25,7 +25,7 @@ class Settings:
         epoch_num: epochs in all.
         critic_updates: critic steps per generator step.
         image_size: side of the training images in pixels, a multiple of 4.
-        preprocess: "crop" or "resize"; see `data.PairStream`.
+        preprocess: "crop" or "resize"; see `pairs.PairStream`.
         learning_rate: of both Adam optimizers.
         upsampling: "transpose" or "resize"; see `networks.tutorial.generator_model`.
         legacy_batchnorm: whether the frozen critic normalises with the batch's statistics, as in Keras 2.1.

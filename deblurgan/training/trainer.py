@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from deblurgan import __version__, devices, metrics, weight_files
 from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
-from deblurgan.crops import CropStream
-from deblurgan.data import Pair, check_pairs, choose_pairs
+from deblurgan.data.crops import CropStream
+from deblurgan.data.pairs import Pair, check_pairs, choose_pairs
+from deblurgan.data.sources import PairSource, open_source
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder, shown
 from deblurgan.losses import WeightedSum
 from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import from_model
-from deblurgan.sources import PairSource, open_source
 from deblurgan.training import recipe as recipes
 from deblurgan.training.callbacks import (
     GRID_ROWS,

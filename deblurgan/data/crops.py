@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deblurgan.data.sources import Pixels, Source, Window
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
 from deblurgan.pictures.images import read_rgb, to_model
-from deblurgan.sources import Pixels, Source, Window
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20

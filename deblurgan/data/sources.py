@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.blur import SyntheticBlur
-from deblurgan.data import Pair, check_pairs, listed, match_pairs
+from deblurgan.data.blur import SyntheticBlur
+from deblurgan.data.gopro import BLURS
+from deblurgan.data.pairs import Pair, check_pairs, listed, match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.gopro import BLURS
 from deblurgan.pictures.images import list_images, list_images_below, read_size
 
 WINDOW = (7, 15)  # frames in an average
