@@ -31,7 +31,7 @@ from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
-from deblurgan.weights import GeneratorWeights, generator_weights, read_generator
+from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights, read_generator
 
 MATRIX = 4096
 

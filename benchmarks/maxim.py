@@ -27,13 +27,14 @@ import numpy as np
 import tensorflow as tf
 from side_by_side import report, time_in_turn
 
-from deblurgan import catalogue, conversion, engines, weight_files
+from deblurgan import conversion, engines
 from deblurgan.devices import cpu_has_bfloat16
 from deblurgan.inference import open_restorer
 from deblurgan.metrics import psnr
 from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.weights import any_file, catalogue
 
 MATRIX = 4096
 TYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_}
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--original", metavar="FOLDER")
     arguments = parser.parse_args()
     stages = arguments.stages
-    content = weight_files.read(catalogue.DEFAULT, stages=stages)
+    content = any_file.read(catalogue.DEFAULT, stages=stages)
     network = content.build(stages=stages, dtype="float32")
     about = conversion.about(network, content.network)
     precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]

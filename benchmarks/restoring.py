@@ -23,7 +23,7 @@ from deblurgan.devices import describe
 from deblurgan.inference import Restorer
 from deblurgan.metrics import psnr
 from deblurgan.networks.tutorial import generator_model
-from deblurgan.weights import generator_weights, read_generator
+from deblurgan.weights.hdf5 import generator_weights, read_generator
 
 
 def bare_graph(weights, dtype, image):

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deblurgan.catalogue import DEFAULT
+from deblurgan.weights.catalogue import DEFAULT
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 COMMAND = [sys.executable, "-m", "deblurgan"]
@@ -56,7 +56,7 @@ def write(weights: str, picture: str) -> None:
     from PIL import Image
 
     from deblurgan.networks.tutorial import generator_model
-    from deblurgan.weights import save_weights
+    from deblurgan.weights.hdf5 import save_weights
 
     save_weights(generator_model((None, None, 3)), weights)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)).save(picture)

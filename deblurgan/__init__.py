@@ -29,9 +29,9 @@ def load(
     `deblurgan.load().restore("blurred.jpg").save("restored.jpg")`
 
     Args:
-        path: a weight file of any kind that `weight_files.read` knows, or a `.onnx` or `.xml` file that `deblurgan
-            export` wrote; the folder of a training run, or the name of one in the folder `weights`, for its best
-            weights; or a name that `deblurgan weights` lists, which is downloaded where it is not here yet.
+        path: a weight file of any kind that `weights.any_file.read` knows, or a `.onnx` or `.xml` file that
+            `deblurgan export` wrote; the folder of a training run, or the name of one in the folder `weights`, for
+            its best weights; or a name that `deblurgan weights` lists, which is downloaded where it is not here yet.
             None: maxim-gopro, which is in the package.
         quality: "preview", "fast", "balanced" or "best", of a network with stages such as maxim-gopro; None for
             "best" on a GPU and "fast" on a CPU.

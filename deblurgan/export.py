@@ -9,11 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan import catalogue, conversion, engines, quantization
+from deblurgan import conversion, engines, quantization
 from deblurgan.conversion import About, Images, optional
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
 from deblurgan.inference import float32_network, open_generator, quality_in_words
+from deblurgan.weights import catalogue
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
 MAX_COST = 0.2  # dB
@@ -65,7 +66,7 @@ def export(
     `assets.extra/deblurgan.json`).
 
     Args:
-        source: see `weight_files.read`; None for the weights in the package, `catalogue.DEFAULT`.
+        source: see `any_file.read`; None for the weights in the package, `catalogue.DEFAULT`.
         target: the file or folder to write.
         quality: of a network with stages, how many of them: "fast", "balanced" or "best"; None as in
             `inference.open_restorer`.

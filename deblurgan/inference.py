@@ -11,15 +11,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import catalogue, conversion, engines, fused, tiles, winograd
+from deblurgan import conversion, engines, fused, tiles, winograd
 from deblurgan import memory as memories
 from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.networks.footprint import footprint, run, takes_statistics
-from deblurgan.weight_files import WeightFile, read
-from deblurgan.weights import GeneratorWeights, generator_weights
+from deblurgan.weights import catalogue
+from deblurgan.weights.any_file import WeightFile, read
+from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 
@@ -238,7 +239,7 @@ class Restorer(WholePictureRestorer):
     multiplications. Tiles give the result of the whole picture.
 
     Args:
-        weights: from `weights.read_generator`, or a model built by `networks.tutorial.generator_model`, whose present
+        weights: from `hdf5.read_generator`, or a model built by `networks.tutorial.generator_model`, whose present
             weights are taken.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         options: see `WholePictureRestorer`.
@@ -282,7 +283,7 @@ def open_restorer(
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
-        path: see `weight_files.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
+        path: see `any_file.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
             the package, `catalogue.DEFAULT`.
         quality: of a network with stages, one of `QUALITIES`: "preview" (one stage at half size), "fast", "balanced"
             and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
@@ -293,10 +294,10 @@ def open_restorer(
         strength: how much of the restored image to take.
         engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
             for TensorFlow, or what an exported file is made for.
-        assumed: what the file leaves open, e.g. `residual=False`; see `weight_files.WeightFile`.
+        assumed: what the file leaves open, e.g. `residual=False`; see `any_file.WeightFile`.
 
     Raises:
-        FileError, WeightsError: as `weight_files.read` and `engines.open_exported`, or the file holds no generator.
+        FileError, WeightsError: as `any_file.read` and `engines.open_exported`, or the file holds no generator.
         InputError: an argument that is not as above, an assumption that this network does not know, or a package that
             the engine needs and that is not installed.
     """
@@ -379,7 +380,7 @@ def open_generator(
 
 
 def generator_file(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFile:
-    """Look into a weight file as `weight_files.read` does; raise WeightsError where it holds no generator."""
+    """Look into a weight file as `any_file.read` does; raise WeightsError where it holds no generator."""
     content = read(path, stages=stages)
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")

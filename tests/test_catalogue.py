@@ -15,9 +15,9 @@ import pytest
 from served import served
 
 import deblurgan
-from deblurgan import catalogue
-from deblurgan.catalogue import ABSENT, CACHED, KNOWN, SHIPPED, Entry
 from deblurgan.errors import FileError, InputError
+from deblurgan.weights import catalogue
+from deblurgan.weights.catalogue import ABSENT, CACHED, KNOWN, SHIPPED, Entry
 
 CONTENT = bytes(range(256)) * 1000
 OTHER = b"other weights"
@@ -392,7 +392,7 @@ def test_a_terminal_shows_a_bar(known, monkeypatch):
 
 def test_without_a_listener_the_log_tells(known, caplog):
     known()
-    with caplog.at_level(logging.WARNING, "deblurgan.catalogue"):
+    with caplog.at_level(logging.WARNING, "deblurgan.weights.catalogue"):
         catalogue.get("mine")
     assert [line.split(" ")[1] for line in caplog.messages] == ["downloading", "SHA-256"]
 
@@ -480,7 +480,7 @@ def test_only_what_is_close_to_a_name_is_taken_for_one(given, expected):
 
 def test_neither_tensorflow_nor_numpy_is_loaded(tmp_path):
     code = (
-        "import sys; from deblurgan import catalogue; catalogue.place('maxim-reds'); "
+        "import sys; from deblurgan.weights import catalogue; catalogue.place('maxim-reds'); "
         "catalogue.resolve('none.h5'); print([m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])"
     )
     environment = {**os.environ, "DEBLURGAN_CACHE": str(tmp_path)}

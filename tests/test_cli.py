@@ -25,7 +25,7 @@ from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.images import resize
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
-from deblurgan.weights import load_generator, save_weights
+from deblurgan.weights.hdf5 import load_generator, save_weights
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")

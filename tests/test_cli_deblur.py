@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from deblurgan import catalogue, cli, devices
+from deblurgan import cli, devices
 from deblurgan.cli import common
 from deblurgan.networks.tutorial import generator_model
-from deblurgan.weights import save_keras2
+from deblurgan.weights import catalogue
+from deblurgan.weights.hdf5 import save_keras2
 
 ROOT = Path(__file__).parent.parent
 CROP = ROOT / "tests" / "data" / "GOPRO_crops" / "test" / "GOPR0410_11_00"

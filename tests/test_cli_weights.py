@@ -12,10 +12,11 @@ from served import served
 from test_cli import deblurgan, error_of, names, noise, pixels, save
 
 import deblurgan as package
-from deblurgan import catalogue, cli
-from deblurgan.catalogue import KNOWN, Entry
+from deblurgan import cli
 from deblurgan.networks.tutorial import generator_model
-from deblurgan.weights import save_weights
+from deblurgan.weights import catalogue
+from deblurgan.weights.catalogue import KNOWN, Entry
+from deblurgan.weights.hdf5 import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from deblurgan.compat.imports import resolve
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.vgg import vgg16_block3_conv3
-from deblurgan.weights import load_generator
+from deblurgan.weights.hdf5 import load_generator
 
 REPOSITORY = Path(__file__).parent.parent
 RANDOM = np.random.default_rng(0)

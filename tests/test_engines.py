@@ -11,10 +11,10 @@ from deblurgan import engines, inference
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.export import export
 from deblurgan.inference import WholePictureRestorer, open_restorer
-from deblurgan.network_files import save_network
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.weights import read_generator, save_weights
+from deblurgan.weights.hdf5 import read_generator, save_weights
+from deblurgan.weights.named_file import save_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")

@@ -12,17 +12,18 @@ from click.testing import CliRunner
 from maxim_files import TINY, flax_arrays, keras_arrays
 from PIL import Image
 
-from deblurgan import catalogue, cli, conversion, inference, quantization
+from deblurgan import cli, conversion, inference, quantization
 from deblurgan import export as exporting
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.export import export
-from deblurgan.network_files import save_network
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.quantization import Calibration, read_calibration
-from deblurgan.weight_files import load
-from deblurgan.weights import read_generator, save_keras2, save_weights
+from deblurgan.weights import catalogue
+from deblurgan.weights.any_file import load
+from deblurgan.weights.hdf5 import read_generator, save_keras2, save_weights
+from deblurgan.weights.named_file import save_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from maxim_files import flax_arrays, keras_arrays
 
-from deblurgan import untrusted
 from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.flax_files import is_checkpoint, keras_layout, read_checkpoint
+from deblurgan.weights import untrusted
+from deblurgan.weights.flax import is_checkpoint, keras_layout, read_checkpoint
 
 KERNEL = "stage_0_encoder_block_0/Conv_0/kernel"
 UP = "stage_1_decoder_block_0/ConvTranspose_0/kernel"

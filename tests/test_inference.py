@@ -10,7 +10,7 @@ from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.pictures.images import from_model, to_model
-from deblurgan.weights import generator_weights, load_generator, read_generator
+from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
-from deblurgan import catalogue, weight_files
 from deblurgan.errors import FileError, InputError
 from deblurgan.inference import open_restorer
-from deblurgan.network_files import save_network
 from deblurgan.networks import maxim, maxim_weights
 from deblurgan.networks.maxim import size_multiple
 from deblurgan.preview import HalfSizeRestorer
+from deblurgan.weights import any_file, catalogue
+from deblurgan.weights.named_file import save_network
 
 DATA = Path(__file__).parent / "data" / "maxim"
 # Two scales of three, grids and blocks that are no squares, and sizes that differ between the levels.
@@ -76,7 +76,7 @@ def reference():
 
 def test_the_shipped_network_gives_the_reference_pictures_after_each_stage(reference):
     blurred, restored = reference
-    content = weight_files.read(catalogue.place("maxim-gopro"))
+    content = any_file.read(catalogue.place("maxim-gopro"))
     assert content.parameters == 22_207_605
     model = content.build(dtype="float32")
     assert model.count_params() == 22_207_605
@@ -235,7 +235,7 @@ def test_a_keras_archive_loads_in_safe_mode_and_computes_the_same(small, tmp_pat
 def test_a_weight_file_that_names_its_network_has_the_weights_of_as_many_stages_as_are_asked_for(small, tmp_path):
     _, model, _ = small
     save_network(model, tmp_path / "m.weights.h5", "maxim", {**SMALL, "outputs": "all"})
-    content = weight_files.read(tmp_path / "m.weights.h5")
+    content = any_file.read(tmp_path / "m.weights.h5")
     assert content.network == "MAXIM generator"
     assert content.assumed["stages"] == 2
     kept = {weight.path: np.asarray(weight) for weight in model.weights}
@@ -251,18 +251,18 @@ def test_no_file_of_a_stage_is_opened_that_is_not_used(small, tmp_path):
     arrays, _, everything = small
     folder = write_stages(tmp_path / "stages", arrays)
     (folder / "stage_1.safetensors").write_bytes(b"not to be opened")
-    (image,) = called(weight_files.read(folder, stages=1).build(), IMAGE)
+    (image,) = called(any_file.read(folder, stages=1).build(), IMAGE)
     np.testing.assert_allclose(image, everything[0], rtol=0, atol=1e-5)
     with pytest.raises(FileError, match=r"stage_1\.safetensors"):
-        weight_files.read(folder)
+        any_file.read(folder)
     (folder / "stage_1.safetensors").unlink()
-    assert weight_files.read(folder).assumed == {"stages": 1}
+    assert any_file.read(folder).assumed == {"stages": 1}
 
 
 def test_the_shipped_files_of_one_stage_hold_the_parameters_of_one_stage():
     folder = catalogue.place("maxim-gopro")
     sizes = [(folder / f"stage_{number}.safetensors").stat().st_size for number in range(3)]
-    counts = [weight_files.read(folder, stages=number).parameters for number in (1, 2)]
+    counts = [any_file.read(folder, stages=number).parameters for number in (1, 2)]
     assert counts[0] < 6_500_000
     for size, count in zip(np.cumsum(sizes), counts, strict=False):
         assert 2 * count < size < 2 * count + 300_000  # float16, and names

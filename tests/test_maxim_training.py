@@ -9,14 +9,14 @@ from maxim_files import TINY, flax_arrays
 from skimage.metrics import peak_signal_noise_ratio
 from test_trainer import CROPS, Listener, recipe
 
-from deblurgan import weight_files
 from deblurgan.errors import InputError
 from deblurgan.inference import open_restorer
-from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import read_rgb
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
+from deblurgan.weights import any_file
+from deblurgan.weights.named_file import save_network
 
 OPTIONS = {**{name: value for name, value in TINY.items() if name != "channels"}, "stages": 1}
 
@@ -54,7 +54,7 @@ def test_the_recipe_trains_all_pictures_and_leaves_a_network_of_one(tmp_path):
     result = train(plan_of(), tmp_path, progress=listener)
     assert set(listener.steps[0]) == {"loss", "charbonnier", "frequency", "gradient_norm"}
     assert json.loads((tmp_path / "recipe.json").read_text())["network_options"]["outputs"] == "all"
-    content = weight_files.read(result.run / "generator_last.weights.h5")
+    content = any_file.read(result.run / "generator_last.weights.h5")
     assert "outputs" not in content.named.options
     assert len(content.build().outputs) == 1
     restore = open_restorer(result.run / "generator_last.weights.h5", precision="float32")
@@ -91,7 +91,7 @@ def test_a_network_starts_from_the_stages_of_a_file(tmp_path, randomised, stages
         known = weights[name] if name != "stage_2.out_1" else [np.zeros_like(value) for value in values]
         for value, expected in zip(values, known, strict=True):
             np.testing.assert_array_equal(value, expected, err_msg=name)
-    content = weight_files.read(tmp_path / "run" / "generator_last.weights.h5")
+    content = any_file.read(tmp_path / "run" / "generator_last.weights.h5")
     assert (content.assumed["stages"], content.named.name) == (stages, "maxim")
 
 
@@ -113,7 +113,7 @@ def test_a_network_starts_from_its_authors_checkpoint(tmp_path):
 
 
 def test_the_shipped_weights_have_the_smaller_pictures_of_all_stages_but_the_last():
-    content = weight_files.read("maxim-gopro", stages=1)
+    content = any_file.read("maxim-gopro", stages=1)
     network = content.build(stages=1, outputs="all")
     assert len(network.outputs) == 3
     tensors = dict(content.tensors)
@@ -133,5 +133,5 @@ def test_the_shipped_weights_have_the_smaller_pictures_of_all_stages_but_the_las
 def test_options_that_the_file_cannot_have_are_refused(tmp_path, randomised, options, message):
     saved(tmp_path / "whole.weights.h5", randomised, stages=3)
     plan = plan_of(init_weights=str(tmp_path / "whole.weights.h5"), network_options=options)
-    with pytest.raises((InputError, weight_files.WeightsError), match=message):
+    with pytest.raises((InputError, any_file.WeightsError), match=message):
         train(plan, tmp_path / "run")

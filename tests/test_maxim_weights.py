@@ -12,7 +12,7 @@ from deblurgan import cli
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.networks import maxim_weights
 from deblurgan.networks.maxim_weights import identify, layout
-from deblurgan.weight_files import convert, load, read
+from deblurgan.weights.any_file import convert, load, read
 
 PUBLISHED = {  # of the authors' code, for one supervision scale
     "S-1": (32, 1, 6_108_515),

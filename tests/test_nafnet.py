@@ -7,7 +7,7 @@ from deblurgan.errors import InputError, WeightsError
 from deblurgan.networks import nafnet
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth, window_mean
 from deblurgan.networks.torch_weights import build, identify
-from deblurgan.weight_files import read
+from deblurgan.weights.any_file import read
 
 FLOAT32 = 1e-4  # see test_networks.py
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.inference import WholePictureRestorer, open_restorer
-from deblurgan.network_files import ATTRIBUTE, read, save_network
 from deblurgan.networks import zoo
-from deblurgan.weight_files import convert, load
-from deblurgan.weight_files import read as read_any
+from deblurgan.weights.any_file import convert, load
+from deblurgan.weights.any_file import read as read_any
+from deblurgan.weights.named_file import ATTRIBUTE, read, save_network
 
 NETWORKS = {
     "tutorial": ("generator", "tutorial", {"ngf": 4, "n_blocks": 2, "upsampling": "resize"}),

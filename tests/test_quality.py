@@ -5,15 +5,16 @@ import pytest
 from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
 import deblurgan
-from deblurgan import catalogue, devices, inference
+from deblurgan import devices, inference
 from deblurgan.errors import FileError, InputError
 from deblurgan.export import export
 from deblurgan.inference import open_restorer
-from deblurgan.network_files import save_network
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.preview import HalfSizeRestorer
-from deblurgan.weights import save_weights
+from deblurgan.weights import catalogue
+from deblurgan.weights.hdf5 import save_weights
+from deblurgan.weights.named_file import save_network
 
 OPTIONS = {**TINY, "depth": 1, "scales": 1}
 

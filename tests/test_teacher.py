@@ -11,14 +11,14 @@ import tensorflow as tf
 from maxim_files import TINY
 from test_trainer import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 
-from deblurgan import weight_files
 from deblurgan.data.crops import CropStream
 from deblurgan.data.sources import open_source
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
 from deblurgan.training.teacher import open_teacher
 from deblurgan.training.trainer import build_model, train
+from deblurgan.weights import any_file
+from deblurgan.weights.named_file import save_network
 
 BLURRED = {"kind": "blurred", "folder": str(CROPS / "train")}  # both blurred and sharp, to the source
 TEACHER = {**NAFNET, "width": 6}
@@ -57,7 +57,7 @@ def test_a_student_without_sharp_pictures_learns_what_its_teacher_makes(teacher,
     crops = [stream.crop(index) for index in range(2)]
     assert all(np.isnan(sharp).all() for _, sharp in crops)
     blurred = np.stack([crop for crop, _ in crops])
-    of_teacher = np.clip(weight_files.load(teacher).predict(blurred, verbose=0), -1, 1)
+    of_teacher = np.clip(any_file.load(teacher).predict(blurred, verbose=0), -1, 1)
     expected = np.abs(np.float64(of_teacher) - blurred).mean()  # at first the student changes nothing
     assert expected > 0.01
     assert listener.steps[0]["teacher_l1"] == pytest.approx(expected, rel=1e-4)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from maxim_files import Graph, flax_arrays, graph_of, keras_arrays, text, tgz, write_folder
 
-from deblurgan import tfjs_files, untrusted
 from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.tfjs_files import is_graph_model, read_graph_model
+from deblurgan.weights import tfjs, untrusted
+from deblurgan.weights.tfjs import is_graph_model, read_graph_model
 
 ROOT = "StatefulPartitionedCall/backbone/"
 CONV = f"{ROOT}stage_0_encoder_block_0/Conv_0/"
@@ -193,7 +193,7 @@ def test_a_constant_may_be_the_weight_of_several_layers(model):
 def test_neither_tensorflow_is_imported_nor_anything_executed(arrays, tmp_path):
     folder = write_folder(tmp_path, graph_of(arrays).files())
     code = (
-        "import sys; from deblurgan.tfjs_files import read_graph_model; "
+        "import sys; from deblurgan.weights.tfjs import read_graph_model; "
         f"assert read_graph_model({str(folder)!r}); assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -387,7 +387,7 @@ def member_of(size, kind=tarfile.REGTYPE, name="model.json"):
 )
 def test_an_archive_made_to_exhaust_memory_or_patience_is_refused(tmp_path, monkeypatch, content):
     monkeypatch.setattr(untrusted, "MAX_SMALL", 2**22)
-    monkeypatch.setattr(tfjs_files, "_MAX_MEMBERS", 2000)
+    monkeypatch.setattr(tfjs, "_MAX_MEMBERS", 2000)
     (tmp_path / "a.tgz").write_bytes(gzip.compress(content))
     check_refused(tmp_path / "a.tgz", FileError, "a.tgz: ")
 
@@ -399,7 +399,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(tmp_path, monkeypatch):
 
 
 def test_constants_that_are_used_unreasonably_often_are_refused(model, monkeypatch):
-    monkeypatch.setattr(tfjs_files, "MAX_SMALL", 1000)
+    monkeypatch.setattr(tfjs, "MAX_SMALL", 1000)
     graph = convolution()
     for i in range(2, 30):
         graph.node(f"{CONV.replace('Conv_0', f'Conv_{i}')}Conv2D", "Conv2D", "x", "kernel")
@@ -421,7 +421,7 @@ def test_what_is_no_json_of_a_model_is_one_line(model, content, message):
 
 
 def test_a_model_json_of_unreasonable_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(tfjs_files, "MAX_HEADER", 100)
+    monkeypatch.setattr(tfjs, "MAX_HEADER", 100)
     files = convolution().files()
     (tmp_path / "a.tgz").write_bytes(tgz(files))
     for path in (write_folder(tmp_path / "folder", files) / "model.json", tmp_path / "a.tgz"):

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurgan import torch_files
 from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.torch_files import read_safetensors, read_torch
+from deblurgan.weights import torch_file
+from deblurgan.weights.torch_file import read_safetensors, read_torch
 
 DATA = Path(__file__).parent / "data" / "torch"
 RANDOM = np.random.default_rng(0)
@@ -450,7 +450,7 @@ def stack_global(module, name):
         (stack_global("torch", "FloatStorage.__init__"), "torch.FloatStorage.__init__"),
         (stack_global("torch", "os.system"), "torch.os.system"),
         (stack_global("torch.EvilStorage", "x"), "torch.EvilStorage.x"),
-        (stack_global("deblurgan.torch_files", "os"), "deblurgan.torch_files.os"),
+        (stack_global("deblurgan.weights.torch_file", "os"), "deblurgan.weights.torch_file.os"),
         (stack_global("builtins", "getattr"), "builtins.getattr"),
         (b"ctorch.serialization\nload\n", "torch.serialization.load"),
         (b"ctorch.hub\nload_state_dict_from_url\n", "torch.hub.load_state_dict_from_url"),
@@ -587,7 +587,7 @@ def test_pickles_that_would_fill_the_memory_or_take_years_do_neither(save_progra
 
 
 def test_a_pickle_of_too_many_steps_is_refused(save_program, monkeypatch):
-    monkeypatch.setattr(torch_files, "_MAX_OPCODES", 1000)
+    monkeypatch.setattr(torch_file, "_MAX_OPCODES", 1000)
     assert "more than 1000 steps" in message(FileError, read_torch, save_program(b"N" * 1001 + b"."))
 
 

@@ -19,7 +19,6 @@ import tensorflow as tf
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from deblurgan import weight_files
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.inference import open_restorer
 from deblurgan.pictures.images import read_rgb
@@ -28,6 +27,7 @@ from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.progress import Progress
 from deblurgan.training.recipe import make, read_fields
 from deblurgan.training.trainer import train
+from deblurgan.weights import any_file
 
 CROPS = Path(__file__).parent / "data" / "GOPRO_crops"
 ROOT = Path(__file__).parent.parent
@@ -123,7 +123,7 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     assert about["data"]["sources"][0]["pictures"] == 6
     assert about["epochs"] == result.history
     assert about["steps"] == 6
-    assert about["parameters"]["generator"] == weight_files.read(result.weights).parameters
+    assert about["parameters"]["generator"] == any_file.read(result.weights).parameters
     rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
     assert float(rows[2]["val_psnr"]) == result.history[2]["val_psnr"]
@@ -153,7 +153,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
     result = train(recipe(learning_rate=0.5, steps=3), tmp_path)  # which does harm
     scores = [row["val_psnr"] for row in result.history]
     assert scores[0] > scores[1]
-    model = weight_files.load(tmp_path / "generator_best.weights.h5")
+    model = any_file.load(tmp_path / "generator_best.weights.h5")
     images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(model(images)), images, atol=1e-6)
 
@@ -174,7 +174,7 @@ def test_what_is_saved_is_the_average_of_the_weights(tmp_path):
         keep = min(0.25, (1 + step) / (10 + step))
         average = [keep * old + (1 - keep) * new for old, new in zip(average, weights, strict=True)]
     assert len(seen) == 7
-    saved = weight_files.load(tmp_path / "generator_last.weights.h5").get_weights()
+    saved = any_file.load(tmp_path / "generator_last.weights.h5").get_weights()
     for one, other in zip(saved, average, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -416,7 +416,7 @@ def test_losses_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoi
         DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"
     ):
         train(recipe(checkpoint_every=2), tmp_path, callbacks=[Breaking()])
-    last = weight_files.load(tmp_path / "generator_last.weights.h5").get_weights()
+    last = any_file.load(tmp_path / "generator_last.weights.h5").get_weights()
     assert all(np.isfinite(weight).all() for weight in last)
 
 
@@ -504,8 +504,8 @@ def test_fine_tuning_starts_from_weights_and_takes_their_network(finished, tmp_p
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    other = weight_files.zoo.build_generator("tutorial", {"ngf": 4, "n_blocks": 1})
-    weight_files.weights.save_weights(other, tmp_path / "t.weights.h5")
+    other = any_file.zoo.build_generator("tutorial", {"ngf": 4, "n_blocks": 1})
+    any_file.weights.save_weights(other, tmp_path / "t.weights.h5")
     with pytest.raises(WeightsError, match=r"init_weights .*t\.weights\.h5: expected weights of \d+ tensors"):
         train(recipe(init_weights=str(tmp_path / "t.weights.h5")), tmp_path / "run")
 

@@ -20,8 +20,8 @@ from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.inference import Restorer, WholePictureRestorer, open_restorer
 from deblurgan.networks.tutorial import discriminator_model, generator_model
-from deblurgan.weight_files import convert, load, read
-from deblurgan.weights import save_keras2, save_weights
+from deblurgan.weights.any_file import convert, load, read
+from deblurgan.weights.hdf5 import save_keras2, save_weights
 
 
 class Keras2Padding(tf_keras.layers.Layer):

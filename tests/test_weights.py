@@ -13,7 +13,7 @@ from deblurgan.networks.tutorial import (
     generator_containing_discriminator_multiple_outputs,
     generator_model,
 )
-from deblurgan.weights import generator_weights, load_generator, read_generator, save_weights
+from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator, save_weights
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 16, 20, 3)).astype(np.float32)

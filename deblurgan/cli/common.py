@@ -11,9 +11,10 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from deblurgan import __version__, catalogue
+from deblurgan import __version__
 from deblurgan.devices import AUTO, ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, nearest
+from deblurgan.weights import catalogue
 
 INTERRUPTED = 130
 TUTORIAL_WEIGHTS = Path("generator.h5")

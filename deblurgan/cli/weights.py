@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from deblurgan import catalogue
 from deblurgan.cli.common import (
     Command,
     Group,
@@ -18,6 +17,7 @@ from deblurgan.cli.common import (
 )
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
+from deblurgan.weights import catalogue
 
 
 @click.group(
@@ -75,7 +75,7 @@ def inspect(file: Path) -> None:
     """
     file = located(file)
     start_quietly()
-    from deblurgan.weight_files import read
+    from deblurgan.weights.any_file import read
 
     content = read(file)
     click.echo(f"{file}: {content.format}, {content.network}, {content.parameters:,} values")
@@ -104,7 +104,7 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     """
     source = located(source)
     start_quietly()
-    from deblurgan.weight_files import convert as convert_file
+    from deblurgan.weights.any_file import convert as convert_file
 
     content = convert_file(source, target, **assume)
     click.echo(f"{content.network} of {source} ({content.format}) written to {target}")

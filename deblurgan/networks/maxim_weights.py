@@ -1,6 +1,6 @@
 """Weights of MAXIM by the names that its authors gave them: tell which network they make, and build it.
 
-`flax_files` and `tfjs_files` give such weights. `layout` lists what a network has.
+`weights.flax` and `weights.tfjs` give such weights. `layout` lists what a network has.
 """
 
 import math

@@ -24,7 +24,7 @@ from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.settings import Settings, check_resumable, write_settings
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
-from deblurgan.weights import save_weights
+from deblurgan.weights.hdf5 import save_weights
 
 GRID_ROWS = 4
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import __version__, devices, metrics, weight_files
+from deblurgan import __version__, devices, metrics
 from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.data.crops import CropStream
 from deblurgan.data.pairs import Pair, check_pairs, choose_pairs
@@ -23,7 +23,6 @@ from deblurgan.data.sources import PairSource, open_source
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder, shown
 from deblurgan.losses import WeightedSum
-from deblurgan.network_files import save_network
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import from_model
 from deblurgan.training import recipe as recipes
@@ -46,7 +45,9 @@ from deblurgan.training.recipe import Recipe
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.settings import SETTINGS_NAME
 from deblurgan.training.teacher import Teacher, open_teacher
-from deblurgan.weight_files import WeightFile
+from deblurgan.weights import any_file
+from deblurgan.weights.any_file import WeightFile
+from deblurgan.weights.named_file import save_network
 
 CHECKPOINTS = "checkpoints"
 
@@ -90,7 +91,7 @@ def train(
     if ((is_there or checkpoints.paths()) and not resume) or (run / SETTINGS_NAME).exists():
         raise InputError(f"{run}: holds a run already; resume it, or choose another name")
     started = recipes.read_run(run) if is_there else None
-    content = weight_files.read(recipe.init_weights) if recipe.init_weights is not None and started is None else None
+    content = any_file.read(recipe.init_weights) if recipe.init_weights is not None and started is None else None
     recipe = _with_network_of_weights(recipe, content, started, progress)
     if started is not None:
         recipes.check_resumable(recipe, started, run)
@@ -117,7 +118,7 @@ def train(
             _require_same(teacher, recipe, recorded, run)
         model = build_model(recipe, steps, precision, teacher)
         if recipe.init_weights is not None and saved is None:
-            _take_weights(model.generator, recipe, content or weight_files.read(recipe.init_weights))
+            _take_weights(model.generator, recipe, content or any_file.read(recipe.init_weights))
         average = WeightAverage(model.generator, recipe.ema) if recipe.ema else None
     options = zoo.for_restoring(recipe.network, recipe.network_options)
     validating = Validation(

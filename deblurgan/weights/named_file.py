@@ -20,7 +20,7 @@ from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import atomic_path, shown
 from deblurgan.networks import zoo
 from deblurgan.networks.layers import InstanceNormalization
-from deblurgan.weights import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
+from deblurgan.weights.hdf5 import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
 
 ATTRIBUTE = "deblurgan"
 

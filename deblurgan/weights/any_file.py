@@ -1,8 +1,8 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
-`network_files` reads those that say what network they belong to, `weights` what else Keras writes for the tutorial's
-networks, `torch_files` and `torch_weights` what PyTorch writes for its peers, `flax_files` and `tfjs_files` the
-public forms of MAXIM, which `maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another
+`named_file` reads those that say what network they belong to, `hdf5` what else Keras writes for the tutorial's
+networks, `torch_file` and `networks.torch_weights` what PyTorch writes for its peers, `flax` and `tfjs` the public
+forms of MAXIM, which `networks.maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another
 network is loaded in Keras' safe mode.
 """
 
@@ -20,10 +20,10 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan import catalogue, flax_files, network_files, tfjs_files, torch_files, weights
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import maxim_weights, torch_weights, zoo
+from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file
 
 ARCHIVED = {  # by the model's name
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
@@ -61,8 +61,8 @@ class WeightFile:
     tensors: list[tuple[str, np.ndarray]]
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
-    generator: weights.GeneratorWeights | None = field(default=None, repr=False)
-    named: "network_files.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
+    generator: hdf5.GeneratorWeights | None = field(default=None, repr=False)
+    named: "named_file.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
     checked: bool = False
 
     @property
@@ -135,7 +135,7 @@ def _read(path: Path) -> WeightFile:
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
-    if os.path.isdir(path) and tfjs_files.is_graph_model(path):
+    if os.path.isdir(path) and tfjs.is_graph_model(path):
         return _read_graph_model(path)
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
@@ -150,12 +150,12 @@ def _read(path: Path) -> WeightFile:
     if zipfile.is_zipfile(path) and _is_keras_archive(path):
         return _read_keras_archive(path)
     if path.suffix.lower() == ".safetensors":
-        return _read_torch(path, "safetensors", torch_files.read_safetensors)
-    if zipfile.is_zipfile(path) and flax_files.is_checkpoint(path):
-        return _maxim_file(path, "NumPy archive", flax_files.read_checkpoint(path))
+        return _read_torch(path, "safetensors", torch_file.read_safetensors)
+    if zipfile.is_zipfile(path) and flax.is_checkpoint(path):
+        return _maxim_file(path, "NumPy archive", flax.read_checkpoint(path))
     if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
-        return _read_torch(path, "PyTorch", torch_files.read_torch)
-    if magic and tfjs_files.is_graph_model(path):
+        return _read_torch(path, "PyTorch", torch_file.read_torch)
+    if magic and tfjs.is_graph_model(path):
         return _read_graph_model(path)
     raise FileError(
         f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth), .safetensors, or MAXIM's .npz or "
@@ -183,8 +183,8 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
     target = Path(target)
     writers: dict[str, Callable[[keras.Model, Path], None]] = {
         ".keras": _write_keras,
-        ".weights.h5": weights.save_weights,
-        ".h5": weights.save_keras2,
+        ".weights.h5": hdf5.save_weights,
+        ".h5": hdf5.save_keras2,
         ".ckpt": _write_checkpoint,
     }
     suffix = next((suffix for suffix in writers if target.name.endswith(suffix)), target.suffix)
@@ -196,7 +196,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
     if (named := content.named) is not None:
         options = {**named.options, **overrides}
         served.append(".weights.h5")
-        writers[".weights.h5"] = lambda model, path: network_files.save_network(
+        writers[".weights.h5"] = lambda model, path: named_file.save_network(
             model, path, named.name, options, role=named.role
         )
     # Of the tutorial's networks, those with BatchNormalization are known by their tensors.
@@ -246,11 +246,11 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
-    return _tutorial_file(path, kind, weights.tutorial_from_tensors(str(path), tensors))
+    return _tutorial_file(path, kind, hdf5.tutorial_from_tensors(str(path), tensors))
 
 
 def _read_hdf5(path: Path) -> WeightFile:
-    named = None if zipfile.is_zipfile(path) else network_files.read(path)
+    named = None if zipfile.is_zipfile(path) else named_file.read(path)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
         switches = named.switches
         options = {option: value for option, value in named.options.items() if option not in switches}
@@ -258,14 +258,12 @@ def _read_hdf5(path: Path) -> WeightFile:
         return WeightFile(
             path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches, named=named
         )
-    content = weights.read_tutorial(path)  # which reports what cannot be opened
+    content = hdf5.read_tutorial(path)  # which reports what cannot be opened
     return replace(_tutorial_file(path, _hdf5_format(path), content), named=named)
 
 
-def _tutorial_file(
-    path: Path, kind: str, content: weights.GeneratorWeights | weights.DiscriminatorWeights
-) -> WeightFile:
-    generator = content if isinstance(content, weights.GeneratorWeights) else None
+def _tutorial_file(path: Path, kind: str, content: hdf5.GeneratorWeights | hdf5.DiscriminatorWeights) -> WeightFile:
+    generator = content if isinstance(content, hdf5.GeneratorWeights) else None
     network = "tutorial generator" if generator else "tutorial discriminator"
     entries = [*content.convs, *content.norms]
     tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]
@@ -285,7 +283,7 @@ def _is_keras_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
-    except weights.READING_ERRORS as error:
+    except hdf5.READING_ERRORS as error:
         raise FileError(f"{shown(path)}: expected a weight file, found a damaged archive: {reason(error)}") from error
 
 
@@ -294,13 +292,13 @@ def _read_keras_archive(path: Path) -> WeightFile:
     try:
         with zipfile.ZipFile(path) as archive:
             name = json.loads(archive.read("config.json"))["config"]["name"]
-    except weights.READING_ERRORS:
+    except hdf5.READING_ERRORS:
         name = None  # the weights may still tell what they are
     if name not in ARCHIVED:
         return _read_hdf5(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except weights.READING_ERRORS as error:
+    except hdf5.READING_ERRORS as error:
         raise FileError(f"{shown(path)}: expected a .keras archive of a {ARCHIVED[name]}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
 
@@ -315,12 +313,12 @@ def _read_stages(path: Path, stages: int | None) -> WeightFile:
     most = itertools.count() if stages is None or stages < 1 else range(stages)  # `build` refuses those below 1
     tensors: dict[str, np.ndarray] = {}
     for stage in itertools.takewhile(lambda stage: os.path.isfile(path / STAGE.format(stage)), most):
-        tensors |= torch_files.read_safetensors(path / STAGE.format(stage))
+        tensors |= torch_file.read_safetensors(path / STAGE.format(stage))
     return _maxim_file(path, "safetensors for each stage", tensors)
 
 
 def _read_graph_model(path: Path) -> WeightFile:
-    return _maxim_file(path, "TensorFlow.js graph model", tfjs_files.read_graph_model(path))
+    return _maxim_file(path, "TensorFlow.js graph model", tfjs.read_graph_model(path))
 
 
 def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:

@@ -228,7 +228,7 @@ def cache_folder() -> Path:
 def place(name: str) -> Path:
     """Return where the weights `name` are, or would be; raise InputError as `find`."""
     entry = find(name)
-    return Path(__file__).parent / "assets" / entry.file if entry.shipped else cache_folder() / entry.file
+    return Path(__file__).parents[1] / "assets" / entry.file if entry.shipped else cache_folder() / entry.file
 
 
 def state(name: str) -> str:

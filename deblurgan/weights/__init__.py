@@ -1,0 +1,1 @@
+"""Weight files: every kind of them to a network, and back."""
