@@ -28,9 +28,9 @@ from torch.nn import functional
 from deblurgan import conversion, engines
 from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
 from deblurgan.inference import Restorer
-from deblurgan.metrics import psnr
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights, read_generator
 
 MATRIX = 4096

@@ -18,7 +18,7 @@ import numpy as np
 from deblurgan import tiles
 from deblurgan.data.pairs import choose_pairs, match_pairs
 from deblurgan.inference import ALIKE_STEP, open_restorer
-from deblurgan.metrics import psnr
+from deblurgan.scoring.metrics import psnr
 
 
 def restored(restorer, image, side, overlap):

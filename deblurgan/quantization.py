@@ -14,8 +14,8 @@ from deblurgan.conversion import Images, optional
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import shown
-from deblurgan.metrics import psnr
 from deblurgan.pictures.images import list_images, read_picture, to_8_bits
+from deblurgan.scoring.metrics import psnr
 
 PICTURES = 16  # of the folder, spread evenly over it
 SIDE = 256  # pixels; the middle of each picture

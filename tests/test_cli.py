@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from deblurgan import cli, deblurring, devices, files, inference
-from deblurgan.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.images import resize
+from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights.hdf5 import load_generator, save_weights

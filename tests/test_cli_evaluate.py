@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli, lpips
-from deblurgan.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
+from deblurgan import cli
+from deblurgan.scoring import lpips
+from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
 
 SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
 

@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
-from deblurgan.evaluation import (
+from deblurgan.scoring.evaluation import (
     METRICS,
     SIDES,
     Evaluation,
@@ -20,7 +20,7 @@ from deblurgan.evaluation import (
     write_scores_csv,
     write_scores_json,
 )
-from deblurgan.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_PROTOCOL, Metric, cw_ssim, ssim_3d
+from deblurgan.scoring.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_PROTOCOL, Metric, cw_ssim, ssim_3d
 
 SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")  # as they are called in files
 

@@ -5,11 +5,11 @@ import pytest
 from deblurgan import inference, memory
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.inference import Restorer, WholePictureRestorer
-from deblurgan.metrics import psnr
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.pictures.images import from_model, to_model
+from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])

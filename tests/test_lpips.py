@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.lpips import LPIPS, LPIPS_PROTOCOL, lpips_metric
+from deblurgan.scoring.lpips import LPIPS, LPIPS_PROTOCOL, lpips_metric
 
 CONVOLUTIONS = {  # name: (outputs, inputs, side), stride, padding
     "net.slice1.0": ((64, 3, 11), 4, 2),

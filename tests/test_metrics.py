@@ -9,7 +9,7 @@ from skimage.filters import gaussian
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import InputError
-from deblurgan.metrics import cw_ssim, psnr, ssim, ssim_3d
+from deblurgan.scoring.metrics import cw_ssim, psnr, ssim, ssim_3d
 
 
 def noise(shape, seed):

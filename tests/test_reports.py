@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.evaluation import Evaluation
-from deblurgan.metrics import PSNR, SSIM, Metric, psnr
-from deblurgan.reports import Gallery, write_report
+from deblurgan.scoring.evaluation import Evaluation
+from deblurgan.scoring.metrics import PSNR, SSIM, Metric, psnr
+from deblurgan.scoring.page import Gallery, write_report
 
 VOID = ("meta", "img", "br")
 

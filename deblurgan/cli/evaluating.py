@@ -94,9 +94,9 @@ def evaluate(
     compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
     there are `deblur` and `test`.
     """
-    from deblurgan import evaluation
     from deblurgan.data.pairs import choose_pairs, match_pairs
-    from deblurgan.reports import Gallery, write_report
+    from deblurgan.scoring import evaluation
+    from deblurgan.scoring.page import Gallery, write_report
 
     pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
     _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
@@ -106,7 +106,7 @@ def evaluate(
     known = dict(evaluation.METRICS)
     if "lpips" in names:
         start_quietly()
-        from deblurgan.lpips import lpips_metric
+        from deblurgan.scoring.lpips import lpips_metric
 
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]

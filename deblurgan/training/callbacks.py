@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import devices, metrics
+from deblurgan import devices
 from deblurgan.data.pairs import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
 from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import write_image
+from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint, curves
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
 from deblurgan.training.progress import Progress

@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import devices, metrics
+from deblurgan import devices
 from deblurgan.data.pairs import Pair, PairStream, readable_pairs
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import copy_file, ensure_folder
 from deblurgan.inference import MIN_SIDE, Restorer
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.images import write_image
+from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint
 from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv

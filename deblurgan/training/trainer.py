@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import __version__, devices, metrics
+from deblurgan import __version__, devices
 from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.data.crops import CropStream
 from deblurgan.data.pairs import Pair, check_pairs, choose_pairs
@@ -25,6 +25,7 @@ from deblurgan.files import ensure_folder, shown
 from deblurgan.losses import WeightedSum
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import from_model
+from deblurgan.scoring import metrics
 from deblurgan.training import recipe as recipes
 from deblurgan.training.callbacks import (
     GRID_ROWS,

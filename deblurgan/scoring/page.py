@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.evaluation import SIDES, Evaluation, gain, summary
 from deblurgan.files import atomic_path, shown
-from deblurgan.metrics import Metric
+from deblurgan.scoring.evaluation import SIDES, Evaluation, gain, summary
+from deblurgan.scoring.metrics import Metric
 
 LARGEST_SHOWN = 1280  # pixels, of a picture's longer side
 JPEG_QUALITY = 92

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import reason, shown
-from deblurgan.metrics import Metric, check_pair
+from deblurgan.scoring.metrics import Metric, check_pair
 from deblurgan.weights.torch_file import read_safetensors, read_torch
 
 LPIPS_PROTOCOL = "LPIPS: version 0.1, AlexNet, whole 8-bit RGB image scaled to [-1, 1]; lower is better"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, shown
-from deblurgan.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric
 from deblurgan.pictures.images import resize
+from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric
 
 METRICS = {metric.name: metric for metric in (PSNR, SSIM, SSIM_3D, CW_SSIM)}  # those that need no weights
 DEFAULT_METRICS = (PSNR, SSIM)
