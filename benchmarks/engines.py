@@ -25,11 +25,11 @@ from side_by_side import report, time_in_turn
 from torch import nn
 from torch.nn import functional
 
-from deblurgan import conversion, engines
 from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
 from deblurgan.inference import Restorer
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights, read_generator
 
@@ -121,12 +121,12 @@ def main() -> None:
 
     ours = {name: Restorer(weights, precision=name) for name in precisions}
     network = weights.folded(dtype="float32")
-    about = conversion.about(network, "tutorial generator")
+    about = converting.about(network, "tutorial generator")
     others = {
         f"{engine} {precision}": engines.from_model(network, about, engine, precision).run
         for engine, precision in (("onnxruntime", "float32"), *(("openvino", name) for name in precisions))
     }
-    in_keras, in_torch = conversion.served(weights.build(dtype="float32")), TorchGenerator(weights).eval()
+    in_keras, in_torch = converting.served(weights.build(dtype="float32")), TorchGenerator(weights).eval()
 
     def torch_call(x, precision):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):

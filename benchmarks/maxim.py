@@ -27,12 +27,12 @@ import numpy as np
 import tensorflow as tf
 from side_by_side import report, time_in_turn
 
-from deblurgan import conversion, engines
 from deblurgan.devices import cpu_has_bfloat16
 from deblurgan.inference import open_restorer
 from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights import any_file, catalogue
 
@@ -121,7 +121,7 @@ def main() -> None:
     stages = arguments.stages
     content = any_file.read(catalogue.DEFAULT, stages=stages)
     network = content.build(stages=stages, dtype="float32")
-    about = conversion.about(network, content.network)
+    about = converting.about(network, content.network)
     precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
     if len(precisions) == 1:
         print("this CPU would emulate bfloat16, which is left out")
@@ -130,7 +130,7 @@ def main() -> None:
         f"{engine} {name}": engines.from_model(network, about, engine, name).run
         for engine, name in (("onnxruntime", "float32"), *(("openvino", name) for name in precisions))
     }
-    exact_call, authors = conversion.served(network), arguments.original and original(arguments.original)
+    exact_call, authors = converting.served(network), arguments.original and original(arguments.original)
     for size in arguments.sizes:
         height, width = map(int, size.split("x"))
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

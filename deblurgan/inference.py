@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import conversion, engines, fused, tiles, winograd
+from deblurgan import fused, tiles, winograd
 from deblurgan import memory as memories
-from deblurgan.conversion import LEAST_INPUT
 from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.networks.footprint import footprint, run, takes_statistics
+from deblurgan.runtimes import converting, engines
+from deblurgan.runtimes.converting import LEAST_INPUT
 from deblurgan.weights import catalogue
 from deblurgan.weights.any_file import WeightFile, read
 from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights
@@ -336,7 +337,7 @@ def _opened(
         restorer = WholePictureRestorer(model, fixed=True, **options)
     else:
         model = float32_network(content, **assumed)
-        about = conversion.about(model, content.network)
+        about = converting.about(model, content.network)
         restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
         restorer.quality = quality_in_words(assumed["stages"])

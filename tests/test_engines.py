@@ -7,12 +7,13 @@ import pytest
 import reference
 
 import deblurgan
-from deblurgan import engines, inference
+from deblurgan import inference
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.export import export
 from deblurgan.inference import WholePictureRestorer, open_restorer
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
+from deblurgan.runtimes import engines
+from deblurgan.runtimes.exporting import export
 from deblurgan.weights.hdf5 import read_generator, save_weights
 from deblurgan.weights.named_file import save_network
 

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from maxim_files import TINY, flax_arrays, keras_arrays
 from PIL import Image
 
-from deblurgan import cli, conversion, inference, quantization
-from deblurgan import export as exporting
+from deblurgan import cli, inference
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.export import export
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.quantization import Calibration, read_calibration
+from deblurgan.runtimes import converting, exporting, int8
+from deblurgan.runtimes.exporting import export
+from deblurgan.runtimes.int8 import Calibration, read_calibration
 from deblurgan.weights import catalogue
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import read_generator, save_keras2, save_weights
@@ -176,7 +176,7 @@ def test_a_file_says_what_it_takes(files, tmp_path, target):
         "float32 (count, height, width, 3), RGB in [0, 1], height and width multiples of 32, at least 32; "
         "gives the same"
     )
-    about = conversion.parse_about(text, target)
+    about = converting.parse_about(text, target)
     assert about == done.about
     assert about.needs == footprint(build_generator("unet", NETWORKS["unet"]))
 
@@ -315,14 +315,14 @@ def test_the_cost_is_what_psnr_loses():
 
 
 def test_calibration_takes_the_middle_of_some_pictures(tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(quantization, "SIDE", 60)
+    monkeypatch.setattr(int8, "SIDE", 60)
     calibration = read_calibration(pictures, 16)
     assert [image.shape for image in calibration.blurred] == [(48, 48, 3)] * 2
     blurred, sharp = (np.asarray(Image.open(pictures / side / "1.png")) for side in "AB")
     np.testing.assert_array_equal(calibration.blurred[1], blurred[21:69, 31:79])
     np.testing.assert_array_equal(calibration.sharp[1], sharp[21:69, 31:79])
     assert read_calibration(pictures / "A", 16).sharp is None
-    monkeypatch.setattr(quantization, "PICTURES", 1)
+    monkeypatch.setattr(int8, "PICTURES", 1)
     assert len(read_calibration(pictures, 16).blurred) == 1
     with pytest.raises(InputError, match="expected at least 256x256 pixels to calibrate with"):
         read_calibration(pictures, 256)
@@ -418,4 +418,4 @@ def test_keras_is_what_files_are_checked_with(files):
     images = random_images(1, 16, 16, 3)
     expected = np.clip((keras.ops.convert_to_numpy(model(images * 2 - 1)) + 1) / 2, 0, 1)
     assert 0.05 < np.mean((expected == 0) | (expected == 1)) < 0.95
-    np.testing.assert_allclose(conversion.served(model)(images).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(converting.served(model)(images).numpy(), expected, atol=1e-6)

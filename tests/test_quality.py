@@ -7,11 +7,11 @@ from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 import deblurgan
 from deblurgan import devices, inference
 from deblurgan.errors import FileError, InputError
-from deblurgan.export import export
 from deblurgan.inference import open_restorer
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.preview import HalfSizeRestorer
+from deblurgan.runtimes.exporting import export
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_weights
 from deblurgan.weights.named_file import save_network

@@ -157,7 +157,7 @@ def export(
         raise InputError("--int8: expected --calibrate FOLDER with it, and only with it")
     source = located(source)
     start_quietly()
-    from deblurgan.export import export as export_file
+    from deblurgan.runtimes.exporting import export as export_file
 
     done = export_file(source, target, quality=quality, calibrate=calibrate, max_cost=max_cost, **assume)
     chosen = f", quality {done.quality}," if done.quality else ""

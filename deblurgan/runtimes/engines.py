@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblurgan.conversion import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
 from deblurgan.devices import AUTO, ENGINES, PRECISIONS, cpu_features, cpu_has_bfloat16, gpu_names
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
+from deblurgan.runtimes.converting import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,7 @@ class Engine:
         name: one of `devices.ENGINES`.
         about: what it is and needs.
         precision: what it computes in, "float32" or "bfloat16", integers apart.
-        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `conversion`.
+        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `converting`.
     """
 
     name: str
@@ -93,7 +93,7 @@ def from_model(model: "keras.Model", about: About, engine: str, precision: str =
 
     Args:
         model: a generator that computes in float32.
-        about: from `conversion.about`.
+        about: from `converting.about`.
         engine: "openvino" or "onnxruntime".
         precision: see `resolve_precision`.
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.conversion import Images, optional
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.pictures.images import list_images, read_picture, to_8_bits
+from deblurgan.runtimes.converting import Images, optional
 from deblurgan.scoring.metrics import psnr
 
 PICTURES = 16  # of the folder, spread evenly over it

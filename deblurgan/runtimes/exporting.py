@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan import conversion, engines, quantization
-from deblurgan.conversion import About, Images, optional
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
 from deblurgan.inference import float32_network, open_generator, quality_in_words
+from deblurgan.runtimes import converting, engines, int8
+from deblurgan.runtimes.converting import About, Images, optional
 from deblurgan.weights import catalogue
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
@@ -34,7 +34,7 @@ class Exported:
         quality: of a network with stages, what was written, in words; None for one without.
         sizes: height and width of the random images that it was checked with.
         difference: the largest one of its results from those of Keras, for these images; values are in [0, 1].
-        cost: of computing in integers, in dB; see `quantization.Calibration.cost`. None in float32.
+        cost: of computing in integers, in dB; see `int8.Calibration.cost`. None in float32.
         paired: whether that was measured against sharp pictures.
         example: what to import, and three lines of Python that restore a picture with it.
     """
@@ -99,11 +99,11 @@ def export(
     _check_replaceable(parts, folder=not suffix)
     content, assumed = open_generator(catalogue.DEFAULT if source is None else source, quality, assumed)
     model = float32_network(content, **assumed)
-    about = conversion.about(model, content.network)
+    about = converting.about(model, content.network)
     calibration = None
     if calibrate is not None:
         about = replace(about, precision="int8")
-        calibration = quantization.read_calibration(calibrate, about.needs.multiple)
+        calibration = int8.read_calibration(calibrate, about.needs.multiple)
     keras_run = _of_keras(model)
     with folder_beside(target) as folder:
         written = [folder / part.name for part in parts]
@@ -152,7 +152,7 @@ def _sizes(about: About) -> list[tuple[int, int]]:
 
 
 def _of_keras(model: keras.Model) -> Run:
-    function = conversion.served(model)
+    function = converting.served(model)
     return lambda images: function(images).numpy()
 
 
@@ -160,21 +160,21 @@ def _write_onnx(model: keras.Model, about: About, path: Path, calibration: Any) 
     path.write_bytes(_onnx(model, about, calibration).SerializeToString())
 
 
-def _onnx(model: keras.Model, about: About, calibration: quantization.Calibration | None) -> Any:
-    proto = conversion.to_onnx(model, about)
+def _onnx(model: keras.Model, about: About, calibration: int8.Calibration | None) -> Any:
+    proto = converting.to_onnx(model, about)
     if calibration is not None:
-        proto = quantization.quantized(proto, calibration)
-        conversion.set_onnx_about(proto, about)
+        proto = int8.quantized(proto, calibration)
+        converting.set_onnx_about(proto, about)
     return proto
 
 
 def _write_openvino(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
     openvino = optional("openvino")
     if calibration is None:
-        converted = conversion.to_openvino(model, about)
+        converted = converting.to_openvino(model, about)
     else:
         content = _onnx(model, about, calibration).SerializeToString()
-        converted = conversion.named_openvino(openvino.Core().read_model(content), about)
+        converted = converting.named_openvino(openvino.Core().read_model(content), about)
     openvino.save_model(converted, path, compress_to_fp16=False)
 
 
@@ -183,7 +183,7 @@ def _open_engine(path: Path) -> Run:
 
 
 def _write_saved_model(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
-    conversion.write_saved_model(model, about, path)
+    converting.write_saved_model(model, about, path)
 
 
 def _open_saved_model(path: Path) -> Run:
@@ -195,8 +195,8 @@ def _open_saved_model(path: Path) -> Run:
 
 def _write_tflite(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
     folder = path.parent / "saved_model"
-    conversion.write_saved_model(model, about, folder)
-    path.write_bytes(conversion.to_tflite(folder, about, calibration and calibration.inputs))
+    converting.write_saved_model(model, about, folder)
+    path.write_bytes(converting.to_tflite(folder, about, calibration and calibration.inputs))
 
 
 def _open_tflite(path: Path) -> Run:
@@ -204,7 +204,7 @@ def _open_tflite(path: Path) -> Run:
         str(path), num_threads=engines.threads()
     )
     runner = interpreter.get_signature_runner()
-    return lambda images: runner(**{conversion.INPUT: images})["output_0"]
+    return lambda images: runner(**{converting.INPUT: images})["output_0"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Other engines than TensorFlow: converting networks for them, running them there."""
