@@ -26,9 +26,9 @@ from torch import nn
 from torch.nn import functional
 
 from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
-from deblurgan.inference import Restorer
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights, read_generator

@@ -20,10 +20,10 @@ import numpy as np
 
 from deblurgan.deblurring import restore_jobs
 from deblurgan.devices import describe
-from deblurgan.inference import Restorer, open_restorer
 from deblurgan.inputs import find_sources, plan
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import list_images, read_rgb, resize, write_image
+from deblurgan.restoring.restorer import Restorer, open_restorer
 
 FOLDERS = {(64, 64): 64, (128, 128): 32, (256, 256): 16, (720, 1280): 5}  # (height, width): pictures
 

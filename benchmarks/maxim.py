@@ -28,10 +28,10 @@ import tensorflow as tf
 from side_by_side import report, time_in_turn
 
 from deblurgan.devices import cpu_has_bfloat16
-from deblurgan.inference import open_restorer
 from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
 from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.restoring.restorer import open_restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights import any_file, catalogue

@@ -15,9 +15,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from deblurgan import tiles
 from deblurgan.data.pairs import choose_pairs, match_pairs
-from deblurgan.inference import ALIKE_STEP, open_restorer
+from deblurgan.restoring import tiles
+from deblurgan.restoring.restorer import ALIKE_STEP, open_restorer
 from deblurgan.scoring.metrics import psnr
 
 

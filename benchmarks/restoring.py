@@ -20,8 +20,8 @@ from side_by_side import report, time_in_turn
 
 from deblurgan.data.pairs import match_pairs
 from deblurgan.devices import describe
-from deblurgan.inference import Restorer
 from deblurgan.networks.tutorial import generator_model
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import generator_weights, read_generator
 

@@ -46,10 +46,10 @@ NETWORKS = {
 def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> None:
     """Print the results of one case as JSON."""
     from deblurgan.devices import policy
-    from deblurgan.inference import Restorer, WholePictureRestorer
-    from deblurgan.memory import resident
     from deblurgan.networks import zoo
-    from deblurgan.tiles import computed
+    from deblurgan.restoring.memory import resident
+    from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+    from deblurgan.restoring.tiles import computed
 
     height, width = map(int, size.split("x"))
     network, options = NETWORKS[name]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deblurgan.errors import InputError
 from deblurgan.pictures.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
-from deblurgan.transparency import Restore, restore_with_alpha
+from deblurgan.restoring.alpha import Restore, restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
@@ -32,7 +32,7 @@ class Deblurrer:
 
     Args:
         restore: RGB (height, width, 3), uint8, uint16 or float32 in [0, 1] -> the same, restored; for example from
-            `inference.open_restorer`.
+            `restorer.open_restorer`.
     """
 
     def __init__(self, restore: Restore) -> None:

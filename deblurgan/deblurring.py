@@ -31,7 +31,7 @@ from deblurgan.pictures.images import (
     to_8_bits,
     write_image,
 )
-from deblurgan.transparency import Restore, restore_with_alpha
+from deblurgan.restoring.alpha import Restore, restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
@@ -123,7 +123,7 @@ def restore_jobs(
     While one is restored, the next is read and the one before written.
 
     Args:
-        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `inference.Restorer`.
+        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `restorer.Restorer`.
             If it has a method `batch` as that has, small pictures of one size in a row are restored together.
         jobs: from `inputs.plan`.
         output: the same as for that.

@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli, deblurring, devices, files, inference
+from deblurgan import cli, deblurring, devices, files
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.images import resize
+from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
@@ -738,7 +739,7 @@ def test_the_network_computes_in_the_precision_asked_for(
         def __call__(self, image):
             return 255 - image
 
-    monkeypatch.setattr(inference, "Restorer", Negative)
+    monkeypatch.setattr(restorers, "Restorer", Negative)
     folder = small_pairs / "A" if command == "deblur" else small_pairs
     places = [] if command == "evaluate" else ["--output_dir", tmp_path / "out"]
     arguments = ["--weight_path", weights, "--input_dir", folder, "--precision", precision]
@@ -1023,7 +1024,7 @@ def test_an_output_folder_that_is_not_writable_is_refused(command, weights, smal
 
 
 def test_an_interrupted_deblurring_says_so_and_keeps_what_is_done(weights, small_pairs, tmp_path, monkeypatch):
-    restore = inference.Restorer.__call__
+    restore = restorers.Restorer.__call__
     save(small_pairs / "A" / "1.png", noise())
 
     def interrupted(restorer, image):
@@ -1031,7 +1032,7 @@ def test_an_interrupted_deblurring_says_so_and_keeps_what_is_done(weights, small
             raise KeyboardInterrupt
         return restore(restorer, image)
 
-    monkeypatch.setattr(inference.Restorer, "__call__", interrupted)
+    monkeypatch.setattr(restorers.Restorer, "__call__", interrupted)
     result = deblur(weights, small_pairs / "A", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "Aborted!"

@@ -4,10 +4,10 @@ import pytest
 import reference
 import tensorflow as tf
 
-from deblurgan import fused
-from deblurgan.inference import Restorer
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.tutorial import generator_model
+from deblurgan.restoring import fast_layers
+from deblurgan.restoring.restorer import Restorer
 
 
 def random_images(height, width, channels):
@@ -18,7 +18,7 @@ def random_images(height, width, channels):
 @pytest.mark.parametrize("size", [(6, 7), (9, 12)])
 def test_edges_are_mirrored_as_defined(padding, size):
     images = random_images(*size, 5)
-    padded = fused.call(ReflectionPadding2D(padding), images).numpy()
+    padded = fast_layers.call(ReflectionPadding2D(padding), images).numpy()
     np.testing.assert_array_equal(padded, reference.reflection_padding(images, *padding[0], *padding[1]))
 
 
@@ -33,7 +33,7 @@ def test_convolutions_are_as_defined(filters, kernel, strides, padding, size, ra
     layer = keras.layers.Conv2D(filters, kernel, strides, padding)
     inputs = keras.Input((None, None, 4))
     randomised(keras.Model(inputs, layer(inputs)))
-    output = tf.function(lambda x: fused.call(layer, x))(images)
+    output = tf.function(lambda x: fast_layers.call(layer, x))(images)
     expected = reference.conv(images, [np.asarray(weight) for weight in layer.weights], strides, padding)
     np.testing.assert_allclose(output, expected, atol=1e-5)
 
@@ -53,7 +53,7 @@ def test_convolutions_are_as_defined(filters, kernel, strides, padding, size, ra
 def test_all_else_is_left_to_the_layer(layer):
     images = random_images(9, 10, 4)
     expected = np.asarray(layer(images))
-    np.testing.assert_allclose(fused.call(layer, images), expected, atol=1e-6)
+    np.testing.assert_allclose(fast_layers.call(layer, images), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("ngf", [4, 16])  # the blocks have four times as many channels: with 64 by Winograd

@@ -2,13 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from deblurgan import inference, memory
 from deblurgan.errors import InputError, WeightsError
-from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.pictures.images import from_model, to_model
+from deblurgan.restoring import memory
+from deblurgan.restoring import restorer as restorers
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator
 
@@ -149,8 +150,8 @@ def test_tiles_of_a_random_network_make_the_same_picture_as_the_whole(randomised
 def test_a_smaller_overlap_would_show(monkeypatch):
     model, image = far_sighted(), noise(299, 262)
     whole = Restorer(model, precision="float32")(image)
-    monkeypatch.setattr(inference, "MOST_OVERLAP", 48)
-    monkeypatch.setattr(inference, "BLEND", 0)
+    monkeypatch.setattr(restorers, "MOST_OVERLAP", 48)
+    monkeypatch.setattr(restorers, "BLEND", 0)
     tiled = Restorer(model, precision="float32", tile_pixels=256 * 256)(image)
     assert largest_difference(tiled, whole) > 10
 

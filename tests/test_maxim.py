@@ -9,10 +9,10 @@ import pytest
 from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.inference import open_restorer
 from deblurgan.networks import maxim, maxim_weights
 from deblurgan.networks.maxim import size_multiple
-from deblurgan.preview import HalfSizeRestorer
+from deblurgan.restoring.preview import HalfSizeRestorer
+from deblurgan.restoring.restorer import open_restorer
 from deblurgan.weights import any_file, catalogue
 from deblurgan.weights.named_file import save_network
 

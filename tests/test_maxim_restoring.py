@@ -9,11 +9,12 @@ import tensorflow as tf
 from maxim_files import TINY, flax_arrays, keras_arrays
 from PIL import Image
 
-from deblurgan import inference, memory
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import InputError
-from deblurgan.inference import WholePictureRestorer
 from deblurgan.networks import footprint, maxim_weights
+from deblurgan.restoring import memory
+from deblurgan.restoring import restorer as restorers
+from deblurgan.restoring.restorer import WholePictureRestorer
 
 OPTIONS = {**TINY, "stages": 1, "depth": 1, "scales": 1, "low_grid_size": (8, 8)}  # multiples of 16
 TILE, OVERLAP = 48, 8  # in place of 384 and 32
@@ -31,7 +32,7 @@ def small_tiles():
     """Tiles of about 48x48: the geometry is the same, and there is less to compute."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(footprint, "TILE", TILE)
-        patch.setattr(inference, "ALIKE_OVERLAP", OVERLAP)
+        patch.setattr(restorers, "ALIKE_OVERLAP", OVERLAP)
         yield
 
 
@@ -232,7 +233,7 @@ def test_each_tile_is_told_with_how_many_there_are(made):
 def test_less_memory_makes_smaller_tiles_and_too_little_is_refused(model, monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 10**9)
     monkeypatch.setattr(footprint, "TILE", 384)
-    monkeypatch.setattr(inference, "ALIKE_OVERLAP", 32)
+    monkeypatch.setattr(restorers, "ALIKE_OVERLAP", 32)
 
     def sides(**options):
         restore = WholePictureRestorer(model, **options)

@@ -10,9 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from test_trainer import CROPS, Listener, recipe
 
 from deblurgan.errors import InputError
-from deblurgan.inference import open_restorer
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import read_rgb
+from deblurgan.restoring.restorer import open_restorer
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file

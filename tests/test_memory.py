@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from deblurgan.errors import InputError
-from deblurgan.memory import available, parse_size, resident
+from deblurgan.restoring.memory import available, parse_size, resident
 
 SIZES = {
     "2GB": 2e9,
@@ -46,7 +46,7 @@ def test_what_is_available_is_a_number_or_unknown():
 
 KEEPING = """
 import numpy as np
-from deblurgan.memory import keep_freed, resident
+from deblurgan.restoring.memory import keep_freed, resident
 print(keep_freed())
 held = np.ones(200_000_000, np.uint8)
 after = np.ones(1000)  # so that what is freed does not lie at the end

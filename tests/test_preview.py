@@ -5,7 +5,7 @@ import pytest
 
 from deblurgan.errors import InputError
 from deblurgan.networks import footprint
-from deblurgan.preview import HalfSizeRestorer
+from deblurgan.restoring.preview import HalfSizeRestorer
 
 SIZES = [(1, 1), (2, 2), (1, 6), (5, 4), (7, 9), (16, 33), (40, 50)]
 DTYPES = (np.uint8, np.uint16, np.float32)

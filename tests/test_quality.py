@@ -5,12 +5,13 @@ import pytest
 from maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
 import deblurgan
-from deblurgan import devices, inference
+from deblurgan import devices
 from deblurgan.errors import FileError, InputError
-from deblurgan.inference import open_restorer
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.preview import HalfSizeRestorer
+from deblurgan.restoring import restorer
+from deblurgan.restoring.preview import HalfSizeRestorer
+from deblurgan.restoring.restorer import open_restorer
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_weights
@@ -52,7 +53,7 @@ def opened(monkeypatch):
             self.strength = strength
             self.stages = {int(weight.path.split("_")[1].split(".")[0]) for weight in model.weights}
 
-    monkeypatch.setattr(inference, "WholePictureRestorer", Recorded)
+    monkeypatch.setattr(restorer, "WholePictureRestorer", Recorded)
     monkeypatch.setattr(devices, "gpu_names", lambda: ())
 
     def call(path, **options):

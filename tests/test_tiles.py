@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import InputError
-from deblurgan.tiles import computed, least_alike, least_pixels, plan, plan_alike, ramp, samples, spans, stitched
+from deblurgan.restoring.tiles import (
+    computed,
+    least_alike,
+    least_pixels,
+    plan,
+    plan_alike,
+    ramp,
+    samples,
+    spans,
+    stitched,
+)
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 16])

@@ -20,8 +20,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
-from deblurgan.inference import open_restorer
 from deblurgan.pictures.images import read_rgb
+from deblurgan.restoring.restorer import open_restorer
 from deblurgan.training import callbacks, trainer
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.progress import Progress

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deblurgan.transparency import restore_with_alpha
+from deblurgan.restoring.alpha import restore_with_alpha
 
 
 def blurred(image):

@@ -18,8 +18,8 @@ from test_torch_files import Tensor, save, torch_names  # noqa: F401 (fixtures)
 
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.inference import Restorer, WholePictureRestorer, open_restorer
 from deblurgan.networks.tutorial import discriminator_model, generator_model
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer, open_restorer
 from deblurgan.weights.any_file import convert, load, read
 from deblurgan.weights.hdf5 import save_keras2, save_weights
 

@@ -6,12 +6,12 @@ import pytest
 import reference
 import tensorflow as tf
 
-from deblurgan import fused, winograd
-from deblurgan.inference import WholePictureRestorer
 from deblurgan.networks.footprint import run
 from deblurgan.networks.layers import ReflectionPadding2D
+from deblurgan.restoring import fast_layers, winograd
+from deblurgan.restoring.restorer import WholePictureRestorer
 
-MANY = fused.MANY
+MANY = fast_layers.MANY
 SIZES = [(2, 3), (3, 4), (6, 5), (7, 9)]
 
 
@@ -68,7 +68,7 @@ def test_blocks_equal_keras(blocks, size, fixed):
     seen = []
 
     def called(layer, given):
-        seen.append(fused.call(layer, given, fixed))
+        seen.append(fast_layers.call(layer, given, fixed))
         return seen[-1]
 
     output = tf.function(lambda x: winograd.joined(run(blocks, x, called)), autograph=False)(images)
@@ -79,10 +79,10 @@ def test_blocks_equal_keras(blocks, size, fixed):
 def test_few_channels_and_gpus_get_no_halves(monkeypatch):
     pad = ReflectionPadding2D(((1, 1), (1, 1)))
     few, many = (tf.constant(random_images(4, 4, channels)) for channels in (MANY - 1, MANY))
-    assert not isinstance(fused.call(pad, few), winograd.Halves)
-    assert isinstance(fused.call(pad, many), winograd.Halves)
-    monkeypatch.setattr(fused, "gpu_names", lambda: ["a GPU"])
-    assert not isinstance(fused.call(pad, many), winograd.Halves)
+    assert not isinstance(fast_layers.call(pad, few), winograd.Halves)
+    assert isinstance(fast_layers.call(pad, many), winograd.Halves)
+    monkeypatch.setattr(fast_layers, "gpu_names", lambda: ["a GPU"])
+    assert not isinstance(fast_layers.call(pad, many), winograd.Halves)
 
 
 def test_weights_of_later_count(randomised):

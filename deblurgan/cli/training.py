@@ -15,7 +15,7 @@ from tqdm import tqdm
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError, nearest
-from deblurgan.memory import keep_freed
+from deblurgan.restoring.memory import keep_freed
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import (
     DEVICES,

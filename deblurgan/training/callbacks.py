@@ -15,9 +15,9 @@ from deblurgan import devices
 from deblurgan.data.pairs import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
-from deblurgan.inference import Restorer, WholePictureRestorer
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import write_image
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
 from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint, curves
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv

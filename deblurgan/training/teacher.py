@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan import devices, fused, winograd
+from deblurgan import devices
 from deblurgan.errors import InputError
-from deblurgan.inference import generator_file
 from deblurgan.networks.footprint import footprint, run
+from deblurgan.restoring import fast_layers, winograd
+from deblurgan.restoring.restorer import generator_file
 from deblurgan.training.recipe import Recipe
 
 
@@ -36,7 +37,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     Its layers compute in `precision`, "float32", "bfloat16" or "float16", as they do when they restore.
 
     Raises:
-        FileError, WeightsError: as `inference.generator_file`.
+        FileError, WeightsError: as `restorer.generator_file`.
         InputError: options that its file does not leave open, or a network that crops of this size do not fit, or
             whose result is random.
     """
@@ -62,7 +63,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     network.trainable = False
 
     def restore(images: Any) -> Any:
-        restored = winograd.joined(run(network, images, fused.call))
+        restored = winograd.joined(run(network, images, fast_layers.call))
         return keras.ops.clip(keras.ops.cast(restored, "float32"), -1.0, 1.0)
 
     return Teacher(content.network, _digest(network), restore)

@@ -17,7 +17,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, shown
 from deblurgan.pictures.formats import VIDEO_CONTAINERS
 from deblurgan.pictures.images import Pixels
-from deblurgan.transparency import Restore
+from deblurgan.restoring.alpha import Restore
 from deblurgan.video.frames import (
     Encoder,
     Frame,
@@ -102,7 +102,7 @@ def restore_video(
 
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; its method `batch`, where it has one,
-            several at once, as that of `inference.Restorer`.
+            several at once, as that of `restorer.Restorer`.
         source: MP4, Matroska, WebM or QuickTime, or what else FFmpeg reads.
         target: .mp4, .m4v, .mkv, .webm or .mov: the container to write.
         options: see `VideoOptions`.

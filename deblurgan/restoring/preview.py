@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from deblurgan.inference import WholePictureRestorer, mixed, top
+from deblurgan.restoring.restorer import WholePictureRestorer, mixed, top
 
 Image = NDArray[Any]
 

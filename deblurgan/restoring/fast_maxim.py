@@ -61,7 +61,7 @@ def traced(kind: Any, config: str) -> Any:
 
 
 def call(layer: Composite, inputs: Any, fixed: bool) -> Any:
-    """Return what `layer` makes of `inputs`; see `fused.call`."""
+    """Return what `layer` makes of `inputs`; see `fast_layers.call`."""
     import tensorflow as tf
 
     with tf.init_scope() if fixed else contextlib.nullcontext():

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan import fused, tiles, winograd
-from deblurgan import memory as memories
 from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.networks.footprint import footprint, run, takes_statistics
+from deblurgan.restoring import fast_layers, tiles, winograd
+from deblurgan.restoring import memory as memories
 from deblurgan.runtimes import converting, engines
 from deblurgan.runtimes.converting import LEAST_INPUT
 from deblurgan.weights import catalogue
@@ -38,7 +38,7 @@ ALIKE_STEP = 8  # pixels; where such tiles may start
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
 
 if TYPE_CHECKING:
-    from deblurgan.preview import HalfSizeRestorer
+    from deblurgan.restoring.preview import HalfSizeRestorer
 
 Image = NDArray[Any]
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
@@ -307,7 +307,7 @@ def open_restorer(
     restorer = _opened(path, quality, precision, engine, options, assumed)
     if quality != "preview":
         return restorer
-    from deblurgan.preview import HalfSizeRestorer
+    from deblurgan.restoring.preview import HalfSizeRestorer
 
     return HalfSizeRestorer(restorer)
 
@@ -500,7 +500,7 @@ class _Compiled:
             def called(layer: Any, given: Any) -> Any:
                 if known is not None and takes_statistics(layer):
                     return layer.normalised(winograd.joined(given), *next(known))
-                return fused.call(layer, given, self._fixed)
+                return fast_layers.call(layer, given, self._fixed)
 
             x = winograd.joined(run(self._network, scaled(images), called))
             half = top(np.dtype(target)) / 2
@@ -512,7 +512,7 @@ class _Compiled:
 
             def called(layer: Any, given: Any) -> Any:
                 if not takes_statistics(layer):
-                    return fused.call(layer, given, self._fixed)
+                    return fast_layers.call(layer, given, self._fixed)
                 given = winograd.joined(given)
                 found.append(layer.moments(given, of_all=True))
                 return layer.normalised(given, *found[-1])

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
-from deblurgan import fused_maxim, winograd
 from deblurgan.devices import gpu_names
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.maxim_layers import Composite
+from deblurgan.restoring import fast_maxim, winograd
 
 FEW = 4  # output channels
 BLOCK = 4  # pixels, a side of the squares that a convolution to few channels computes as one
@@ -44,7 +44,7 @@ def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
         return _convolved(layer, *given)
     if isinstance(layer, Composite):
         given = [_cast(layer, x) for x in given]
-        return fused_maxim.call(layer, given if isinstance(inputs, list) else given[0], fixed)
+        return fast_maxim.call(layer, given if isinstance(inputs, list) else given[0], fixed)
     return layer(given if isinstance(inputs, list) else given[0])
 
 

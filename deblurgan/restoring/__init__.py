@@ -1,0 +1,1 @@
+"""Restoring: an array in, an array out."""
