@@ -18,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from deblurgan.deblurring import restore_jobs
 from deblurgan.devices import describe
-from deblurgan.inputs import find_sources, plan
+from deblurgan.jobs.finding import find_sources, plan
+from deblurgan.jobs.restoring import restore_jobs
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.images import list_images, read_rgb, resize, write_image
 from deblurgan.restoring.restorer import Restorer, open_restorer

@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli, deblurring, devices, files
+from deblurgan import cli, devices, files
+from deblurgan.jobs import restoring
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.images import resize
 from deblurgan.restoring import restorer as restorers
@@ -924,7 +925,7 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
             raise KeyboardInterrupt
         script.pop(0)()
 
-    monkeypatch.setattr(deblurring.time, "sleep", pause)
+    monkeypatch.setattr(restoring.time, "sleep", pause)
     result = deblurgan("deblur", folder, "--output_dir", tmp_path / "out", "--watch")
     assert names(tmp_path / "out") == ["a.png", "b.png"]
     assert result.stdout.splitlines() == [
@@ -958,7 +959,7 @@ def test_watching_goes_on_after_two_pictures_of_one_result_and_leaves_out_what_i
             raise KeyboardInterrupt
         script.pop(0)()
 
-    monkeypatch.setattr(deblurring.time, "sleep", pause)
+    monkeypatch.setattr(restoring.time, "sleep", pause)
     places = ["--output_dir", folder / "out", "--compare", folder / "both"]
     result = deblurgan("deblur", folder, *places, "--watch", "--recursive", "--format", "webp")
     assert names(folder / "out") == names(folder / "both") == ["a.webp", "c.webp"]
@@ -1232,7 +1233,7 @@ def test_evaluate_replaces_the_scores_of_an_earlier_run(fake_restorer, small_pai
 def test_progress_is_not_drawn_where_no_terminal_is(fake_restorer, small_pairs, tmp_path):
     result = deblurgan("deblur", "--input_dir", small_pairs / "A", "--output_dir", tmp_path / "out")
     assert result.stderr == ""
-    assert len(deblurring.find_pictures(tmp_path / "out")) == 3
+    assert len(restoring.find_pictures(tmp_path / "out")) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_cli import deblurgan, error_of, names, pixels, save, succeeds
 
-from deblurgan import cli, synthesis
-from deblurgan.synthesis import SynthesisReport
+from deblurgan import cli
+from deblurgan.jobs import synthesizing
+from deblurgan.jobs.synthesizing import SynthesisReport
 from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
 from deblurgan.training.progress import Result
@@ -235,7 +236,7 @@ def test_synthesize_hands_every_option_on(tmp_path, monkeypatch):
         seen.append(options)
         return SynthesisReport()
 
-    monkeypatch.setattr(synthesis, "synthesize", synthesize)
+    monkeypatch.setattr(synthesizing, "synthesize", synthesize)
     succeeds(
         "synthesize", "--input_dir", "i", "--output_dir", "o", "--kernel", "both", "--length", 20, "--gamma", 2.2,
         "--noise", "1-3", "--jpeg", "60-90", "--count", 3, "--seed", 4, "--recursive", "--extension", ".jpg",

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from deblurgan import deblurring, files
+from deblurgan import files
 from deblurgan.data.pairs import match_pairs
-from deblurgan.deblurring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
 from deblurgan.errors import FileError, InputError
-from deblurgan.inputs import Source, find_sources, plan
+from deblurgan.jobs import restoring
+from deblurgan.jobs.finding import Source, find_sources, plan
+from deblurgan.jobs.restoring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
 from deblurgan.pictures.images import Picture, read_picture, write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -660,7 +661,7 @@ def test_the_next_picture_is_read_and_the_last_written_while_one_is_restored(tmp
     for number in numbers:
         save(tmp_path / "in" / f"{number}.png", noise(20 + number, 30))
     is_read, is_written = ([threading.Event() for _ in numbers] for _ in range(2))
-    read, encode = deblurring.read_picture, deblurring.encode_picture
+    read, encode = restoring.read_picture, restoring.encode_picture
 
     def noted_read(path, **options):
         picture = read(path, **options)
@@ -677,8 +678,8 @@ def test_the_next_picture_is_read_and_the_last_written_while_one_is_restored(tmp
         assert all(is_written[other].wait(20) for other in numbers[:number])
         return inverted(image)
 
-    monkeypatch.setattr(deblurring, "read_picture", noted_read)
-    monkeypatch.setattr(deblurring, "encode_picture", noted_encode)
+    monkeypatch.setattr(restoring, "read_picture", noted_read)
+    monkeypatch.setattr(restoring, "encode_picture", noted_encode)
     report = restored([tmp_path / "in"], tmp_path / "out", restore=restore)
     assert [path.name for path in report.written] == [f"{number}.png" for number in numbers]
 
@@ -687,7 +688,7 @@ def test_no_more_than_three_pictures_are_in_memory(tmp_path, monkeypatch):
     for number in range(8):
         save(tmp_path / "in" / f"{number}.png", noise(seed=number))
     alive, most = set(), []
-    read = deblurring.read_picture
+    read = restoring.read_picture
 
     def counted(path, **options):
         picture = read(path, **options)
@@ -696,7 +697,7 @@ def test_no_more_than_three_pictures_are_in_memory(tmp_path, monkeypatch):
         most.append(len(alive))
         return picture
 
-    monkeypatch.setattr(deblurring, "read_picture", counted)
+    monkeypatch.setattr(restoring, "read_picture", counted)
     assert len(restored([tmp_path / "in"], tmp_path / "out").written) == 8
     assert max(most) <= 4  # one read, one restored, one written, one just leaving
 
@@ -724,7 +725,7 @@ class Together:
 @pytest.fixture
 def mixed(tmp_path, monkeypatch):
     """Pictures whose first value is their number, 12 pixels together at most; return what they should become."""
-    monkeypatch.setattr(deblurring, "PIXELS_TOGETHER", 12 * 10 * 3)
+    monkeypatch.setattr(restoring, "PIXELS_TOGETHER", 12 * 10 * 3)
     kinds = [(10, 12, 3)] * 4 + [(20, 12, 3)] + [(10, 12, 3)] * 2 + [(10, 12, 4)] + [(12, 10, 3)] * 2
     results = {}
     for number, shape in enumerate(kinds):

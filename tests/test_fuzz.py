@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from deblurgan.deblurring import restore_jobs
 from deblurgan.errors import DeblurganError
-from deblurgan.inputs import find_sources, plan
+from deblurgan.jobs.finding import find_sources, plan
+from deblurgan.jobs.restoring import restore_jobs
 from deblurgan.pictures.images import Picture, encode_picture, read_picture
 from deblurgan.pictures.metadata import Metadata
 

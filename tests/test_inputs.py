@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.inputs import STANDARD, Source, find_sources, is_zip, plan
+from deblurgan.jobs.finding import STANDARD, Source, find_sources, is_zip, plan
 
 
 def sources(*names, folder="in"):
@@ -286,7 +286,7 @@ def test_damage_is_reported_however_a_zip_file_is_compressed(tmp_path, method):
 def test_a_very_large_picture_in_a_zip_file_is_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2000))
-    monkeypatch.setattr("deblurgan.inputs._MEMBER_BYTES", 1999)
+    monkeypatch.setattr("deblurgan.jobs.finding._MEMBER_BYTES", 1999)
     (source,), _ = find_sources([tmp_path / "a.zip"])
     with pytest.raises(FileError, match=r"a\.png: expected at most 1999 bytes, found 2000"):
         source.content(bytes)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.outputs import opened_comparison, opened_output
+from deblurgan.jobs.writing import opened_comparison, opened_output
 from deblurgan.pictures.images import Picture
 
 

@@ -5,8 +5,8 @@ from PIL import Image
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
+from deblurgan.jobs.synthesizing import synthesize
 from deblurgan.pictures.images import read_rgb
-from deblurgan.synthesis import synthesize
 
 LINEAR = SyntheticBlur("linear", length=12)
 

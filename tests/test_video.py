@@ -12,9 +12,9 @@ from PIL import Image
 
 from deblurgan.cli import main
 from deblurgan.deblurrer import Deblurrer
-from deblurgan.deblurring import restore_jobs
 from deblurgan.errors import FileError, InputError
-from deblurgan.inputs import find_sources, plan
+from deblurgan.jobs.finding import find_sources, plan
+from deblurgan.jobs.restoring import restore_jobs
 from deblurgan.video import restoring as videos
 from deblurgan.video.restoring import Interrupted, VideoOptions, parts_folder, restore_video
 

@@ -131,7 +131,7 @@ def synthesize(
     Pictures may have any size. The same seed gives the same pairs; what is there already is left as it is.
     """
     from deblurgan.data.blur import SyntheticBlur
-    from deblurgan.synthesis import synthesize as synthesize_pairs
+    from deblurgan.jobs.synthesizing import synthesize as synthesize_pairs
 
     qualities = None if jpeg is None else (int(jpeg[0]), int(jpeg[1]))
     blur = SyntheticBlur(kernel=kernel, length=length, gamma=gamma, noise=noise, jpeg=qualities)

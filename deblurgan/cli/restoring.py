@@ -32,8 +32,8 @@ from deblurgan.errors import InputError
 from deblurgan.pictures.formats import EXTENSIONS, is_an_image_file
 
 if TYPE_CHECKING:
-    from deblurgan.deblurring import Report
-    from deblurgan.inputs import Job, Source
+    from deblurgan.jobs.finding import Job, Source
+    from deblurgan.jobs.restoring import Report
 
 
 @command("deblur", "Restore pictures and videos.")
@@ -161,8 +161,8 @@ def deblur(
     --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
     videos are refused.
     """
-    from deblurgan.deblurring import restore_jobs
-    from deblurgan.inputs import STANDARD, find_sources, plan
+    from deblurgan.jobs.finding import STANDARD, find_sources, plan
+    from deblurgan.jobs.restoring import restore_jobs
     from deblurgan.video.restoring import Interrupted, VideoOptions
 
     videos = VideoOptions(start=start, end=end, crf=crf)
@@ -277,7 +277,7 @@ def _frames_bar(path: Path, done: int, total: int) -> Iterator[Callable[[int], o
 
 def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | None, dry_run: bool) -> None:
     """Raise `InputError` unless all that is watched is a folder, and results go into one."""
-    from deblurgan.inputs import STANDARD, is_zip
+    from deblurgan.jobs.finding import STANDARD, is_zip
 
     for path in inputs:
         if not os.path.isdir(path):
@@ -299,8 +299,8 @@ def _watch(
     output_dir: Path,
 ) -> None:
     """Restore what appears, and say so, until Ctrl-C."""
-    from deblurgan.deblurring import Report, watched
-    from deblurgan.inputs import same_result
+    from deblurgan.jobs.finding import same_result
+    from deblurgan.jobs.restoring import Report, watched
 
     written = 0
     failed: list[str] = []
@@ -365,7 +365,7 @@ def test(
     For pairs of pictures; to see before and after of any others, use `deblur --compare`.
     """
     from deblurgan.data.pairs import choose_pairs, match_pairs
-    from deblurgan.deblurring import write_strips
+    from deblurgan.jobs.restoring import write_strips
 
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from deblurgan.data.blur import SyntheticBlur, kernel_sheet
-from deblurgan.deblurring import Report
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
+from deblurgan.jobs.restoring import Report
 from deblurgan.pictures.formats import PAIR_EXTENSIONS as EXTENSIONS
 from deblurgan.pictures.images import list_images, list_images_below, read_rgb, write_image
 

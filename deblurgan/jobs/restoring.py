@@ -16,8 +16,8 @@ import numpy as np
 from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
-from deblurgan.inputs import Job, Source, plan
-from deblurgan.outputs import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
+from deblurgan.jobs.finding import Job, Source, plan
+from deblurgan.jobs.writing import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
 from deblurgan.pictures.images import (
     Picture,
@@ -116,7 +116,7 @@ def restore_jobs(
     standard_output: IO[bytes] | None = None,
     progress: Callable[[Path], None] = lambda picture: None,
 ) -> Report:
-    """Restore pictures and videos and write each where `inputs.plan` has decided.
+    """Restore pictures and videos and write each where `finding.plan` has decided.
 
     Size, orientation, alpha, grey, 16 bits, EXIF, colour profile and resolution stay as they were, as far as the
     format holds them. A picture that cannot be read, restored or written is reported and the others are still done.
@@ -125,7 +125,7 @@ def restore_jobs(
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `restorer.Restorer`.
             If it has a method `batch` as that has, small pictures of one size in a row are restored together.
-        jobs: from `inputs.plan`.
+        jobs: from `finding.plan`.
         output: the same as for that.
         squash: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
         beside_input: write the input and the result side by side instead, without alpha, as the tutorial did.

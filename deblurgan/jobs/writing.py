@@ -15,7 +15,7 @@ from PIL import Image
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
-from deblurgan.inputs import STANDARD, Job, check_originals, is_zip
+from deblurgan.jobs.finding import STANDARD, Job, check_originals, is_zip
 from deblurgan.pictures.formats import format_to_write
 from deblurgan.pictures.images import Picture, Pixels, encode_picture, side_by_side, to_8_bits
 
