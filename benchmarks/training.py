@@ -20,10 +20,10 @@ from side_by_side import report, time_in_turn
 
 from deblurgan.data.pairs import PairStream, match_pairs
 from deblurgan.devices import describe, policy, resolve_precision, start_quietly
-from deblurgan.losses import wasserstein_loss
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.vgg import VGG16_LAYERS, vgg16_weights
+from deblurgan.training.losses import wasserstein_loss
 from deblurgan.training.tutorial import TutorialGAN
 
 SHAPE = (256, 256, 3)

@@ -10,8 +10,8 @@ import sys
 import keras
 import numpy as np
 
-from deblurgan import losses
 from deblurgan.networks import zoo
+from deblurgan.training import losses
 
 
 def main(source, target):

@@ -5,9 +5,9 @@ import reference
 import tensorflow as tf
 from keras import layers
 
-from deblurgan.adversarial import ADVERSARIAL, gradient_penalty
 from deblurgan.errors import InputError
 from deblurgan.networks import patchgan_discriminator
+from deblurgan.training.adversarial import ADVERSARIAL, gradient_penalty
 
 
 def values(shape, seed=0):

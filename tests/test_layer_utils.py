@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.losses import gradient_penalty_loss, wasserstein_loss
 from deblurgan.networks.layers import (
     BatchNormalization,
     Dropout,
@@ -18,6 +17,7 @@ from deblurgan.networks.layers import (
     input_gradient,
     res_block,
 )
+from deblurgan.training.losses import gradient_penalty_loss, wasserstein_loss
 
 
 def normal(shape, seed=0, scale=1.0, mean=0.0):

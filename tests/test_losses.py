@@ -12,7 +12,9 @@ import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.losses import (
+from deblurgan.networks import vgg
+from deblurgan.networks.vgg import vgg16_block3_conv3
+from deblurgan.training.losses import (
     PerceptualLoss,
     WeightedSum,
     charbonnier_loss,
@@ -25,8 +27,6 @@ from deblurgan.losses import (
     psnr_loss,
     wasserstein_loss,
 )
-from deblurgan.networks import vgg
-from deblurgan.networks.vgg import vgg16_block3_conv3
 
 
 def noise(shape, seed=0):

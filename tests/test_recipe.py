@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from deblurgan.adversarial import ADVERSARIAL
 from deblurgan.errors import FileError, InputError
-from deblurgan.losses import LOSSES
 from deblurgan.networks import zoo
 from deblurgan.training import recipe as recipes
+from deblurgan.training.adversarial import ADVERSARIAL
+from deblurgan.training.losses import LOSSES
 from deblurgan.training.optimizers import build_optimizer, learning_rate
 from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
 from deblurgan.training.settings import Settings

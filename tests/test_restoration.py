@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deblurgan.adversarial import ADVERSARIAL
-from deblurgan.losses import WeightedSum
+from deblurgan.training.adversarial import ADVERSARIAL
+from deblurgan.training.losses import WeightedSum
 from deblurgan.training.restoration import Restoration
 
 RATE = 0.05

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurgan import adversarial, losses
 from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
 from deblurgan.networks.vgg import VGG16_LAYERS, vgg19_block3_conv3
+from deblurgan.training import adversarial, losses
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch

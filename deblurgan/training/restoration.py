@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from deblurgan.adversarial import AdversarialLoss, gradient_penalty
-from deblurgan.losses import WeightedSum
 from deblurgan.networks.maxim_layers import KERAS
+from deblurgan.training.adversarial import AdversarialLoss, gradient_penalty
+from deblurgan.training.losses import WeightedSum
 
 Values = dict[str, Any]
 Compute = Callable[[], tuple[tf.GradientTape, Any, Values]]  # the tape, the scaled loss, and values by name

@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan import __version__, devices
-from deblurgan.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.data.crops import CropStream
 from deblurgan.data.pairs import Pair, check_pairs, choose_pairs
 from deblurgan.data.sources import PairSource, open_source
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder, shown
-from deblurgan.losses import WeightedSum
 from deblurgan.networks import zoo
 from deblurgan.pictures.images import from_model
 from deblurgan.scoring import metrics
 from deblurgan.training import recipe as recipes
+from deblurgan.training.adversarial import ADVERSARIAL, AdversarialLoss
 from deblurgan.training.callbacks import (
     GRID_ROWS,
     RUN_NAME,
@@ -40,6 +39,7 @@ from deblurgan.training.callbacks import (
 )
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.interrupt import graceful_interrupt
+from deblurgan.training.losses import WeightedSum
 from deblurgan.training.optimizers import build_optimizer
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import Recipe

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan.losses import PerceptualLoss, wasserstein_loss
 from deblurgan.networks.tutorial import generator_containing_discriminator_multiple_outputs
+from deblurgan.training.losses import PerceptualLoss, wasserstein_loss
 
 LOSS_WEIGHTS = (100, 1)  # perceptual, wasserstein
 LOSSES = ("d_loss", "d_loss_real", "d_loss_fake", "g_loss", "perceptual_loss", "wasserstein_loss")

@@ -11,8 +11,8 @@ from typing import Any
 from keras import ops
 
 from deblurgan.errors import InputError
-from deblurgan.losses import gradient_penalty_loss
 from deblurgan.networks.layers import input_gradient
+from deblurgan.training.losses import gradient_penalty_loss
 
 
 def wgan_critic_loss(real_values: Any, fake_values: Any) -> Any:
