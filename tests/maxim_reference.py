@@ -5,7 +5,8 @@ authors' names; kernels are as `reference` takes them.
 """
 
 import numpy as np
-from reference import conv, dense, leaky_relu, relu, sigmoid
+
+from tests.reference import conv, dense, leaky_relu, relu, sigmoid
 
 
 class Weights:

@@ -1,0 +1,274 @@
+"""What becomes of the options of `train` when a recipe is named, and `recipes`, `synthesize`, at the command line."""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deblurgan import cli
+from deblurgan.jobs import synthesizing
+from deblurgan.jobs.synthesizing import SynthesisReport
+from deblurgan.training import recipe as recipes
+from deblurgan.training import trainer
+from deblurgan.training.progress import Result
+from deblurgan.training.recipe import make, read_fields
+from tests.cli.test_cli import deblurgan, error_of, names, pixels, save, succeeds
+
+CROPS = Path(__file__).parents[1] / "data" / "GOPRO_crops"
+GOPRO = [{"kind": "gopro", "folder": str(CROPS)}]
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """What `train` of the recipes' trainer is called with, in place of training: (recipe, folder, resume)."""
+    calls = []
+
+    def train(recipe, folder, *, resume, progress):
+        calls.append((recipe, folder, resume))
+        return Result(folder, folder / "generator_best.weights.h5", [], {}, train.interrupted)
+
+    train.interrupted, train.calls = False, calls
+    monkeypatch.setattr(trainer, "train", train)
+    return train
+
+
+def trained(trainings, *arguments):
+    succeeds("train", *arguments)
+    return trainings.calls[-1][0]
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """A run of a recipe with a checkpoint, named old, in the folder runs."""
+    folder = tmp_path / "runs" / "old"
+    (folder / "checkpoints").mkdir(parents=True)
+    plan = make(read_fields("paper"), [("sources", GOPRO), ("seed", 3), ("val_dir", "there")])
+    recipes.write(plan, folder)
+    (folder / "checkpoints" / "step_000000010.h5").touch()
+    return folder, plan
+
+
+def test_a_recipe_is_trained_as_it_is_written(trainings):
+    plan = trained(trainings, "--recipe", "nafnet", "--input_dir", CROPS, "--output_dir", "runs", "--run", "mine")
+    expected = make(read_fields("nafnet"), [("sources", GOPRO), ("val_dir", str(CROPS / "test"))])
+    assert trainings.calls == [(expected, Path("runs/mine"), False)]
+    assert plan.steps == 400000
+
+
+def test_options_of_the_command_change_the_recipe_and_set_has_the_last_word(trainings):
+    plan = trained(
+        trainings, "--recipe", "paper", "--input_dir", CROPS, "--batch-size", 4, "--epoch_num", 7, "--image_size", 64,
+        "--critic_updates", 2, "--learning_rate", 0.1, "--precision", "float32", "--seed", 9, "--val_dir", "v",
+        "--n_val", 3, "--log_dir", "l", "--devices", "all", "--vgg_weights", "v.npz", "--init_weights", "i.h5",
+        "--set", "losses.l1=2", "--set", "learning_rate=0.2",
+    )  # fmt: skip
+    assert (plan.batch_size, plan.epochs, plan.image_size, plan.critic_updates) == (4, 7, 64, 2)
+    assert (plan.learning_rate, plan.precision, plan.seed, plan.val_dir, plan.n_val) == (0.2, "float32", 9, "v", 3)
+    assert (plan.log_dir, plan.devices, plan.vgg_weights, plan.init_weights) == ("l", "all", "v.npz", "i.h5")
+    assert plan.losses == {"perceptual": 100.0, "l1": 2.0}
+    assert trained(trainings, "--recipe", "paper", "--input_dir", CROPS, "--steps", 9).epochs is None
+
+
+def test_sources_are_mixed(trainings, tmp_path):
+    plan = trained(
+        trainings, "--recipe", "unet", "--source", f"gopro={CROPS},weight=2",
+        "--source", f"frames={tmp_path},window=7-9,gamma=2.2", "--source", f"sharp={tmp_path}",
+        "--source", f"blurred={tmp_path}", "--set", "teacher=maxim-gopro", "--set", "teacher_options.stages=1",
+    )  # fmt: skip
+    assert plan.sources == [
+        {"kind": "gopro", "folder": str(CROPS), "weight": 2.0},
+        {"kind": "frames", "folder": str(tmp_path), "window": [7, 9], "gamma": 2.2},
+        {"kind": "sharp", "folder": str(tmp_path)},
+        {"kind": "blurred", "folder": str(tmp_path)},
+    ]
+    assert (plan.teacher, plan.teacher_options) == ("maxim-gopro", {"stages": 1})
+    assert plan.val_dir == str(CROPS / "test")
+
+
+def test_a_recipe_may_be_a_file(trainings, tmp_path):
+    printed = succeeds("recipes", "nafnet-small")
+    (tmp_path / "mine.json").write_text(printed.replace('"ema": 0.999', '"ema": 0.5'))
+    plan = trained(trainings, "--recipe", tmp_path / "mine.json", "--input_dir", CROPS)
+    assert plan.ema == 0.5
+    assert plan.network_options == read_fields("nafnet-small")["network_options"]
+
+
+def test_recipes_are_listed_and_printed_with_all_fields():
+    lines = succeeds("recipes").splitlines()
+    assert [line.split()[0] for line in lines] == recipes.names()
+    assert json.loads(succeeds("recipes", "paper")) == dataclasses.asdict(make(read_fields("paper")))
+    assert json.loads(succeeds("recipes", "tutorial"))["critic_updates"] == 5
+    assert error_of(deblurgan("recipes", "papr")).endswith("received papr; did you mean paper?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "papre"], "recipe: expected .*; did you mean paper?"),
+        (["--recipe", "paper", "--set", "epoks=3"], "epoks: expected a field of the recipe; did you mean epochs?"),
+        (["--recipe", "paper", "--set", "epochs"], "set: expected FIELD=VALUE, received 'epochs'"),
+        (["--recipe", "paper", "--upsampling", "resize"], "--upsampling: only the tutorial's recipe has this option"),
+        (["--recipe", "paper", "--n_images", 5], "--n_images: only the tutorial's recipe has this option"),
+        (["--steps", 5], "--steps: the tutorial's recipe has no such choice; see --recipe"),
+        (["--source", "x"], "--source: the tutorial's recipe has no such choice; see --recipe"),
+        (
+            ["--set", "bach_size=5"],
+            "--set bach_size: expected a field of the tutorial's recipe; did you mean batch_size?",
+        ),
+        (
+            ["--recipe", "paper", "--steps", 5, "--epoch_num", 5],
+            "--steps: expected this or --epoch_num, received both",
+        ),
+        (["--recipe", "paper", "--input_dir", "nowhere"], "nowhere: expected a folder, found nothing"),
+        (["--recipe", "paper", "--source", "frames=F,gama=2"], "source .*: .*did you mean gamma"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_line(trainings, arguments, message):
+    error = error_of(deblurgan("train", *arguments))
+    assert re.match(message.replace("?", r"\?"), error), error
+    assert trainings.calls == []
+
+
+def test_the_tutorials_fields_can_be_set(monkeypatch, tmp_path):
+    from deblurgan.training import run
+
+    seen = []
+
+    def train(settings, folder, **options):
+        seen.append(settings)
+        return Result(folder, folder / "x", [], {}, False)
+
+    monkeypatch.setattr(run, "train", train)
+    succeeds("train", "--recipe", "tutorial", "--set", "critic_updates=2", "--output_dir", tmp_path)
+    assert seen[0].critic_updates == 2
+
+
+def test_resume_takes_the_recipe_of_the_latest_run(trainings, old_run):
+    folder, plan = old_run
+    succeeds("train", "--resume", "--output_dir", folder.parent)
+    succeeds("train", "--resume", "--output_dir", folder.parent, "--run", "old", "--epoch_num", 500)
+    assert trainings.calls == [(plan, folder, True), (dataclasses.replace(plan, epochs=500), folder, True)]
+
+
+def test_the_same_command_with_resume_means_the_same_recipe(trainings, old_run):
+    folder, plan = old_run
+    given = ["--recipe", "paper", "--source", f"gopro={CROPS}", "--seed", 3, "--val_dir", "there"]
+    succeeds("train", *given, "--output_dir", folder.parent, "--run", "old", "--resume")
+    assert trainings.calls == [(plan, folder, True)]
+
+
+def test_the_same_command_keeps_what_it_validates_on(trainings, old_run):
+    folder, _ = old_run
+    succeeds(
+        "train", "--recipe", "paper", "--source", CROPS, "--output_dir", folder.parent, "--run", "old", "--resume"
+    )
+    assert trainings.calls[0][0].val_dir == "there"
+    assert trained(trainings, "--recipe", "paper", "--source", CROPS).val_dir == str(CROPS / "test")
+
+
+def test_weights_bring_their_network(trainings):
+    given = ["--recipe", "nafnet-gan", "--input_dir", CROPS, "--init_weights", "x.weights.h5"]
+    error = error_of(deblurgan("train", *given, "--set", "network_options.width=8"))
+    assert error == "--set network_options.width: the network and its options are those of x.weights.h5"
+    assert trained(trainings, *given, "--set", "network_options.dropout=0.1").network_options["dropout"] == 0.1
+    given[1:2] = ["maxim"]
+    assert trained(trainings, *given, "--set", "network_options.stages=1").network_options == {
+        "outputs": "all", "stages": 1,
+    }  # fmt: skip
+
+
+def test_an_interrupted_run_tells_how_to_go_on(trainings, tmp_path):
+    trainings.interrupted = True
+    result = deblurgan("train", "--recipe", "paper", "--input_dir", CROPS, "--output_dir", tmp_path, "--run", "one")
+    assert result.exit_code == 130
+    assert shlex.split(result.stdout.splitlines()[-1]) == [
+        "deblurgan", "train", "--resume", "--output_dir", str(tmp_path), "--run", "one",
+    ]  # fmt: skip
+
+
+def test_train_py_trains_a_recipe_and_deblur_py_restores_with_it(tmp_path):
+    """From the command to a restored picture, for real."""
+    small = [
+        "--set",
+        'network_options={"width": 4, "encoder_blocks": [1], "middle_blocks": 0, "decoder_blocks": [1]}',
+    ]
+    size = ["--steps", 3, "--set", "steps_per_epoch=2", "--batch_size", 2, "--image_size", 32, "--n_val", 1]
+    result = deblurgan(
+        "--recipe", "nafnet", "--input_dir", CROPS, "--output_dir", tmp_path, "--run", "r", *small, *size,
+        command=cli.train, prog_name="train.py",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert re.search(r"^epoch 2: gradient_norm .*validation PSNR \d+\.\d\d dB", result.stdout, re.MULTILINE)
+    pictures = tmp_path / "pictures"
+    save(pictures / "a b.png", np.random.default_rng(0).integers(0, 256, (45, 83, 3), dtype=np.uint8))
+    succeeds(
+        "deblur", "--weight_path", tmp_path / "r" / "generator_best.weights.h5", "--input_dir", pictures,
+        "--output_dir", tmp_path / "out",
+    )  # fmt: skip
+    assert pixels(tmp_path / "out" / "a b.png").shape == (45, 83, 3)
+
+
+# synthesize
+
+
+def test_synthesize_makes_pairs_that_train_takes(tmp_path):
+    save(tmp_path / "in" / "one.png", np.full((40, 50, 3), 77, np.uint8))
+    save(tmp_path / "in" / "two.png", np.random.default_rng(0).integers(0, 256, (31, 64, 3), dtype=np.uint8))
+    output = succeeds("synthesize", "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out", "--count", 2)
+    assert output == f"4 pairs written into {tmp_path / 'out'}, 0 already there\n"
+    assert names(tmp_path / "out") == ["A", "B", "kernels.png"]
+    assert names(tmp_path / "out" / "A") == names(tmp_path / "out" / "B")
+    assert (pixels(tmp_path / "out" / "A" / "one_0.png") == 77).all()
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "B" / "two_1.png"), pixels(tmp_path / "in" / "two.png"))
+    again = succeeds("synthesize", "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out", "--count", 2)
+    assert again == f"0 pairs written into {tmp_path / 'out'}, 4 already there\n"
+
+
+def test_synthesize_hands_every_option_on(tmp_path, monkeypatch):
+    seen = []
+
+    def synthesize(*places, **options):
+        seen.append(options)
+        return SynthesisReport()
+
+    monkeypatch.setattr(synthesizing, "synthesize", synthesize)
+    succeeds(
+        "synthesize", "--input_dir", "i", "--output_dir", "o", "--kernel", "both", "--length", 20, "--gamma", 2.2,
+        "--noise", "1-3", "--jpeg", "60-90", "--count", 3, "--seed", 4, "--recursive", "--extension", ".jpg",
+        "--overwrite",
+    )  # fmt: skip
+    blur = seen[0].pop("blur")
+    del seen[0]["progress"]
+    assert dataclasses.asdict(blur) == {
+        "kernel": "both", "length": 20.0, "gamma": 2.2, "noise": (1.0, 3.0), "jpeg": (60, 90),
+    }  # fmt: skip
+    assert seen[0] == {"count": 3, "seed": 4, "recursive": True, "extension": ".jpg", "overwrite": True}
+
+
+def test_synthesize_reports_what_cannot_be_read_and_does_the_rest(tmp_path):
+    save(tmp_path / "in" / "good.png", np.full((40, 50, 3), 77, np.uint8))
+    (tmp_path / "in" / "bad.png").write_bytes(b"no")
+    result = deblurgan("synthesize", "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out")
+    assert error_of(result, others=("failed: ",)) == "1 of the pictures failed"
+    assert names(tmp_path / "out" / "A") == ["good.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--noise", "many"], "expected LOW-HIGH, two numbers, received many"),
+        (["--jpeg", "0-50"], "jpeg: expected a range in 1 to 100, received 0 to 50"),
+        (["--length", "-1"], "length: expected a positive number, received -1.0"),
+        (["--count", "0"], "count and seed: expected at least 1 and 0, received 0 and 0"),
+    ],
+)
+def test_synthesize_refuses_what_does_not_fit(tmp_path, arguments, message):
+    save(tmp_path / "in" / "good.png", np.full((40, 50, 3), 77, np.uint8))
+    result = deblurgan("synthesize", "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out", *arguments)
+    assert error_of(result, others=("Usage", "Try", "")).endswith(message)
+    assert not os.path.exists(tmp_path / "out")

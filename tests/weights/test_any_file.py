@@ -1,0 +1,475 @@
+"""Weight files written by other programs, through the one door that every command uses.
+
+tf_keras is Keras 2: it writes the files, and computes what the networks in them should give.
+"""
+
+import contextlib
+import json
+from collections import OrderedDict
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from click.testing import CliRunner
+
+from deblurgan import cli
+from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.networks.tutorial import discriminator_model, generator_model
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer, open_restorer
+from deblurgan.weights.any_file import convert, load, read
+from deblurgan.weights.hdf5 import save_keras2, save_weights
+from tests import torch_reference
+from tests.weights.test_torch_file import Tensor, save, torch_names  # noqa: F401 (fixtures)
+
+
+class Keras2Padding(tf_keras.layers.Layer):
+    def __init__(self, pad=1, **kwargs):
+        super().__init__(**kwargs)
+        self.pad = pad
+
+    def call(self, x):
+        import tensorflow as tf
+
+        return tf.pad(x, [[0, 0], [self.pad, self.pad], [self.pad, self.pad], [0, 0]], "REFLECT")
+
+    def get_config(self):
+        return {**super().get_config(), "pad": self.pad}
+
+
+def keras2_generator(upsampling, *, side=None, ngf=4, n_blocks=2):
+    """The tutorial's generator in Keras 2, with a Lambda at its end as there."""
+    layers = tf_keras.layers
+
+    def relu(x):
+        return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+    inputs = layers.Input((side, side, 3))
+    x = relu(layers.Conv2D(ngf, 7)(Keras2Padding(3)(inputs)))
+    for n in (2, 4):
+        x = relu(layers.Conv2D(n * ngf, 3, strides=2, padding="same")(x))
+    for _ in range(n_blocks):
+        y = relu(layers.Conv2D(4 * ngf, 3)(Keras2Padding()(x)))
+        y = layers.Conv2D(4 * ngf, 3)(Keras2Padding()(layers.Dropout(0.5)(y)))
+        x = layers.Add()([x, layers.BatchNormalization()(y)])
+    for n in (2, 1):
+        if upsampling == "transpose":
+            x = layers.Conv2DTranspose(n * ngf, 3, strides=2, padding="same")(x)
+        else:
+            x = layers.Conv2D(n * ngf, 3, padding="same")(layers.UpSampling2D()(x))
+        x = relu(x)
+    x = layers.Activation("tanh")(layers.Conv2D(3, 7)(Keras2Padding(3)(x)))
+    x = layers.Lambda(lambda z: z / 2)(layers.Add()([x, inputs]))
+    return tf_keras.Model(inputs, x, name="Generator")
+
+
+def keras2_discriminator(side, ndf=4):
+    layers = tf_keras.layers
+    inputs = layers.Input((side, side, 3))
+    x = layers.LeakyReLU(0.2)(layers.Conv2D(ndf, 4, strides=2, padding="same")(inputs))
+    for n, strides in ((1, 2), (2, 2), (4, 2), (8, 1)):
+        x = layers.Conv2D(n * ndf, 4, strides=strides, padding="same")(x)
+        x = layers.LeakyReLU(0.2)(layers.BatchNormalization()(x))
+    x = layers.Flatten()(layers.Conv2D(1, 4, padding="same")(x))
+    x = layers.Dense(1024, activation="tanh")(x)
+    return tf_keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x), name="Discriminator")
+
+
+@pytest.fixture
+def keras2_randomised():
+    def randomise(model, seed=0):
+        random = np.random.default_rng(seed)
+        for variable in model.weights:
+            shape, name = tuple(variable.shape), variable.name
+            if "kernel" in name:
+                value = random.normal(scale=np.sqrt(0.7 / np.prod(shape[:-1])), size=shape)
+            elif "gamma" in name or "variance" in name:
+                value = random.uniform(0.4, 1.6, shape)
+            else:
+                value = random.normal(scale=0.2, size=shape)
+            variable.assign(value)
+        return model
+
+    return randomise
+
+
+def images(side, count=1):
+    return np.random.default_rng(1).uniform(-1, 1, (count, side, side, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+@pytest.mark.parametrize("way", ["save_weights", "save"])
+def test_a_generator_that_keras_2_wrote_computes_what_it_did(keras2_randomised, tmp_path, upsampling, way):
+    keras2_generator(upsampling)  # so that layer numbers do not start at 1
+    old = keras2_randomised(keras2_generator(upsampling))
+    path = tmp_path / "generator.h5"
+    old.save_weights(path) if way == "save_weights" else save_quietly(old, path)
+    content = read(path)
+    assert content.network == "tutorial generator"
+    assert content.format == "HDF5 of Keras 1 or 2, " + ("weights" if way == "save_weights" else "whole model")
+    assert content.options == {"ngf": 4, "n_blocks": 2, "upsampling": upsampling}
+    assert content.parameters == old.count_params()
+    x = images(32, 2)
+    np.testing.assert_allclose(content.build().predict(x, verbose=0), old(x, training=False), atol=2e-6)
+
+
+def save_quietly(model, path):
+    with pytest.warns(UserWarning, match="HDF5"):
+        model.save(path)
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+def test_the_real_generator_that_keras_2_wrote_computes_what_it_did_at_256x256(
+    keras2_randomised, tmp_path, upsampling
+):
+    old = keras2_randomised(keras2_generator(upsampling, side=256, ngf=64, n_blocks=9))
+    assert old.count_params() == 11_399_171
+    old.save_weights(tmp_path / "generator.h5")
+    x = images(256)
+    restored = load(tmp_path / "generator.h5").predict(x, verbose=0)
+    np.testing.assert_allclose(restored, old(x, training=False), atol=2e-5)  # two orders of float32 sums
+
+
+def test_the_real_discriminator_that_keras_2_wrote_computes_what_it_did_at_256x256(keras2_randomised, tmp_path):
+    old = keras2_randomised(keras2_discriminator(256, ndf=64))
+    old.save_weights(tmp_path / "discriminator.h5")
+    content = read(tmp_path / "discriminator.h5")
+    assert content.network == "tutorial discriminator"
+    assert content.options == {"image_shape": (256, 256, 3), "ndf": 64, "n_layers": 3}
+    x = images(256, 2)
+    np.testing.assert_allclose(content.build().predict(x, verbose=0), old(x, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+def test_what_we_write_for_old_code_loads_in_keras_2(randomised, tmp_path, upsampling):
+    ours = randomised(generator_model((None, None, 3), ngf=4, n_blocks=2, upsampling=upsampling))
+    save_keras2(ours, tmp_path / "generator.h5")
+    old = keras2_generator(upsampling)
+    old.load_weights(tmp_path / "generator.h5")
+    x = images(32)
+    np.testing.assert_allclose(old(x, training=False), ours.predict(x, verbose=0), atol=2e-6)
+    with h5py.File(tmp_path / "generator.h5") as file:
+        assert file.attrs["keras_version"] == "2.1.3"  # written as bytes, as old code expects
+        assert list(file["up1_conv"].attrs["weight_names"]) == [b"up1_conv/kernel:0", b"up1_conv/bias:0"]
+
+
+@pytest.mark.parametrize("target", ["out.keras", "out.weights.h5", "out.h5", "out.ckpt", "out"])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_converting_keeps_what_the_network_computes(randomised, tmp_path, target, network):
+    build = {
+        "generator": lambda: generator_model((32, 32, 3), ngf=4, n_blocks=1),
+        "discriminator": tiny_discriminator,
+    }
+    model = randomised(build[network]())
+    save_weights(model, tmp_path / "in.weights.h5")
+    assert convert(tmp_path / "in.weights.h5", tmp_path / target).network == f"tutorial {network}"
+    x = images(32)
+    result = load(tmp_path / target).predict(x, verbose=0)
+    np.testing.assert_allclose(result, model.predict(x, verbose=0), atol=1e-6)
+    written = {path.name.removesuffix(".index").removesuffix(".data-00000-of-00001") for path in tmp_path.iterdir()}
+    assert written == {"in.weights.h5", target}
+
+
+def tiny_discriminator():
+    return discriminator_model((32, 32, 3), ndf=4)
+
+
+def test_a_converted_keras_archive_loads_in_safe_mode(randomised, tmp_path):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    save_weights(model, tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "out.keras")
+    loaded = keras.saving.load_model(tmp_path / "out.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(images(32), verbose=0), model.predict(images(32), verbose=0), atol=1e-6)
+
+
+def test_another_extension_is_refused_and_nothing_is_written(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileError, match="there: expected the name of a new folder"):
+        convert(tmp_path / "in.weights.h5", tmp_path / "there")
+    (tmp_path / "there").rmdir()
+    with pytest.raises(InputError, match=r"out\.onnx: expected a name ending in \.keras"):
+        convert(tmp_path / "in.weights.h5", tmp_path / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.weights.h5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(None, "found nothing"), (b"", "it is none of these"), (b"hello", "it is none of these")],
+)
+def test_what_is_no_weight_file_is_one_clear_line(tmp_path, content, error):
+    path = tmp_path / "weights.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=error) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_weight_file(tmp_path):
+    with pytest.raises(FileError, match="found a folder"):
+        read(tmp_path)
+
+
+def test_hdf5_of_another_network_lists_what_was_found(tmp_path):
+    other = tf_keras.Sequential([tf_keras.layers.Input((8,)), tf_keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.h5")
+    with pytest.raises(WeightsError, match="expected a generator's 6 \\+ 2n convolutions"):
+        read(tmp_path / "other.h5")
+
+
+def test_a_tutorial_generator_restores_in_tiles_and_a_discriminator_does_not_restore(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    assert isinstance(open_restorer(tmp_path / "g.weights.h5"), Restorer)
+    save_weights(tiny_discriminator(), tmp_path / "d.weights.h5")
+    with pytest.raises(WeightsError, match="expected a generator's weights, found those of a tutorial discriminator"):
+        open_restorer(tmp_path / "d.weights.h5")
+
+
+def test_a_whole_picture_restorer_gives_what_the_tutorials_does(randomised):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    whole, tiled = WholePictureRestorer(model)(image), Restorer(model, precision="float32")(image)
+    assert whole.shape == image.shape
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+def test_inspect_says_what_a_file_is(randomised, tmp_path):
+    model = randomised(generator_model(ngf=4, n_blocks=1))
+    save_weights(model, tmp_path / "g.weights.h5")
+    result = run("inspect", tmp_path / "g.weights.h5")
+    assert result.exit_code == 0, result.output
+    assert f"Keras 3 weights, tutorial generator, {model.count_params():,} values" in result.stdout
+    assert "ngf=4, n_blocks=1, upsampling=transpose" in result.stdout
+    assert "in_conv/0" in result.stdout
+    assert "7x7x3x4" in result.stdout
+
+
+def test_convert_on_the_command_line(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    result = run("convert", tmp_path / "g.weights.h5", tmp_path / "old.h5")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "old.h5").format == "HDF5 of Keras 1 or 2, weights"
+
+
+@pytest.mark.parametrize("command", ["inspect", "deblur"])
+def test_a_bad_weight_file_is_one_line_on_the_command_line(tmp_path, command):
+    path = tmp_path / "bad.h5"
+    path.write_text(json.dumps({"no": "weights"}))
+    more = () if command == "inspect" else ("--input_dir", tmp_path, "--output_dir", tmp_path / "out")
+    (tmp_path / "picture.png").write_bytes(b"")
+    result = run(command, path) if command == "inspect" else run(command, "--weight_path", path, *more)
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()[
+        -1:
+    ]
+
+
+def test_a_damaged_saved_model_is_one_clear_line(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "saved")
+    assert read(tmp_path / "saved").format == "TensorFlow SavedModel"
+    (tmp_path / "saved" / "variables" / "variables.index").write_bytes(b"nothing")
+    with pytest.raises(FileError, match="saved: not a readable TensorFlow SavedModel") as caught:
+        read(tmp_path / "saved")
+    assert "\n" not in str(caught.value)
+
+
+# PyTorch
+
+
+@pytest.fixture
+def save_safetensors(tmp_path):
+    """A function that writes a state dict of float32 tensors as the format's description says."""
+
+    def saved(state):
+        header, data = {}, b""
+        for name, values in state.items():
+            raw = np.ascontiguousarray(values, "<f4").tobytes()
+            header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+        text = json.dumps(header).encode()
+        path = tmp_path / "weights.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+        return path
+
+    return saved
+
+
+def reference_restoring(network, state, image, multiple, residual):
+    """What the float64 reference makes of a uint8 image, padded by reflection to a multiple."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
+    result = torch_reference.restored(network.load(state), padded[np.newaxis] / 127.5 - 1, residual)
+    return np.rint(np.clip(result[0, :height, :width] * 127.5 + 127.5, 0, 255))
+
+
+@pytest.mark.parametrize("form", ["zip", "old"])
+def test_deblurgans_pth_restores_a_picture_as_the_reference_does(save, tmp_path, form):  # noqa: F811
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2)
+    state = torch_reference.random_state(network.shapes())
+    path = save(OrderedDict((f"module.{name}", Tensor(values)) for name, values in state.items()), form)
+    content = read(path)
+    assert (content.format, content.network) == ("PyTorch", "DeblurGAN generator")
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
+    restored = open_restorer(path, precision="float32")(image)
+    expected = reference_restoring(network, state, image, 4, residual=True)
+    assert restored.shape == image.shape
+    assert np.abs(restored - expected).max() <= 1
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_safetensors_of_cyclegan_restore_as_the_reference_does(save_safetensors, residual):
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2, dropout=False)
+    state = torch_reference.random_state(network.shapes())
+    path = save_safetensors(state)
+    assert read(path).network == "CycleGAN ResNet generator"
+    assert read(path).assumed["residual"] is False
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    restored = open_restorer(path, precision="float32", residual=residual)(image)
+    assert np.abs(restored - reference_restoring(network, state, image, 8, residual)).max() <= 1
+
+
+def test_a_picture_smaller_than_a_unet_needs_is_padded_and_restored(save_safetensors):
+    network = torch_reference.unet_generator(ngf=2, num_downs=5)
+    state = torch_reference.random_state(network.shapes())
+    path = save_safetensors({name: values for name, values in state.items() if not name.endswith("tracked")})
+    image = np.random.default_rng(0).integers(0, 256, (9, 50, 3), np.uint8)
+    restored = open_restorer(path, precision="float32")(image)
+    assert np.abs(restored - reference_restoring(network, state, image, 32, residual=False)).max() <= 1
+
+
+def test_a_pytorch_network_becomes_a_keras_archive_that_restores_the_same(save_safetensors, tmp_path):
+    network = torch_reference.resnet_generator(ngf=4, n_blocks=2)
+    path = save_safetensors(torch_reference.random_state(network.shapes()))
+    convert(path, tmp_path / "converted.keras", residual=False)
+    content = read(tmp_path / "converted.keras")
+    assert content.format == "Keras 3 archive"
+    assert content.is_generator
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    expected = open_restorer(path, precision="float32", residual=False)(image)
+    np.testing.assert_array_equal(open_restorer(tmp_path / "converted.keras", precision="float32")(image), expected)
+    with pytest.raises(InputError, match=r"out\.h5: expected a name ending in \.keras for a DeblurGAN generator"):
+        convert(path, tmp_path / "out.h5")
+
+
+def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, tmp_path, photos):
+    from deblurgan.pictures.images import read_rgb, write_image
+
+    path = save_safetensors(
+        torch_reference.random_state(torch_reference.resnet_generator(ngf=4, n_blocks=2).shapes())
+    )
+    write_image(tmp_path / "blurred.png", photos[0][:40, :36])
+    for out, assumption in (("a", "residual=true"), ("b", "residual=false")):
+        options = ("--weight_path", path, "--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / out)
+        result = run("deblur", *options, "--assume", assumption)
+        assert result.exit_code == 0, result.output
+    assert read_rgb(tmp_path / "a" / "blurred.png").shape == (40, 36, 3)
+    assert (read_rgb(tmp_path / "a" / "blurred.png") != read_rgb(tmp_path / "b" / "blurred.png")).any()
+    assert "assumed (--assume): " in run("inspect", path).stdout
+    result = run("deblur", *options, "--assume", "ngf=3")
+    assert result.exit_code == 1
+    assert "ngf: expected one of" in result.stderr
+    assert run("deblur", *options, "--assume", "nonsense").exit_code == 2
+
+
+def test_a_state_dict_of_another_network_is_one_line_that_names_the_file(save_safetensors):
+    path = save_safetensors({"encoder.weight": np.zeros((2, 3), "float32")})
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: expected the tensors of a DeblurGAN generator"):
+        read(path)
+
+
+# The critic of 2018
+
+
+def test_a_legacy_critic_uses_the_batchs_statistics_while_frozen_and_notes_nothing(randomised):
+    legacy, modern = (
+        randomised(discriminator_model((32, 32, 3), ndf=4, legacy_batchnorm=flag)) for flag in (True, False)
+    )
+    x = images(32, 3)
+    training = np.asarray(modern(x, training=True))  # the batch's statistics, before anything is frozen
+    modern = randomised(discriminator_model((32, 32, 3), ndf=4))
+    legacy.trainable = modern.trainable = False
+    before = [np.array(weight) for weight in legacy.weights]
+    np.testing.assert_allclose(legacy(x, training=True), training, atol=1e-6)
+    assert np.abs(np.asarray(modern(x, training=True)) - training).max() > 1e-3
+    for weight, old in zip(legacy.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    np.testing.assert_array_equal(legacy(x, training=False), modern(x, training=False))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(randomised, tmp_path, value):
+    model = randomised(generator_model(ngf=4, n_blocks=1))
+    kernel = model.get_layer("down1_conv").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 0, value, np.array(kernel)))
+    save_weights(model, tmp_path / "g.weights.h5")
+    with pytest.raises(WeightsError, match="expected finite values, found NaN or infinity in down1_conv/0"):
+        open_restorer(tmp_path / "g.weights.h5")
+
+
+def test_a_checkpoint_restores_pictures_and_may_be_named_by_its_index(randomised, tmp_path, photos):
+    from deblurgan.pictures.images import write_image
+
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    convert(tmp_path / "in.weights.h5", tmp_path / "out.ckpt")
+    write_image(tmp_path / "blurred.png", photos[0][:40, :36])
+    options = ("--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / "restored")
+    assert run("deblur", "--weight_path", tmp_path / "out.ckpt", *options).exit_code == 0
+    assert read(tmp_path / "out.ckpt.index").format == "TensorFlow checkpoint"
+    data = tmp_path / "out.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:2000])
+    with pytest.raises(FileError, match="not a readable TensorFlow checkpoint"):
+        read(tmp_path / "out.ckpt")
+
+
+@pytest.mark.parametrize("place", range(5, 400, 36))
+def test_a_damaged_archive_is_never_worse_than_a_reported_error(save_safetensors, tmp_path, place):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    archive = tmp_path / "g.keras"
+    convert(save_safetensors(state), archive)
+    content = bytearray(archive.read_bytes())
+    content[-place] ^= 0xFF
+    archive.write_bytes(content)
+    with contextlib.suppress(FileError, WeightsError):
+        read(archive)
+
+
+@pytest.mark.parametrize(
+    "assumption", ["residual=maybe", "residual=3", "dropout=abc", "image_shape=3", "dtype=float16"]
+)
+def test_assumptions_of_another_type_are_refused(save_safetensors, tmp_path, assumption):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    result = run("convert", save_safetensors(state), tmp_path / "out.keras", "--assume", assumption)
+    assert result.exit_code == (2 if assumption.startswith("dtype") else 1)
+    assert "expected" in result.stderr
+    assert not (tmp_path / "out.keras").exists()
+
+
+def test_an_assumption_may_be_spelled_as_python_prints_it(save_safetensors, tmp_path):
+    state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
+    path = save_safetensors(state)
+    assert run("convert", path, tmp_path / "a.keras", "--assume", "residual=False").exit_code == 0
+    model = load(tmp_path / "a.keras")
+    assert not any(layer.name == "out_add" for layer in model.layers)
+
+
+def test_a_tutorial_file_leaves_nothing_open(randomised, tmp_path):
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    result = run("convert", tmp_path / "in.weights.h5", tmp_path / "out.keras", "--assume", "residual=false")
+    assert result.exit_code == 1
+    assert "residual: expected one of what a tutorial generator leaves open here (nothing)" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["folder.ckpt", ".keras"])
+def test_a_target_that_cannot_be_is_refused(randomised, tmp_path, name):
+    (tmp_path / "folder.ckpt").mkdir()
+    save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
+    with pytest.raises((FileError, InputError), match="expected"):
+        convert(tmp_path / "in.weights.h5", tmp_path / name)
