@@ -66,7 +66,8 @@ class Deblurrer:
             alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
             rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
             restored = _to_pillow(rgb, alpha, grey=picture.kind.startswith("L"))
-            info = {key: value for key, value in vars(picture.metadata).items() if value is not None}
+            found = vars(picture.metadata)
+            info = {key: found[key] for key in KEPT if found[key] is not None}
         restored.info.update(info)
         return restored
 

@@ -6,7 +6,7 @@ from base64 import b64decode
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 import deblurgan
 from deblurgan.deblurrer import Deblurrer
@@ -73,6 +73,13 @@ def test_premultiplied_grey_is_restored_too():
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_the_info_of_a_result_is_what_pillow_knows(tmp_path):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", (100000).to_bytes(4, "big"))
+    Image.fromarray(noise(8, 10, 3)).save(tmp_path / "a.png", pnginfo=chunks, dpi=(72, 72))
+    assert list(deblurrer.restore(tmp_path / "a.png").info) == ["dpi"]
 
 
 def test_what_goes_with_a_picture_stays_with_it(tmp_path):

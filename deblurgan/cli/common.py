@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +70,27 @@ def command(name: str, short_help: str) -> Callable[[Callable[..., Any]], Comman
     return click.command(name, cls=Command, short_help=short_help)
 
 
-def _assumption(pair: str) -> tuple[str, Any]:
-    """Split NAME=VALUE; the value may be true, false, a number or a word."""
-    name, equals, value = pair.partition("=")
-    if not (name and equals and value) or name in ("dtype", "name"):
-        raise click.BadParameter(f"expected NAME=VALUE with a name that `deblurgan inspect` shows, received {pair}")
-    try:
-        return name, json.loads(value.lower())
-    except ValueError:
-        return name, value
+def _assumptions(ctx: click.Context, param: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
+    """Split each NAME=VALUE; a value may be true, false, a number or a word.
+
+    How to restore is nothing that weights leave open; the commands have options for it, or do not let it be chosen.
+    """
+    assumed = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if (
+            not (name and equals and value)
+            or name in NOT_ASSUMED
+            or name in {option.name for option in ctx.command.params}
+        ):
+            raise click.BadParameter(
+                f"expected NAME=VALUE with a name that `deblurgan inspect` shows, received {pair}"
+            )
+        try:
+            assumed[name] = json.loads(value.lower())
+        except ValueError:
+            assumed[name] = value
+    return assumed
 
 
 def one_line(text: str) -> str:
@@ -90,6 +102,9 @@ def notice(line: str) -> None:
     """Print a line on standard error, for the user to see."""
     click.echo(one_line(line), err=True)
 
+
+# What builders and `open_restorer` take besides, whatever the network.
+NOT_ASSUMED = frozenset({"dtype", "engine", "memory", "name", "path", "precision", "quality", "strength", "tta"})
 
 path_type = click.Path(readable=False, path_type=Path)  # what is not readable is reported by what reads it
 new_file_type = click.Path(dir_okay=False, path_type=Path)
@@ -123,7 +138,7 @@ assume_option = click.option(
     "--assume",
     metavar="NAME=VALUE",
     multiple=True,
-    callback=lambda ctx, param, pairs: dict(map(_assumption, pairs)),
+    callback=_assumptions,
     help="What the weights leave open, e.g. residual=false for some of PyTorch; `deblurgan inspect` tells. May be "
     "repeated.",
 )

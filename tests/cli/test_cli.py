@@ -282,6 +282,26 @@ def test_a_required_option_is_asked_for(command, missing):
     assert missing in error
 
 
+@pytest.mark.parametrize(
+    ("command", "pair"),
+    [
+        (["deblur", "a.png"], "engine=openvino"),
+        (["deblur", "a.png"], "precision=float32"),
+        (["deblur", "a.png"], "path=other.h5"),
+        (["test", "--input_dir", "pairs"], "memory=1000"),
+        (["evaluate", "--input_dir", "pairs"], "strength=0"),
+        (["evaluate", "--input_dir", "pairs"], "tta=true"),
+        (["convert", "a.h5", "b.h5"], "source=c.h5"),
+        (["export", "a.h5", "b.onnx"], "max_cost=100"),
+        (["deblur", "a.png"], "residual"),
+    ],
+)
+def test_what_is_no_assumption_is_refused(command, pair):
+    error = error_of(deblurgan(*command, "--assume", pair), others=("Usage: ", "Try ", ""))
+    assert "'--assume'" in error
+    assert error.endswith(f"expected NAME=VALUE with a name that `deblurgan inspect` shows, received {pair}")
+
+
 def sample(option):
     """A value for `option` on the command line, as text."""
     if isinstance(option.type, click.Choice):
