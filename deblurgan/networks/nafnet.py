@@ -28,9 +28,9 @@ def nafnet(
 ) -> keras.Model:
     """Build NAFNet: blurred image in, restored image out.
 
-    A U-Net of `layers.NAFBlock`s: 2x2 stride-2 convolutions down, 1x1 convolutions and pixel shuffles up, skips that
-    are added; it learns what to add to its input. 17,111,907 parameters with the defaults, the paper's network for
-    GOPRO at width 32.
+    A U-Net of `NAFBlock`s: 2x2 stride-2 convolutions down, 1x1 convolutions and pixel shuffles up, skips that are
+    added; it learns what to add to its input. 17,111,907 parameters with the defaults, the paper's network for GOPRO
+    at width 32.
 
     Args:
         image_shape: (height, width, channels); None for a height or width that may vary. Heights and widths are

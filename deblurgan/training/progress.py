@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Progress:
-    """Listens to `training.run.train`; subclass it and override what is of interest."""
+    """Listens to a training run, the tutorial's or a recipe's; subclass it and override what is of interest."""
 
     def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
         """Training begins: the run's folder, the device and precision, numbers of pairs."""

@@ -25,7 +25,8 @@ from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import maxim_weights, torch_weights, zoo
 from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file
 
-ARCHIVED = {  # by the model's name
+# In a .keras archive, by the model's name; others are the tutorial's.
+ARCHIVED = {
     "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
     "UNetGenerator": "pix2pix U-Net generator",
     "NAFNet": "NAFNet generator",

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from deblurgan.errors import InputError
 from deblurgan.networks import zoo
+from deblurgan.weights import any_file
 
 TINY = {
     "tutorial": {"ngf": 4, "n_blocks": 1},
@@ -200,3 +201,9 @@ def test_the_size_multiple_is_that_of_the_options():
         zoo.size_multiple("patchgan")
     with pytest.raises(InputError, match="num_down: expected an option of unet"):
         zoo.size_multiple("unet", {"num_down": 5})
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.GENERATORS if name != "tutorial"])
+def test_each_network_is_known_in_an_archive(name):
+    network = zoo.GENERATORS[name]
+    assert any_file.ARCHIVED[zoo.build_generator(name, TINY[name]).name].endswith(network.kind.split()[-1])

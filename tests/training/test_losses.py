@@ -10,10 +10,13 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 
+from deblurgan import losses as door
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks import vgg
 from deblurgan.networks.vgg import vgg16_block3_conv3
+from deblurgan.training import losses
 from deblurgan.training.losses import (
+    LOSSES,
     PerceptualLoss,
     WeightedSum,
     charbonnier_loss,
@@ -43,6 +46,11 @@ def gradient(loss, y_true, y_pred):
 
 
 # The simple ones
+
+
+def test_the_tutorials_module_has_all_content_losses():
+    assert {loss.__name__ for loss in LOSSES.values()} <= set(door.__all__)
+    assert all(getattr(door, name) is getattr(losses, name) for name in door.__all__)
 
 
 def test_wasserstein_loss_equals_numpy():
