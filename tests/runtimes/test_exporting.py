@@ -58,9 +58,17 @@ def files(tmp_path_factory, randomised):
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
-    """A weight file of a small MAXIM of two stages."""
+    """A weight file of a small MAXIM of two stages.
+
+    It changes the image by about as much as a trained one. With plain random weights it puts out values up to 67, and
+    float32 alone is then 5e-4 away from float64.
+    """
     path = tmp_path_factory.mktemp("weights") / "maxim.npz"
-    np.savez(path, **keras_arrays(flax_arrays({**TINY, "depth": 1, "scales": 1})))
+    arrays = flax_arrays({**TINY, "depth": 1, "scales": 1})
+    for name in arrays:
+        if "output_conv" in name or "supervised_attention" in name:
+            arrays[name] /= 50
+    np.savez(path, **keras_arrays(arrays))
     return path
 
 
@@ -165,7 +173,7 @@ def test_the_stages_of_the_quality_are_exported(stages, tmp_path, target):
         images = random_images(*shape)
         expected, other = (restored_by(model, images) for model in (one, both))
         assert np.abs(expected - other).max() > 0.01
-        np.testing.assert_allclose(run_file(tmp_path / target, images), expected, atol=1e-3)
+        np.testing.assert_allclose(run_file(tmp_path / target, images), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("target", TARGETS)
