@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import deblurgan  # noqa: F401 (it chooses TensorFlow's operations, before a test imports TensorFlow)
+
 GOPRO_CROPS = Path(__file__).parent / "data" / "GOPRO_crops"
 
 
