@@ -114,7 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--picture", metavar="FILE", help="noise when left out")
-    parser.add_argument("--sizes", nargs="+", metavar="HEIGHTxWIDTH", default=["256x256", "384x448"])
+    parser.add_argument(
+        "--sizes", nargs="+", metavar="HEIGHTxWIDTH", default=["256x256", "384x448"], help="multiples of 64"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--original", metavar="FOLDER")
     arguments = parser.parse_args()
