@@ -75,17 +75,13 @@ def _assumptions(ctx: click.Context, param: click.Parameter, pairs: Sequence[str
 
     How to restore is nothing that weights leave open; the commands have options for it, or do not let it be chosen.
     """
+    others = NOT_ASSUMED.union(option.name for option in ctx.command.params)
     assumed = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if (
-            not (name and equals and value)
-            or name in NOT_ASSUMED
-            or name in {option.name for option in ctx.command.params}
-        ):
-            raise click.BadParameter(
-                f"expected NAME=VALUE with a name that `deblurgan inspect` shows, received {pair}"
-            )
+        if not (name and equals and value) or name in others:
+            expected = "expected NAME=VALUE with a name that `deblurgan inspect` shows"
+            raise click.BadParameter(f"{expected}, received {pair}")
         try:
             assumed[name] = json.loads(value.lower())
         except ValueError:

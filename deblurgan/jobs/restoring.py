@@ -123,7 +123,7 @@ def restore_jobs(
     While one is restored, the next is read and the one before written.
 
     Args:
-        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example an `restorer.Restorer`.
+        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example a `restorer.Restorer`.
             If it has a method `batch` as that has, small pictures of one size in a row are restored together.
         jobs: from `finding.plan`.
         output: the same as for that.
