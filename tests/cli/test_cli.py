@@ -1,5 +1,4 @@
 import csv
-import inspect
 import io
 import json
 import os
@@ -28,6 +27,7 @@ from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights.hdf5 import load_generator, save_weights
+from tests.cli.program import SEPARATE, names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
@@ -45,26 +45,6 @@ ALL_COMMANDS = (
     "export",
 )
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
-SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
-
-
-def noise(height=24, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-    return path
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
 
 
 def deblurgan(*arguments, command=cli.main, prog_name="deblurgan"):

@@ -1,7 +1,6 @@
 """`deblurgan evaluate`: which metrics, which files. What it shares with other commands is in test_cli."""
 
 import csv
-import inspect
 import json
 import os
 import sys
@@ -14,8 +13,7 @@ from PIL import Image
 from deblurgan import cli
 from deblurgan.scoring import lpips
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
-
-SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
+from tests.cli.program import SEPARATE
 
 
 @pytest.fixture

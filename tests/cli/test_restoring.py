@@ -1,6 +1,5 @@
 """`deblurgan deblur` as anyone starts with it: without weights, without an output folder."""
 
-import inspect
 import io
 import os
 import shutil
@@ -20,29 +19,10 @@ from deblurgan.cli import common
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_keras2
+from tests.cli.program import SEPARATE, names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 CROP = ROOT / "tests" / "data" / "GOPRO_crops" / "test" / "GOPR0410_11_00"
-SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}  # click 8.1
-
-
-def noise(height=24, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-    return path
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
 
 
 def deblurgan(*arguments, **options):
