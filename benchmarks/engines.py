@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
 from deblurgan.networks.tutorial import generator_model
-from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.pictures.pixels import resize, to_8_bits
+from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr

@@ -22,7 +22,10 @@ from deblurgan.devices import describe
 from deblurgan.jobs.finding import find_sources, plan
 from deblurgan.jobs.restoring import restore_jobs
 from deblurgan.networks.tutorial import generator_model
-from deblurgan.pictures.images import list_images, read_rgb, resize, write_image
+from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import resize
+from deblurgan.pictures.reading import read_rgb
+from deblurgan.pictures.writing import write_image
 from deblurgan.restoring.restorer import Restorer, open_restorer
 
 FOLDERS = {(64, 64): 64, (128, 128): 32, (256, 256): 16, (720, 1280): 5}  # (height, width): pictures

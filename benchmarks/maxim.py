@@ -30,7 +30,8 @@ from side_by_side import report, time_in_turn
 from deblurgan.devices import cpu_has_bfloat16
 from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
-from deblurgan.pictures.images import read_picture, resize, to_8_bits
+from deblurgan.pictures.pixels import resize, to_8_bits
+from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.restorer import open_restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.pictures.images import Picture, encode_png, read_picture, side_by_side, to_8_bits
+from deblurgan.pictures.pixels import side_by_side, to_8_bits
+from deblurgan.pictures.reading import Picture, read_picture
+from deblurgan.pictures.writing import encode_png
 from deblurgan.restoring.alpha import Restore, restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 

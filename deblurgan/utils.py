@@ -11,15 +11,11 @@ from PIL import Image
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import ensure_folder
-from deblurgan.pictures.images import (
-    from_model,
-    is_an_image_file,
-    list_images,
-    read_rgb,
-    resize,
-    to_model,
-    write_image,
-)
+from deblurgan.pictures.formats import is_an_image_file
+from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import from_model, resize, to_model
+from deblurgan.pictures.reading import read_rgb
+from deblurgan.pictures.writing import write_image
 
 __all__ = [
     "RESHAPE",
@@ -37,7 +33,7 @@ RESHAPE = (256, 256)
 
 
 def list_image_files(directory: str | os.PathLike[str]) -> list[str]:
-    """The paths of the image files directly in `directory`, sorted by name; see `images.list_images`.
+    """The paths of the image files directly in `directory`, sorted by name; see `listing.list_images`.
 
     Raises:
         FileError: the folder is missing, is not a folder, or cannot be listed.

@@ -15,8 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 from deblurgan.errors import DeblurganError
 from deblurgan.jobs.finding import find_sources, plan
 from deblurgan.jobs.restoring import restore_jobs
-from deblurgan.pictures.images import Picture, encode_picture, read_picture
 from deblurgan.pictures.metadata import Metadata
+from deblurgan.pictures.reading import Picture, read_picture
+from deblurgan.pictures.writing import encode_picture
 
 MAX_PIXELS = 10000  # so that a mutated header does not fill the memory
 

@@ -19,7 +19,8 @@ from PIL import Image
 from deblurgan.data.sources import Pixels, Source, Window
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.images import read_rgb, to_model
+from deblurgan.pictures.pixels import to_model
+from deblurgan.pictures.reading import read_rgb
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.pictures.images import list_images, read_rgb, read_size, resize, to_model
+from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import resize, to_model
+from deblurgan.pictures.reading import read_rgb, read_size
 
 PREPROCESS = ("crop", "resize")
 _MOST_NAMES = 10  # listed in an error message

@@ -22,7 +22,8 @@ from deblurgan.data.gopro import BLURS
 from deblurgan.data.pairs import Pair, check_pairs, listed, match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.images import list_images, list_images_below, read_size
+from deblurgan.pictures.listing import list_images, list_images_below
+from deblurgan.pictures.reading import read_size
 
 WINDOW = (7, 15)  # frames in an average
 

@@ -19,7 +19,7 @@ from deblurgan.pictures.formats import (
     is_an_image_file,
     named_format,
 )
-from deblurgan.pictures.images import list_files
+from deblurgan.pictures.listing import list_files
 from deblurgan.pictures.metadata import DECODING_ERRORS
 
 BESIDE_SUFFIX = "_deblurred"

@@ -19,18 +19,10 @@ from deblurgan.files import ensure_folder, shown
 from deblurgan.jobs.finding import Job, Source, plan
 from deblurgan.jobs.writing import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
-from deblurgan.pictures.images import (
-    Picture,
-    Pixels,
-    encode_picture,
-    list_images,
-    not_kept,
-    read_picture,
-    resize,
-    side_by_side,
-    to_8_bits,
-    write_image,
-)
+from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import Pixels, resize, side_by_side, to_8_bits
+from deblurgan.pictures.reading import Picture, read_picture
+from deblurgan.pictures.writing import encode_picture, not_kept, write_image
 from deblurgan.restoring.alpha import Restore, restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 
@@ -129,9 +121,9 @@ def restore_jobs(
         output: the same as for that.
         squash: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
         beside_input: write the input and the result side by side instead, without alpha, as the tutorial did.
-        quality: of JPEG, WebP, AVIF and HEIC; see `images.encode_picture`.
+        quality: of JPEG, WebP, AVIF and HEIC; see `writing.encode_picture`.
         compare: a folder, or the name of an HTML page, for pictures of before and after.
-        max_pixels: refuse larger pictures; see `images.read_picture`.
+        max_pixels: refuse larger pictures; see `reading.read_picture`.
         video: how to restore videos, which `squash` and `beside_input` are not for; they are not compared.
         standard_input: called for the content of the picture that is to come from there.
         standard_output: where the picture goes that is to go there.

@@ -14,7 +14,9 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
 from deblurgan.jobs.restoring import Report
 from deblurgan.pictures.formats import PAIR_EXTENSIONS as EXTENSIONS
-from deblurgan.pictures.images import list_images, list_images_below, read_rgb, write_image
+from deblurgan.pictures.listing import list_images, list_images_below
+from deblurgan.pictures.reading import read_rgb
+from deblurgan.pictures.writing import write_image
 
 KERNEL_SHEET = "kernels.png"
 

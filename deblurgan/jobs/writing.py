@@ -17,7 +17,9 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
 from deblurgan.jobs.finding import STANDARD, Job, check_originals, is_zip
 from deblurgan.pictures.formats import format_to_write
-from deblurgan.pictures.images import Picture, Pixels, encode_picture, side_by_side, to_8_bits
+from deblurgan.pictures.pixels import Pixels, side_by_side, to_8_bits
+from deblurgan.pictures.reading import Picture
+from deblurgan.pictures.writing import encode_picture
 
 Write = Callable[[Path, bytes], Path]
 Compare = Callable[[Path, Picture, Pixels], None]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.pictures.images import Pixels
+from deblurgan.pictures.pixels import Pixels
 
 _REACH = 8  # pixels: where alpha is the same for that far around, it stays exactly so
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import shown
-from deblurgan.pictures.images import list_images, read_picture, to_8_bits
+from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import to_8_bits
+from deblurgan.pictures.reading import read_picture
 from deblurgan.runtimes.converting import Images, optional
 from deblurgan.scoring.metrics import psnr
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, shown
-from deblurgan.pictures.images import resize
+from deblurgan.pictures.pixels import resize
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric
 
 METRICS = {metric.name: metric for metric in (PSNR, SSIM, SSIM_3D, CW_SSIM)}  # those that need no weights

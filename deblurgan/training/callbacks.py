@@ -16,7 +16,7 @@ from deblurgan.data.pairs import Pair
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
 from deblurgan.networks import zoo
-from deblurgan.pictures.images import write_image
+from deblurgan.pictures.writing import write_image
 from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
 from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint, curves

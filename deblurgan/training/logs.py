@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
-from deblurgan.pictures.images import encode_png, side_by_side
+from deblurgan.pictures.pixels import side_by_side
+from deblurgan.pictures.writing import encode_png
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from deblurgan.data.pairs import Pair, PairStream, readable_pairs
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import copy_file, ensure_folder
 from deblurgan.networks.tutorial import discriminator_model, generator_model
-from deblurgan.pictures.images import write_image
+from deblurgan.pictures.writing import write_image
 from deblurgan.restoring.restorer import MIN_SIDE, Restorer
 from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint

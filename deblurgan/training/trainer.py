@@ -22,7 +22,7 @@ from deblurgan.data.sources import PairSource, open_source
 from deblurgan.errors import DeblurganError, InputError, WeightsError, nearest
 from deblurgan.files import ensure_folder, shown
 from deblurgan.networks import zoo
-from deblurgan.pictures.images import from_model
+from deblurgan.pictures.pixels import from_model
 from deblurgan.scoring import metrics
 from deblurgan.training import recipe as recipes
 from deblurgan.training.adversarial import ADVERSARIAL, AdversarialLoss

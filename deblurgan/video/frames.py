@@ -17,7 +17,7 @@ import numpy as np
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
 from deblurgan.pictures.formats import VIDEO_CONTAINERS
-from deblurgan.pictures.images import Pixels
+from deblurgan.pictures.pixels import Pixels
 
 # Numbers of ITU-T H.273 and FFmpeg: matrix coefficients, and the range of the values
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5

@@ -16,7 +16,7 @@ from typing import Any
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, shown
 from deblurgan.pictures.formats import VIDEO_CONTAINERS
-from deblurgan.pictures.images import Pixels
+from deblurgan.pictures.pixels import Pixels
 from deblurgan.restoring.alpha import Restore
 from deblurgan.video.frames import (
     Encoder,

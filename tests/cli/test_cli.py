@@ -21,7 +21,7 @@ from PIL import Image
 from deblurgan import cli, devices, files
 from deblurgan.jobs import restoring
 from deblurgan.networks.tutorial import discriminator_model, generator_model
-from deblurgan.pictures.images import resize
+from deblurgan.pictures.pixels import resize
 from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run

@@ -5,7 +5,7 @@ from PIL import Image
 from deblurgan.data.blur import SyntheticBlur, apply_kernel
 from deblurgan.data.sources import guess, open_source, parse_source
 from deblurgan.errors import FileError, InputError
-from deblurgan.pictures.images import read_rgb
+from deblurgan.pictures.reading import read_rgb
 
 WINDOWS = [(0, 0, 4, 4), (3, 5, 4, 4)]
 

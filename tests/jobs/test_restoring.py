@@ -16,7 +16,8 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.jobs import restoring
 from deblurgan.jobs.finding import Source, find_sources, plan
 from deblurgan.jobs.restoring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
-from deblurgan.pictures.images import Picture, read_picture, write_picture
+from deblurgan.pictures.reading import Picture, read_picture
+from deblurgan.pictures.writing import write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

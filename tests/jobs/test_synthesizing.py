@@ -6,7 +6,7 @@ from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.synthesizing import synthesize
-from deblurgan.pictures.images import read_rgb
+from deblurgan.pictures.reading import read_rgb
 
 LINEAR = SyntheticBlur("linear", length=12)
 

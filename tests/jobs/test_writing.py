@@ -14,7 +14,7 @@ from PIL import Image
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.writing import opened_comparison, opened_output
-from deblurgan.pictures.images import Picture
+from deblurgan.pictures.reading import Picture
 
 
 def noise(height=24, width=32, seed=0):

@@ -18,27 +18,12 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
-from deblurgan.pictures.formats import WRITABLE, named_format
-from deblurgan.pictures.images import (
-    IMAGE_EXTENSIONS,
-    Picture,
-    encode_picture,
-    encode_png,
-    from_model,
-    is_an_image_file,
-    list_images,
-    list_images_below,
-    not_kept,
-    read_picture,
-    read_rgb,
-    read_size,
-    resize,
-    side_by_side,
-    to_model,
-    write_image,
-    write_picture,
-)
+from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, is_an_image_file, named_format
+from deblurgan.pictures.listing import list_images, list_images_below
 from deblurgan.pictures.metadata import Metadata
+from deblurgan.pictures.pixels import from_model, resize, side_by_side, to_model
+from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
+from deblurgan.pictures.writing import encode_picture, encode_png, not_kept, write_image, write_picture
 
 Image.init()
 if importlib.util.find_spec("pillow_heif"):
@@ -1335,7 +1320,7 @@ def test_images_that_do_not_fit_are_not_joined(images, gap, reason):
 
 
 def test_the_module_needs_no_tensorflow():
-    code = "import sys, deblurgan.pictures.images; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    code = "import sys, deblurgan.pictures.writing; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,7 +6,7 @@ from deblurgan.errors import InputError, WeightsError
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.pictures.images import from_model, to_model
+from deblurgan.pictures.pixels import from_model, to_model
 from deblurgan.restoring import memory
 from deblurgan.restoring import restorer as restorers
 from deblurgan.restoring.restorer import Restorer, WholePictureRestorer

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from deblurgan.errors import InputError
 from deblurgan.networks import zoo
-from deblurgan.pictures.images import read_rgb
+from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.restorer import open_restorer
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train

@@ -23,7 +23,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
-from deblurgan.pictures.images import read_rgb
+from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.training import run as training
 from deblurgan.training.progress import Progress

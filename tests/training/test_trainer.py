@@ -20,7 +20,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
-from deblurgan.pictures.images import read_rgb
+from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.restorer import open_restorer
 from deblurgan.training import callbacks, trainer
 from deblurgan.training.checkpoint import Checkpoints

@@ -360,7 +360,8 @@ def test_a_pytorch_network_becomes_a_keras_archive_that_restores_the_same(save_s
 
 
 def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, tmp_path, photos):
-    from deblurgan.pictures.images import read_rgb, write_image
+    from deblurgan.pictures.reading import read_rgb
+    from deblurgan.pictures.writing import write_image
 
     path = save_safetensors(
         torch_reference.random_state(torch_reference.resnet_generator(ngf=4, n_blocks=2).shapes())
@@ -415,7 +416,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(randomised, tmp_path, v
 
 
 def test_a_checkpoint_restores_pictures_and_may_be_named_by_its_index(randomised, tmp_path, photos):
-    from deblurgan.pictures.images import write_image
+    from deblurgan.pictures.writing import write_image
 
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
     convert(tmp_path / "in.weights.h5", tmp_path / "out.ckpt")

@@ -1,0 +1,324 @@
+"""Reading image files, whatever they hold."""
+
+import contextlib
+import io
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+from deblurgan.errors import FileError
+from deblurgan.files import reason, shown
+from deblurgan.pictures.formats import READABLE, WITH_16_BITS, WITHOUT_SIGNATURE, named_format
+from deblurgan.pictures.listing import is_odd
+from deblurgan.pictures.metadata import DECODING_ERRORS, Metadata, read_metadata
+from deblurgan.pictures.pillow import no_warnings, without_limit
+from deblurgan.pictures.pixels import Pixels, to_8_bits
+from deblurgan.pictures.sixteen_bits import read_deep
+
+_GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
+_COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
+
+_PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
+
+# The brands of files in the container of HEIC, which Pillow reads with the help of pillow-heif.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photograph, with what is needed to write a restored version of it as a file of the same kind.
+
+    Attributes:
+        rgb: uint8 or uint16 (height, width, 3), upright; grey pictures have three equal channels.
+        alpha: (height, width) of the same dtype, or None.
+        kind: what to write: "L" (grey), "LA", "RGB" or "RGBA".
+        format: Pillow's name of the format that it came in: "PNG", "JPEG" and so on.
+        encoding: Pillow's save options that compress no worse than the source did, for that same format.
+        metadata: EXIF, XMP, colour profile and resolution, with orientation 1.
+        notices: what of the source is not kept, one line each.
+    """
+
+    rgb: Pixels
+    alpha: Pixels | None = None
+    kind: str = "RGB"
+    format: str = "PNG"
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=Metadata)
+    notices: tuple[str, ...] = ()
+
+
+def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image as uint8 (height, width, 3), RGB, upright by its EXIF orientation.
+
+    Grey becomes three equal channels, 16 bits are scaled to 8. Alpha is dropped: these are the stored colours, not
+    composited on anything. See `read_picture` for the rest.
+
+    Raises:
+        FileError: as `read_picture`.
+    """
+    return to_8_bits(read_picture(path).rgb)
+
+
+def read_picture(
+    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int | None = None
+) -> Picture:
+    """Read a photograph together with what `write_picture` needs to write a restored version of it.
+
+    The content decides which format it is, whatever the name says. 16 bits are kept of PNG and TIFF. The first frame
+    of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer applies). A notice
+    in the result says so.
+
+    Args:
+        path: the file, or what to call `content` in messages.
+        content: what to read instead of the file.
+        max_pixels: refuse pictures with more; twice `PIL.Image.MAX_IMAGE_PIXELS` unless given.
+
+    Raises:
+        FileError: the file is missing, not an image in one of the formats of `IMAGE_EXTENSIONS`, damaged, larger than
+            `max_pixels`, or has floating-point, 32-bit or Lab pixels.
+    """
+    path = Path(path)
+    with _opened(path, content, max_pixels) as (image, file):
+        rawmode = _checked_rawmode(image)
+        notices = []
+        file_format = "JPEG" if image.format == "MPO" else str(image.format)
+        named = named_format(path)
+        if named not in (file_format, None):
+            notices.append(f"the name says {named}, the content is {file_format}")
+        if getattr(image, "is_animated", False):
+            notices.append("only the first frame of several is used")
+
+        rgb, alpha = _pixels(image, file, rawmode)
+        if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
+            notices.append(f"16-bit {image.mode} is read with 8 bits")
+        grey = image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
+        if image.mode in ("P", "PA"):
+            of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
+            grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
+            if image.format != "GIF":
+                notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
+        metadata, damaged = read_metadata(image)
+        if image.mode == "CMYK":
+            notices.append("CMYK is converted to RGB, without its colour profile")
+            metadata = replace(metadata, icc_profile=None)
+        if damaged:
+            notices.append("damaged EXIF is not kept")
+        orientation = 1 if image.format == "TIFF" else metadata.orientation  # a TIFF has been turned by Pillow
+        rgb = _turned_upright(rgb, orientation)
+        return Picture(
+            rgb=rgb,
+            alpha=None if alpha is None else _turned_upright(alpha, orientation),
+            kind=("L" if grey else "RGB") + ("" if alpha is None else "A"),
+            format=file_format,
+            encoding=_encoding(image, file, turned=orientation > 4),
+            metadata=metadata.upright(*rgb.shape[:2]),
+            notices=tuple(notices),
+        )
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read the height and width that `read_rgb` would give, from the header alone.
+
+    The pixels are not decoded, so a file that is cut short after its header is not noticed.
+
+    Raises:
+        FileError: as `read_picture`, but for damage after the header.
+    """
+    path = Path(path)
+    with _opened(path) as (image, file):
+        _checked_rawmode(image)
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # newer Pillow versions have turned `size`, but not all
+            width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        else:
+            if image.format == "HEIF" or (image.format == "PNG" and _png_metadata_is_last(file)):
+                image.load()  # HEIC says in two places how large it is
+                width, height = image.size
+            turned = read_metadata(image)[0].orientation > 4
+        return (width, height) if turned else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(
+    path: Path, content: bytes | None = None, max_pixels: int | None = None
+) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """Open an image file of one of the known formats, to be decoded in the block; yield its file too.
+
+    Pillow gets a file and not a path: it maps some TIFF files that it knows by path to memory, and its newer versions
+    then scramble the pixels of those with orientation 5 to 8.
+
+    Raises:
+        FileError: the file cannot be opened, or the block raised what Pillow raises for damaged files.
+    """
+    if content is None and is_odd(path):
+        raise FileError(f"{shown(path)}: not a readable image (not a file)")
+    empty = False
+    try:
+        with (
+            path.open("rb") if content is None else io.BytesIO(content) as file,
+            contextlib.ExitStack() as quiet,
+        ):
+            empty = not file.read(1)
+            quiet.enter_context(no_warnings())
+            with without_limit() as limit:
+                image = Image.open(file, formats=_formats_to_try(path, file))
+            _check_size(image, limit if max_pixels is None else max_pixels)
+            if image.format != "TIFF":  # whose fields are decoded, and warned about, only when they are needed
+                quiet.close()
+            if limit is not None and image.width * image.height > limit // 2:
+                # Pillow looks at the size again when it decodes TIFF or 16 bits.
+                quiet.enter_context(without_limit())
+            yield image, file
+    except UnidentifiedImageError as error:
+        cause: Exception = error
+        why = "the file is empty" if empty else "no picture of a known format that can be read"
+    except DECODING_ERRORS as error:
+        cause = error
+        why = reason(error)
+    else:
+        return
+    raise FileError(f"{shown(path)}: not a readable image ({why})") from cause
+
+
+def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
+    """Pillow's names of what the file may be.
+
+    Raises:
+        ValueError: it is HEIC, and pillow-heif is not installed.
+    """
+    formats = READABLE - WITHOUT_SIGNATURE - {"HEIF"}
+    named = named_format(path)
+    file.seek(0)
+    head = file.read(64)
+    file.seek(0)
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    if head[4:8] == b"ftyp" and brands[:4] in _HEIC_BRANDS and b"avif" not in brands:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise ValueError("HEIC needs pillow-heif: pip install 'deblurgan[heic]'") from error
+        pillow_heif.register_heif_opener()
+        formats |= {"HEIF"}
+    Image.init()
+    if named in WITHOUT_SIGNATURE:
+        formats |= {str(named)}
+    return sorted(formats & Image.OPEN.keys())  # AVIF is not in every Pillow
+
+
+def _check_size(image: Image.Image, max_pixels: int | None) -> None:
+    """Raise `ValueError` where a header declares more pixels than that."""
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise ValueError(f"{width}x{height} pixels are more than the limit, {max_pixels}; --max_pixels raises it")
+
+
+def _checked_rawmode(image: Image.Image) -> str:
+    """How the file stores a pixel, in Pillow's notation, such as "RGB;16B"; "" where Pillow does not say.
+
+    Raises:
+        ValueError: it is not one of those that are supported.
+    """
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    rawmode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    if image.format == "PPM" and isinstance(arguments, tuple) and arguments[1] > 255:  # the largest value
+        rawmode += ";16"
+    fields = getattr(image, "tag_v2", {})
+    if fields.get(ExifTags.Base.PlanarConfiguration) == 2 and 16 in fields.get(ExifTags.Base.BitsPerSample, ()):
+        raise ValueError("expected 16-bit channels pixel by pixel, got a plane for each")
+    if (image.mode not in _GREY_MODES | _COLOUR_MODES and not _is_deep_pgm(image)) or rawmode == "I;12":
+        raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
+    return rawmode
+
+
+def _is_deep_pgm(image: Image.Image) -> bool:
+    """Whether it is a grey PPM file of more than 8 bits, which Pillow scales to 16 and reads with 32."""
+    return image.format == "PPM" and image.mode == "I"
+
+
+def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, Pixels | None]:
+    """The colours, (height, width, 3), and alpha, (height, width) or None, as stored: uint8 or uint16."""
+    transparent = image.info.get("transparency")
+    image.load()
+    deep = read_deep(file, image, rawmode) if image.format in WITH_16_BITS else None
+    if image.mode.startswith("I;16") or _is_deep_pgm(image):
+        deep = np.asarray(image).astype(np.uint16)[:, :, None]
+        if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            deep = np.uint16(65535) - deep  # Pillow sees to it for 8 bits or less
+    if deep is not None:
+        channels = deep.shape[2]
+        rgb = np.ascontiguousarray(deep[:, :, :3] if channels > 2 else np.repeat(deep[:, :, :1], 3, axis=2))
+        if channels in (2, 4):
+            return rgb, np.ascontiguousarray(deep[:, :, -1])
+        if isinstance(transparent, (int, tuple)):
+            is_opaque = (rgb != np.array(transparent, np.uint16)).any(axis=2)
+            return rgb, np.where(is_opaque, 65535, 0).astype(np.uint16)
+        return rgb, None
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB")), None
+    if image.mode == "La":
+        image = image.convert("LA")
+    rgba = np.array(image.convert("RGBA"))
+    return np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+
+
+def _turned_upright(array: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation, 1 to 8."""
+    if orientation > 4:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _encoding(image: Image.Image, file: IO[bytes], turned: bool) -> dict[str, Any]:
+    """Save options that compress no worse than the file did. `turned`: rows have become columns."""
+    if image.format == "WEBP" and not _webp_is_lossless(file):
+        return {"quality": 95}
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode == "CMYK":
+        return {}
+    tables = [np.reshape(image.quantization[component[3]], (8, 8)) for component in image.layer]
+    subsampling = JpegImagePlugin.get_sampling(image)
+    if subsampling < 0 or (turned and subsampling == 1):  # no name in Pillow; or 4:2:2 on its side
+        subsampling = 0
+    return {
+        "qtables": [(table.T if turned else table).ravel().tolist() for table in tables],
+        "subsampling": subsampling,
+    }
+
+
+def _webp_is_lossless(file: IO[bytes]) -> bool:
+    """Whether the first frame of a WebP file is compressed without loss."""
+    file.seek(12)
+    while len(header := file.read(8)) == 8:
+        if header[:4] in (b"VP8 ", b"VP8L"):
+            return header[:4] == b"VP8L"
+        size = int.from_bytes(header[4:], "little")
+        file.seek(16 if header[:4] == b"ANMF" else size + size % 2, os.SEEK_CUR)  # a frame holds chunks itself
+    return False
+
+
+def _png_metadata_is_last(file: IO[bytes]) -> bool:
+    """Whether a PNG file has EXIF or XMP behind the pixels, where Pillow comes by only when it decodes them."""
+    before = file.tell()
+    pixels_seen = found = False
+    file.seek(8)
+    while not found and len(header := file.read(8)) == 8:
+        size, name = struct.unpack(">I4s", header)
+        start = file.read(min(size, max(map(len, _PNG_METADATA_TEXTS))))
+        found = pixels_seen and (name == b"eXIf" or start.startswith(_PNG_METADATA_TEXTS))
+        pixels_seen |= name == b"IDAT"
+        file.seek(size - len(start) + 4, os.SEEK_CUR)
+    file.seek(before)
+    return found

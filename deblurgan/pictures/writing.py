@@ -1,0 +1,206 @@
+"""Writing image files, with as much of what came with a picture as the format holds."""
+
+import io
+import os
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.errors import FileError
+from deblurgan.files import atomic_path, reason, shown
+from deblurgan.pictures.formats import (
+    ENCODINGS,
+    WITH_16_BITS,
+    WITH_ALPHA,
+    WRITABLE,
+    encoding_of_quality,
+    format_to_write,
+)
+from deblurgan.pictures.metadata import DECODING_ERRORS
+from deblurgan.pictures.pillow import no_warnings
+from deblurgan.pictures.pixels import Pixels, check_image, resize, to_8_bits
+from deblurgan.pictures.reading import Picture
+from deblurgan.pictures.sixteen_bits import encode_deep_png, encode_deep_tiff
+
+
+def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: Pixels, *, quality: int | None = None) -> None:
+    """Write the restored colours `rgb` of `picture` as a file, whole or not at all, in the format of the extension.
+
+    See `encode_picture` for the rest.
+
+    Args:
+        path: file to write, with one of `IMAGE_EXTENSIONS`.
+        picture: what `read_picture` gave.
+        rgb: uint8 or uint16 (height, width, 3); its size may differ from the picture's.
+        quality: as for `encode_picture`.
+
+    Raises:
+        InputError: `rgb` does not fit, or the extension is not known.
+        FileError: the file cannot be written, or the picture's EXIF is too damaged to be taken over.
+    """
+    file_format = format_to_write(path)
+    try:
+        content = encode_picture(picture, rgb, file_format, quality=quality)
+    except FileError as error:
+        raise FileError(f"{shown(path)}: {error}") from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: int | None = None) -> bytes:
+    """Return the content of a file that holds the restored colours `rgb` of `picture`.
+
+    - JPEG uses the source's own quantisation tables and chroma subsampling; quality 95 without subsampling when the
+      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF and HEIC have
+      quality 95. TIFF is uncompressed.
+    - 16 bits stay so in PNG and TIFF, and become 8 in the others.
+    - GIF is reduced to 256 colours, with alpha either on or off.
+    - BMP, JPEG and PPM hold no alpha: the picture is laid on white.
+    - BMP holds no metadata but the resolution, WebP, AVIF and HEIC no resolution, GIF and the others neither, JPEG no
+      EXIF or XMP above 64 KB.
+
+    Otherwise EXIF, XMP, colour profile and resolution go along, and alpha is as it was, or resized to fit. A grey
+    picture is written grey: the mean of the three channels, which are three estimates of one value.
+
+    Args:
+        picture: what `read_picture` gave.
+        rgb: uint8 or uint16 (height, width, 3); its size may differ from the picture's.
+        file_format: one of `formats.WRITABLE`.
+        quality: 1 to 100, in place of what the above says, for formats that know one.
+
+    Raises:
+        InputError: `rgb` does not fit.
+        FileError: the picture cannot be encoded so, or its EXIF is too damaged to be taken over.
+    """
+    check_image(rgb, "the restored image", channels=(3,), deep=True)
+    height, width = rgb.shape[:2]
+    alpha = picture.alpha
+    if rgb.dtype == np.uint16 and file_format not in WITH_16_BITS:
+        rgb = to_8_bits(rgb)
+    if alpha is not None and rgb.dtype == np.uint8:
+        alpha = to_8_bits(alpha)
+    if alpha is not None and alpha.shape != (height, width):
+        alpha = resize(to_8_bits(alpha), (height, width))
+        alpha = alpha if rgb.dtype == np.uint8 else alpha * np.uint16(257)
+    grey = picture.kind in ("L", "LA")
+    colour = np.rint(rgb.mean(axis=2, dtype=np.float32)).astype(rgb.dtype) if grey else rgb
+    encoding: Mapping[str, Any] = ENCODINGS.get(file_format, {})
+    if quality is not None:
+        encoding = encoding_of_quality(file_format, quality)
+    elif picture.format == file_format and picture.encoding:
+        encoding = picture.encoding
+    if grey and file_format == "AVIF":
+        encoding = {**encoding, "subsampling": "4:0:0"}
+    try:
+        with no_warnings():
+            metadata = picture.metadata.upright(height, width).save_options(file_format)
+    except DECODING_ERRORS as error:
+        raise FileError(f"damaged EXIF cannot be written as {file_format}: {reason(error)}") from error
+    return _encoded(colour, alpha, file_format, {**encoding, **metadata})
+
+
+def not_kept(picture: Picture, file_format: str) -> list[str]:
+    """Return what of a picture a file of this format does not hold, one line each."""
+    lost = []
+    if picture.rgb.dtype == np.uint16 and file_format not in WITH_16_BITS:
+        lost.append(f"16-bit input is written with 8 bits, as {file_format}")
+    if picture.alpha is not None and file_format not in WITH_ALPHA | {"GIF"}:
+        lost.append(f"{file_format} holds no alpha: the picture is laid on white")
+    if picture.format not in WRITABLE:
+        lost.append(f"{picture.format} is written as {file_format}")
+    return lost + picture.metadata.not_kept(file_format)
+
+
+def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
+    """Write an array as an image file in the format of the extension, whole or not at all.
+
+    Args:
+        path: file to write, with one of `IMAGE_EXTENSIONS`. See `write_picture` about formats; JPEG has quality 95.
+        array: uint8 (height, width) or (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+
+    Raises:
+        InputError: the array does not fit, or the extension is not known.
+        FileError: the file cannot be written.
+    """
+    file_format = format_to_write(path)
+    try:
+        content = _encoded(*_colour_and_alpha(array), file_format, ENCODINGS.get(file_format, {}))
+    except FileError as error:
+        raise FileError(f"{shown(path)}: {error}") from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Return the content of a PNG file that holds an image.
+
+    Args:
+        image: uint8 (height, width) or (height, width, channels), as for `write_image`.
+
+    Raises:
+        InputError: the array does not fit.
+    """
+    return _encoded(*_colour_and_alpha(image), "PNG", {})
+
+
+def _colour_and_alpha(array: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Split an array of one to four channels into grey (height, width) or RGB (height, width, 3), and alpha if any.
+
+    Raises:
+        InputError: it is no such array.
+    """
+    check_image(array, "the image", channels=(None, 1, 2, 3, 4))
+    if array.ndim == 2:
+        return array, None
+    channels = array.shape[2]
+    colour = array[:, :, 0] if channels < 3 else array[:, :, :3]
+    return colour, array[:, :, -1] if channels in (2, 4) else None
+
+
+def _to_pillow(colour: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """A Pillow image of grey (height, width) or RGB (height, width, 3) values, with alpha if any."""
+    image = Image.fromarray(np.ascontiguousarray(colour))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    return image
+
+
+def _encoded(colour: Pixels, alpha: Pixels | None, file_format: str, options: Mapping[str, Any]) -> bytes:
+    """The content of a file of grey (height, width) or RGB (height, width, 3) values, with alpha if any.
+
+    Raises:
+        FileError: it cannot be encoded.
+    """
+    content = io.BytesIO()
+    try:
+        if colour.dtype == np.uint16:
+            channels = [colour] if alpha is None else [colour, alpha]
+            values = np.dstack(channels)
+            return (encode_deep_png if file_format == "PNG" else encode_deep_tiff)(values, options)
+        if file_format == "HEIF":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        image, more = _for_format(colour, alpha, file_format)
+        image.save(content, format=file_format, **options, **more)
+    except (ImportError, KeyError, OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:
+        raise FileError(f"cannot be written as {file_format}: {reason(error)}") from error
+    return content.getvalue()
+
+
+def _for_format(
+    colour: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, file_format: str
+) -> tuple[Image.Image, dict[str, Any]]:
+    """A Pillow image with as much of these as the format holds, and options for saving it."""
+    if alpha is None or file_format in WITH_ALPHA:
+        return _to_pillow(colour, alpha), {}
+    if file_format == "GIF":  # one of the 256 colours becomes "transparent"
+        image = _to_pillow(colour, None).convert("RGB").quantize(255)
+        image.paste(255, mask=Image.fromarray(np.where(alpha < 128, 255, 0).astype(np.uint8)))
+        return image, {"transparency": 255}
+    image = _to_pillow(colour, None)
+    return Image.composite(image, Image.new(image.mode, image.size, "white"), _to_pillow(alpha, None)), {}
