@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import command, finish, one_line, path_type
 from deblurgan.data import gopro
-from deblurgan.pictures.formats import KERNELS, LENGTH, PAIR_EXTENSIONS
+from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH
 
 
 @command("organize", "Sort the GOPRO dataset into pairs to train on.")
@@ -107,7 +107,7 @@ def _span(text: str) -> tuple[float, float]:
 @click.option("--recursive", is_flag=True, help="Take the pictures in folders below, too.")
 @click.option(
     "--extension",
-    type=click.Choice(PAIR_EXTENSIONS),
+    type=click.Choice(EXTENSIONS),
     default=".png",
     help="Kind of the files to write; .png loses nothing.",
 )

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deblurgan.data.synthetic import KERNELS, LENGTH
 from deblurgan.errors import InputError
-from deblurgan.pictures.formats import KERNELS, LENGTH
 
 EXPOSURES = (1 / 100, 1 / 10, 1 / 2, 1)
 

@@ -15,12 +15,12 @@ from deblurgan.pictures.formats import (
     EXTENSIONS,
     IMAGE_EXTENSIONS,
     WRITABLE,
-    is_a_video_file,
     is_an_image_file,
     named_format,
 )
 from deblurgan.pictures.listing import list_files
 from deblurgan.pictures.metadata import DECODING_ERRORS
+from deblurgan.video.containers import is_a_video_file
 
 BESIDE_SUFFIX = "_deblurred"
 STANDARD = Path("-")  # standard input, or output

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from deblurgan.data.blur import SyntheticBlur, kernel_sheet
+from deblurgan.data.synthetic import EXTENSIONS
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
 from deblurgan.jobs.restoring import Report
-from deblurgan.pictures.formats import PAIR_EXTENSIONS as EXTENSIONS
 from deblurgan.pictures.listing import list_images, list_images_below
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.pictures.writing import write_image

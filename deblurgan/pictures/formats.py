@@ -8,10 +8,6 @@ from typing import Any
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 
-PAIR_EXTENSIONS = (".png", ".jpg")  # of synthetic pairs
-KERNELS = ("paper", "linear", "both")  # of synthetic blur; see `blur.random_kernel`
-LENGTH = 60.0  # pixels, of its trajectories
-
 _FORMATS = {
     ".avif": "AVIF",
     ".bmp": "BMP",
@@ -48,9 +44,6 @@ READABLE: frozenset[str] = frozenset(_FORMATS.values())
 WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
 WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so
 
-# FFmpeg's name for the container of a video, by the extension
-VIDEO_CONTAINERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".webm": "webm"}
-
 WITH_ALPHA = frozenset({"AVIF", "HEIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP"})
 WITH_16_BITS = frozenset({"PNG", "TIFF"})
 
@@ -66,11 +59,6 @@ ENCODINGS: Mapping[str, Mapping[str, Any]] = {
 def is_an_image_file(filename: str | os.PathLike[str]) -> bool:
     """Whether the name ends in one of `IMAGE_EXTENSIONS`, in upper or lower case. The file is not looked at."""
     return Path(filename).suffix.lower() in IMAGE_EXTENSIONS
-
-
-def is_a_video_file(filename: str | os.PathLike[str]) -> bool:
-    """Whether the name ends in one of `VIDEO_CONTAINERS`, in upper or lower case. The file is not looked at."""
-    return Path(filename).suffix.lower() in VIDEO_CONTAINERS
 
 
 def named_format(path: str | os.PathLike[str]) -> str | None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
-from deblurgan.pictures.formats import VIDEO_CONTAINERS
 from deblurgan.pictures.pixels import Pixels
+from deblurgan.video.containers import CONTAINERS
 
 # Numbers of ITU-T H.273 and FFmpeg: matrix coefficients, and the range of the values
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
@@ -131,9 +131,9 @@ def look_at(path: Path, target: Path) -> Video:
         InputError: `target` has not the extension of a container that is known, or PyAV is missing.
     """
     av = pyav()
-    container = VIDEO_CONTAINERS.get(target.suffix.lower())
+    container = CONTAINERS.get(target.suffix.lower())
     if container is None:
-        known = " ".join(sorted(VIDEO_CONTAINERS))
+        known = " ".join(sorted(CONTAINERS))
         raise InputError(f"{shown(target)}: expected one of {known}, got {target.suffix.lower() or 'none'!r}")
     if not os.path.isfile(path):
         raise FileError(f"{shown(path)}: {'not a file' if os.path.exists(path) else 'no such file'}")

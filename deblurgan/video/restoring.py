@@ -15,9 +15,9 @@ from typing import Any
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, shown
-from deblurgan.pictures.formats import VIDEO_CONTAINERS
 from deblurgan.pictures.pixels import Pixels
 from deblurgan.restoring.alpha import Restore
+from deblurgan.video.containers import CONTAINERS
 from deblurgan.video.frames import (
     Encoder,
     Frame,
@@ -323,7 +323,7 @@ def _damage(video: Video, lost: int, frames: int, options: VideoOptions) -> tupl
 def _join(video: Video, parts: Sequence[Path], target: Path, span: _Span) -> tuple[str, ...]:
     """Write `target` from the restored frames and all else that is in the video."""
     av = pyav()
-    container = VIDEO_CONTAINERS[target.suffix.lower()]
+    container = CONTAINERS[target.suffix.lower()]
     with (
         atomic_path(target) as temporary,
         named_errors(target, "cannot be written"),
