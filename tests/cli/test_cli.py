@@ -27,7 +27,8 @@ from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights.hdf5 import load_generator, save_weights
-from tests.cli.program import SEPARATE, names, noise, pixels, save
+from tests.cli.program import SEPARATE, names
+from tests.photographs import noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")

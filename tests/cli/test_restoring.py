@@ -19,7 +19,8 @@ from deblurgan.cli import common
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_keras2
-from tests.cli.program import SEPARATE, names, noise, pixels, save
+from tests.cli.program import SEPARATE, names
+from tests.photographs import noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 CROP = ROOT / "tests" / "data" / "GOPRO_crops" / "test" / "GOPR0410_11_00"

@@ -1,0 +1,29 @@
+"""Pictures that tests restore: noise and slopes as arrays, in files, and from files."""
+
+import numpy as np
+from PIL import Image
+
+
+def noise(height=24, width=32, channels=3, seed=0):
+    """Uint8 (height, width, channels), or (height, width) for None."""
+    shape = (height, width) if channels is None else (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def smooth(height=48, width=64):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=2).astype(np.uint8)
+
+
+def save(path, image, **options):
+    """Write an array or a Pillow image, in folders made where missing; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(path, **options)
+    return path
+
+
+def pixels(path):
+    """The values that a file holds, as Pillow reads them."""
+    with Image.open(path) as image:
+        return np.array(image)
