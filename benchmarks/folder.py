@@ -26,7 +26,8 @@ from deblurgan.pictures.listing import list_images
 from deblurgan.pictures.pixels import resize
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.pictures.writing import write_image
-from deblurgan.restoring.restorer import Restorer, open_restorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import Restorer
 
 FOLDERS = {(64, 64): 64, (128, 128): 32, (256, 256): 16, (720, 1280): 5}  # (height, width): pictures
 

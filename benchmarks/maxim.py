@@ -32,7 +32,7 @@ from deblurgan.networks import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture
-from deblurgan.restoring.restorer import open_restorer
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights import any_file, catalogue

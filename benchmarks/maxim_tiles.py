@@ -17,7 +17,8 @@ import numpy as np
 
 from deblurgan.data.pairs import choose_pairs, match_pairs
 from deblurgan.restoring import tiles
-from deblurgan.restoring.restorer import ALIKE_STEP, open_restorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import ALIKE_STEP
 from deblurgan.scoring.metrics import psnr
 
 

@@ -44,10 +44,10 @@ def load(
         assumed: what the file leaves open, e.g. `residual=False`; `deblurgan inspect` tells.
 
     Raises:
-        FileError, WeightsError, InputError: see `restoring.restorer.open_restorer`.
+        FileError, WeightsError, InputError: see `restoring.opening.open_restorer`.
     """
     from deblurgan.deblurrer import Deblurrer
-    from deblurgan.restoring.restorer import open_restorer
+    from deblurgan.restoring.opening import open_restorer
 
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
     options |= {"engine": engine, "quality": quality}

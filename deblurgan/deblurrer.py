@@ -34,7 +34,7 @@ class Deblurrer:
 
     Args:
         restore: RGB (height, width, 3), uint8, uint16 or float32 in [0, 1] -> the same, restored; for example from
-            `restorer.open_restorer`.
+            `opening.open_restorer`.
     """
 
     def __init__(self, restore: Restore) -> None:

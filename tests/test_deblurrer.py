@@ -180,7 +180,7 @@ def test_a_notebook_gets_both_pictures(tmp_path):
 
 def test_load_restores_with_a_weight_file(randomised, tmp_path):
     from deblurgan.networks.tutorial import generator_model
-    from deblurgan.restoring.restorer import open_restorer
+    from deblurgan.restoring.opening import open_restorer
     from deblurgan.weights.hdf5 import save_weights
 
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")

@@ -31,7 +31,6 @@ ROOMS = (  # from the top: folders, and modules beside them
 )
 FOR_OTHERS = {"compat", "utils", "layer_utils", "model", "losses"}  # no room needs them
 EXCEPTIONS = {
-    ("runtimes.exporting", "restoring.restorer"): "the generator is opened there, with its quality in words",
     ("video.restoring", "restoring.alpha"): "the type of a function that restores is defined there",
 }
 

@@ -186,7 +186,7 @@ def restorer(
     if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
         raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
     start_quietly()
-    from deblurgan.restoring.restorer import open_restorer
+    from deblurgan.restoring.opening import open_restorer
 
     restorer = open_restorer(weight_path, quality=quality, precision=precision, engine=engine, **assumed)
     other = restorer.engine_precision

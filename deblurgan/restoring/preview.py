@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from deblurgan.restoring.restorer import WholePictureRestorer, mixed, top
+from deblurgan.restoring.graph import top
+from deblurgan.restoring.restorer import WholePictureRestorer, mixed
 
 Image = NDArray[Any]
 

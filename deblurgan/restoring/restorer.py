@@ -1,26 +1,20 @@
 """Restoring pictures: an image in, an image of the same size and kind out, in bounded memory."""
 
-import functools
 import itertools
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.devices import AUTO, ENGINES, QUALITIES, default_quality, policy
-from deblurgan.errors import InputError, WeightsError
-from deblurgan.files import shown
-from deblurgan.networks.footprint import footprint, run, takes_statistics
-from deblurgan.restoring import fast_layers, tiles, winograd
+from deblurgan.devices import ENGINES, policy
+from deblurgan.errors import InputError
 from deblurgan.restoring import memory as memories
-from deblurgan.runtimes import converting, engines
+from deblurgan.restoring import tiles
+from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
+from deblurgan.runtimes import engines
 from deblurgan.runtimes.converting import LEAST_INPUT
-from deblurgan.weights import catalogue
-from deblurgan.weights.any_file import WeightFile, read
 from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
@@ -37,10 +31,6 @@ ALIKE_OVERLAP = 32  # pixels that two tiles share where all are alike
 ALIKE_STEP = 8  # pixels; where such tiles may start
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
 
-if TYPE_CHECKING:
-    from deblurgan.restoring.preview import HalfSizeRestorer
-
-Image = NDArray[Any]
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
 
 
@@ -98,7 +88,7 @@ class WholePictureRestorer:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
-        self._run = _OfEngine(model) if isinstance(model, engines.Engine) else _Compiled(model, fixed=fixed)
+        self._run = OfEngine(model) if isinstance(model, engines.Engine) else Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
         self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
@@ -246,7 +236,7 @@ class Restorer(WholePictureRestorer):
         options: see `WholePictureRestorer`.
     """
 
-    _run: "_Compiled"
+    _run: "Compiled"
 
     def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
         if isinstance(weights, keras.Model):
@@ -268,131 +258,6 @@ class Restorer(WholePictureRestorer):
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
-
-
-def open_restorer(
-    path: str | os.PathLike[str] | None = None,
-    *,
-    quality: str | None = None,
-    precision: str = "auto",
-    memory: int | str | None = None,
-    tta: bool = False,
-    strength: float = 1.0,
-    engine: str | None = None,
-    **assumed: Any,
-) -> "WholePictureRestorer | HalfSizeRestorer":
-    """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
-
-    Args:
-        path: see `any_file.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
-            the package, `catalogue.DEFAULT`.
-        quality: of a network with stages, one of `QUALITIES`: "preview" (one stage at half size), "fast", "balanced"
-            and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
-            stages. `stages` among the assumptions takes its place.
-        precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
-        memory: see `WholePictureRestorer`, as for the next two.
-        tta: whether to average over turned and mirrored images.
-        strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
-            for TensorFlow, or what an exported file is made for.
-        assumed: what the file leaves open, e.g. `residual=False`; see `any_file.WeightFile`.
-
-    Raises:
-        FileError, WeightsError: as `any_file.read` and `engines.open_exported`, or the file holds no generator.
-        InputError: an argument that is not as above, an assumption that this network does not know, or a package that
-            the engine needs and that is not installed.
-    """
-    path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
-    options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
-    restorer = _opened(path, quality, precision, engine, options, assumed)
-    if quality != "preview":
-        return restorer
-    from deblurgan.restoring.preview import HalfSizeRestorer
-
-    return HalfSizeRestorer(restorer)
-
-
-def _opened(
-    path: Path,
-    quality: str | None,
-    precision: str,
-    engine: str | None,
-    options: dict[str, Any],
-    assumed: dict[str, Any],
-) -> WholePictureRestorer:
-    """As `open_restorer`, at full size; `options` are those of `WholePictureRestorer`."""
-    engine = engines.choose(path, engine)
-    if engines.is_exported(path):
-        if assumed or quality is not None:
-            found = assumed or f"quality {quality!r}"
-            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
-        return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
-    content, assumed = open_generator(path, quality, assumed)
-    if engine == AUTO:
-        engine = engines.fastest(convolutional=content.generator is not None)
-    if content.generator is not None and not assumed and engine == "tensorflow":
-        return Restorer(content.generator, precision=precision, **options)
-    if engine == "tensorflow":
-        model = content.build(dtype=policy(precision), **assumed)
-        restorer = WholePictureRestorer(model, fixed=True, **options)
-    else:
-        model = float32_network(content, **assumed)
-        about = converting.about(model, content.network)
-        restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
-    if "stages" in content.assumed:
-        restorer.quality = quality_in_words(assumed["stages"])
-    return restorer
-
-
-def quality_in_words(stages: int) -> str:
-    """Return the quality that so many stages are, with their number."""
-    name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
-    return f"{name} ({stages} stage{'s' if stages > 1 else ''})"
-
-
-def open_generator(
-    path: str | os.PathLike[str], quality: str | None, assumed: Mapping[str, Any]
-) -> tuple[WeightFile, dict[str, Any]]:
-    """Look into a generator's weight file, and turn a `quality` into an assumption: how many stages it takes.
-
-    No stage is read that is not used, where each has a file of its own.
-
-    Raises:
-        FileError, WeightsError: as `generator_file`.
-        InputError: a quality that does not exist, that the network does not have, or beside a number of stages.
-    """
-    if quality is not None and quality not in QUALITIES:
-        raise InputError(f"quality: expected one of {', '.join(QUALITIES)}, received {quality!r}")
-    if quality is not None and "stages" in assumed:
-        raise InputError(f"quality: expected it or stages, received both ({quality!r} and {assumed['stages']!r})")
-    wanted = assumed.get("stages", QUALITIES[quality or default_quality()])
-    content = generator_file(path, stages=wanted if type(wanted) is int else None)
-    there = content.assumed.get("stages")
-    if there is None or "stages" in assumed:
-        if quality is not None:
-            raise InputError(
-                f"quality: expected the weights of a network with stages, such as {catalogue.DEFAULT}; "
-                f"{shown(path)} holds those of a {content.network}"
-            )
-        return content, dict(assumed)
-    if quality is not None and wanted > there:
-        raise InputError(f"quality: {quality!r} takes {wanted} stages, found {there} in {shown(path)}")
-    return content, {**assumed, "stages": min(wanted, there)}
-
-
-def generator_file(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFile:
-    """Look into a weight file as `any_file.read` does; raise WeightsError where it holds no generator."""
-    content = read(path, stages=stages)
-    if not content.is_generator:
-        raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
-    return content
-
-
-def float32_network(content: WeightFile, **assumed: Any) -> keras.Model:
-    """Return the generator for images of any size in float32; the tutorial's with folded normalisations."""
-    if content.generator is not None and not assumed:
-        return content.generator.folded(dtype="float32")
-    return content.build(dtype="float32", **assumed)
 
 
 def _room(memory: int | str | None) -> int:
@@ -428,99 +293,3 @@ def mixed(image: Image, restored: NDArray[np.float32], strength: float) -> Image
         restored *= np.float32(strength)
         restored += image
     return (restored if image.dtype == np.float32 else np.rint(restored, out=restored)).astype(image.dtype)
-
-
-def top(dtype: Any) -> float:
-    """The value of white."""
-    return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
-
-
-class _OfEngine:
-    """A call of a network in another engine, on the same images and with the same results as `_Compiled`."""
-
-    def __init__(self, engine: engines.Engine) -> None:
-        self._engine = engine
-        self.needs = engine.about.needs
-        self.takes_statistics = engine.about.statistics
-
-    def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
-        values = self._engine.run(np.multiply(images, 1 / top(images.dtype), dtype=np.float32))
-        if dtype == np.float32:
-            return values
-        return np.rint(values * np.float32(top(np.dtype(dtype)))).astype(dtype)
-
-    def measured(self, images: Image) -> Any:
-        raise InputError(
-            "engine: a network with instance normalisation restores in tiles with tensorflow only; expected that, "
-            "more memory or a smaller picture"
-        )
-
-
-class _Compiled:
-    """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
-
-    There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
-    `fixed`, it keeps what is computed from the weights that the network has then, until `forget` is called.
-    """
-
-    def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
-        self.needs = footprint(network)
-        self._network = network
-        self._fixed = fixed
-        self._norms = [layer for layer in network.operations if takes_statistics(layer)]
-        self.takes_statistics = bool(self._norms)
-        self._graph = functools.cache(self._traced)
-
-    def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
-        """Return the restored images as `dtype`; float32 is in [0, 1].
-
-        With `statistics`, from `measured`, these take the place of the images' own in each instance normalisation.
-        """
-        known = () if statistics is None else (statistics,)
-        return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
-
-    def forget(self) -> None:
-        """Make new graphs, with the present weights, when they are needed next."""
-        self._graph.cache_clear()
-
-    def measured(self, images: Image) -> Any:
-        """Return mean and variance for each instance normalisation, all images taken as one."""
-        return self._graph(images.dtype.name, None, False)(images)
-
-    def _traced(self, source: str, target: str | None, with_statistics: bool) -> Any:
-        import tensorflow as tf
-
-        def scaled(images: Any) -> Any:
-            half = top(np.dtype(source)) / 2
-            return tf.cast(images, tf.float32) / half - 1.0
-
-        def restore(images: Any, *statistics: Any) -> Any:
-            known = iter(statistics[0]) if with_statistics else None
-
-            def called(layer: Any, given: Any) -> Any:
-                if known is not None and takes_statistics(layer):
-                    return layer.normalised(winograd.joined(given), *next(known))
-                return fast_layers.call(layer, given, self._fixed)
-
-            x = winograd.joined(run(self._network, scaled(images), called))
-            half = top(np.dtype(target)) / 2
-            x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
-            return x if target == "float32" else tf.cast(tf.round(x), target)
-
-        def measure(images: Any) -> Any:
-            found = []
-
-            def called(layer: Any, given: Any) -> Any:
-                if not takes_statistics(layer):
-                    return fast_layers.call(layer, given, self._fixed)
-                given = winograd.joined(given)
-                found.append(layer.moments(given, of_all=True))
-                return layer.normalised(given, *found[-1])
-
-            run(self._network, scaled(images), called)
-            return found
-
-        signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
-        if with_statistics:
-            signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in self._norms])
-        return tf.function(measure if target is None else restore, input_signature=signature, autograph=False)

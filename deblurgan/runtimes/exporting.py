@@ -11,10 +11,10 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
-from deblurgan.restoring.restorer import float32_network, open_generator, quality_in_words
 from deblurgan.runtimes import converting, engines, int8
 from deblurgan.runtimes.converting import About, Images, optional
 from deblurgan.weights import catalogue
+from deblurgan.weights.generators import float32_network, open_generator, quality_in_words
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
 MAX_COST = 0.2  # dB
@@ -69,7 +69,7 @@ def export(
         source: see `any_file.read`; None for the weights in the package, `catalogue.DEFAULT`.
         target: the file or folder to write.
         quality: of a network with stages, how many of them: "fast", "balanced" or "best"; None as in
-            `restorer.open_restorer`.
+            `opening.open_restorer`.
         calibrate: a folder of pictures, or of pairs in A and B, for a file that computes in 8-bit integers; None for
             float32. A SavedModel cannot.
         max_cost: the most that integers may cost, in dB.
@@ -78,7 +78,7 @@ def export(
     Raises:
         InputError: another extension, a quality that there is not, a network that cannot be exported, a package that
             is missing, or integers that cost too much.
-        FileError, WeightsError: as `restorer.open_generator`; or `target` cannot be written, or differs from Keras.
+        FileError, WeightsError: as `generators.open_generator`; or `target` cannot be written, or differs from Keras.
     """
     target = Path(target)
     suffix = target.suffix.lower()

@@ -12,8 +12,8 @@ from deblurgan import devices
 from deblurgan.errors import InputError
 from deblurgan.networks.footprint import footprint, run
 from deblurgan.restoring import fast_layers, winograd
-from deblurgan.restoring.restorer import generator_file
 from deblurgan.training.recipe import Recipe
+from deblurgan.weights.generators import generator_file
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     Its layers compute in `precision`, "float32", "bfloat16" or "float16", as they do when they restore.
 
     Raises:
-        FileError, WeightsError: as `restorer.generator_file`.
+        FileError, WeightsError: as `generators.generator_file`.
         InputError: options that its file does not leave open, or a network that crops of this size do not fit, or
             whose result is random.
     """

@@ -22,6 +22,7 @@ from deblurgan import cli, devices, files
 from deblurgan.jobs import restoring
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.pixels import resize
+from deblurgan.restoring import opening
 from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
@@ -741,7 +742,7 @@ def test_the_network_computes_in_the_precision_asked_for(
         def __call__(self, image):
             return 255 - image
 
-    monkeypatch.setattr(restorers, "Restorer", Negative)
+    monkeypatch.setattr(opening, "Restorer", Negative)
     folder = small_pairs / "A" if command == "deblur" else small_pairs
     places = [] if command == "evaluate" else ["--output_dir", tmp_path / "out"]
     arguments = ["--weight_path", weights, "--input_dir", folder, "--precision", precision]

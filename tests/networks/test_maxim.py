@@ -9,8 +9,8 @@ import pytest
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks import maxim, maxim_weights
 from deblurgan.networks.maxim import size_multiple
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.restoring.preview import HalfSizeRestorer
-from deblurgan.restoring.restorer import open_restorer
 from deblurgan.weights import any_file, catalogue
 from deblurgan.weights.named_file import save_network
 from tests import maxim_reference

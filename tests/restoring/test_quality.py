@@ -8,9 +8,9 @@ from deblurgan import devices
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.restoring import restorer
+from deblurgan.restoring import opening
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.restoring.preview import HalfSizeRestorer
-from deblurgan.restoring.restorer import open_restorer
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_weights
@@ -53,7 +53,7 @@ def opened(monkeypatch):
             self.strength = strength
             self.stages = {int(weight.path.split("_")[1].split(".")[0]) for weight in model.weights}
 
-    monkeypatch.setattr(restorer, "WholePictureRestorer", Recorded)
+    monkeypatch.setattr(opening, "WholePictureRestorer", Recorded)
     monkeypatch.setattr(devices, "gpu_names", lambda: ())
 
     def call(path, **options):

@@ -9,10 +9,11 @@ import deblurgan
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.restoring import restorer
-from deblurgan.restoring.restorer import WholePictureRestorer, open_restorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import WholePictureRestorer
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.exporting import export
+from deblurgan.weights import generators
 from deblurgan.weights.hdf5 import read_generator, save_weights
 from deblurgan.weights.named_file import save_network
 from tests import reference
@@ -115,7 +116,7 @@ def test_an_exported_file_names_its_own_engine(exported, generator_file):
 def test_tiles_turns_strength_and_batches_are_those_of_tensorflow(generator_file, exported, engine):
     images = [noise(60, 44), noise(60, 44)[::-1].copy()]
     network = engines.open_exported(exported / "g.onnx", engine, "float32")
-    keras_network = restorer.generator_file(generator_file).build()
+    keras_network = generators.generator_file(generator_file).build()
     for options in ({"tile_pixels": 60 * 60}, {"tta": True}, {"strength": 0.3}, {"tile_pixels": 3600, "tta": True}):
         theirs, ours = (WholePictureRestorer(each, **options) for each in (network, keras_network))
         assert theirs.tile_plan(300, 200) == ours.tile_plan(300, 200)

@@ -15,11 +15,10 @@ from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.restoring import restorer
 from deblurgan.runtimes import converting, exporting, int8
 from deblurgan.runtimes.exporting import export
 from deblurgan.runtimes.int8 import Calibration, read_calibration
-from deblurgan.weights import catalogue
+from deblurgan.weights import catalogue, generators
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import read_generator, save_keras2, save_weights
 from deblurgan.weights.named_file import save_network
@@ -367,7 +366,7 @@ def test_without_a_source_the_command_exports_the_weights_in_the_package(
     stages, tmp_path, monkeypatch, arguments, quality, count
 ):
     monkeypatch.setattr(catalogue, "place", lambda name: stages)
-    monkeypatch.setattr(restorer, "default_quality", lambda: "fast")  # which a GPU would change
+    monkeypatch.setattr(generators, "default_quality", lambda: "fast")  # which a GPU would change
     monkeypatch.chdir(tmp_path)
     done = deblurgan("export", "g.onnx", *arguments)
     assert done.exit_code == 0

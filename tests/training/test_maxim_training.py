@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from deblurgan.errors import InputError
 from deblurgan.networks import zoo
 from deblurgan.pictures.reading import read_rgb
-from deblurgan.restoring.restorer import open_restorer
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file

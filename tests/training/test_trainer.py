@@ -21,7 +21,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.pictures.reading import read_rgb
-from deblurgan.restoring.restorer import open_restorer
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.training import callbacks, trainer
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.progress import Progress

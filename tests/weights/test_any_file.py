@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
-from deblurgan.restoring.restorer import Restorer, WholePictureRestorer, open_restorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
 from deblurgan.weights.any_file import convert, load, read
 from deblurgan.weights.hdf5 import save_keras2, save_weights
 from tests import torch_reference

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks import zoo
-from deblurgan.restoring.restorer import WholePictureRestorer, open_restorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import WholePictureRestorer
 from deblurgan.weights.any_file import convert, load
 from deblurgan.weights.any_file import read as read_any
 from deblurgan.weights.named_file import ATTRIBUTE, read, save_network

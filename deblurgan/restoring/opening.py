@@ -1,0 +1,86 @@
+"""From a weight file, or a name of weights, to what restores pictures with them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from deblurgan.devices import AUTO, policy
+from deblurgan.errors import InputError
+from deblurgan.files import shown
+from deblurgan.restoring.preview import HalfSizeRestorer
+from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+from deblurgan.runtimes import converting, engines
+from deblurgan.weights import catalogue
+from deblurgan.weights.generators import float32_network, open_generator, quality_in_words
+
+
+def open_restorer(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    quality: str | None = None,
+    precision: str = "auto",
+    memory: int | str | None = None,
+    tta: bool = False,
+    strength: float = 1.0,
+    engine: str | None = None,
+    **assumed: Any,
+) -> WholePictureRestorer | HalfSizeRestorer:
+    """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
+
+    Args:
+        path: see `any_file.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
+            the package, `catalogue.DEFAULT`.
+        quality: of a network with stages, one of `QUALITIES`: "preview" (one stage at half size), "fast", "balanced"
+            and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
+            stages. `stages` among the assumptions takes its place.
+        precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
+        memory: see `WholePictureRestorer`, as for the next two.
+        tta: whether to average over turned and mirrored images.
+        strength: how much of the restored image to take.
+        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
+            for TensorFlow, or what an exported file is made for.
+        assumed: what the file leaves open, e.g. `residual=False`; see `any_file.WeightFile`.
+
+    Raises:
+        FileError, WeightsError: as `any_file.read` and `engines.open_exported`, or the file holds no generator.
+        InputError: an argument that is not as above, an assumption that this network does not know, or a package that
+            the engine needs and that is not installed.
+    """
+    path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
+    options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
+    restorer = _opened(path, quality, precision, engine, options, assumed)
+    if quality != "preview":
+        return restorer
+    return HalfSizeRestorer(restorer)
+
+
+def _opened(
+    path: Path,
+    quality: str | None,
+    precision: str,
+    engine: str | None,
+    options: dict[str, Any],
+    assumed: dict[str, Any],
+) -> WholePictureRestorer:
+    """As `open_restorer`, at full size; `options` are those of `WholePictureRestorer`."""
+    engine = engines.choose(path, engine)
+    if engines.is_exported(path):
+        if assumed or quality is not None:
+            found = assumed or f"quality {quality!r}"
+            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
+        return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
+    content, assumed = open_generator(path, quality, assumed)
+    if engine == AUTO:
+        engine = engines.fastest(convolutional=content.generator is not None)
+    if content.generator is not None and not assumed and engine == "tensorflow":
+        return Restorer(content.generator, precision=precision, **options)
+    if engine == "tensorflow":
+        model = content.build(dtype=policy(precision), **assumed)
+        restorer = WholePictureRestorer(model, fixed=True, **options)
+    else:
+        model = float32_network(content, **assumed)
+        about = converting.about(model, content.network)
+        restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
+    if "stages" in content.assumed:
+        restorer.quality = quality_in_words(assumed["stages"])
+    return restorer
