@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from deblurgan.devices import choose_kernels
+from deblurgan.devices import choose_kernels, require_tensorflow
 
 if TYPE_CHECKING:
     from deblurgan.deblurrer import Deblurrer
@@ -46,6 +46,7 @@ def load(
     Raises:
         FileError, WeightsError, InputError: see `restoring.opening.open_restorer`.
     """
+    require_tensorflow()
     from deblurgan.deblurrer import Deblurrer
     from deblurgan.restoring.opening import open_restorer
 

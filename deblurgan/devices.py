@@ -1,8 +1,9 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, and how TensorFlow and Keras are started."""
 
 import contextlib
 import functools
 import gc
+import json
 import os
 import platform
 import sys
@@ -10,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deblurgan.errors import InputError
+from deblurgan.errors import FileError, InputError
+from deblurgan.files import reason, shown
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -34,20 +36,42 @@ def choose_kernels() -> None:
 
 
 def start_quietly() -> None:
-    """Import TensorFlow and look for GPUs without the dozen lines that it writes to the terminal while starting.
+    """Start a program of this package: import TensorFlow and Keras, and look for GPUs.
 
-    They come before its own log settings apply. When the environment sets TF_CPP_MIN_LOG_LEVEL, or starting fails,
-    they are shown. What is there afterwards stays until the process ends, so that the garbage collector need not look
-    through it: that takes half a second while TensorFlow is imported, and more with each network that is built.
+    The dozen lines that TensorFlow writes to the terminal meanwhile, before its own log settings apply, are shown only
+    when the environment sets TF_CPP_MIN_LOG_LEVEL, or starting fails. Keras is set up as this package needs it,
+    whatever `keras.json` says for the user's own programs; and HDF5 does without locks, which some network file
+    systems do not have and files that appear whole do not need. What is there afterwards stays until the process ends,
+    so that the garbage collector need not look through it: that takes half a second while TensorFlow is imported, and
+    more with each network that is built.
+
+    Raises:
+        InputError: the environment asks for another backend of Keras, or `keras.json` for what Keras does not know.
+        FileError: there is no folder for temporary files.
     """
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    _require_backend()
+    try:
+        tempfile.gettempdir()
+    except OSError as error:  # Keras and TensorFlow cannot be imported then
+        raise FileError(
+            "temporary files: expected a folder for them, found none that can be written to; set the environment "
+            "variable TMPDIR to one, such as the folder of the results"
+        ) from error
     collects = gc.isenabled()
     gc.disable()
     try:
         _start_in_silence()
+        import keras
+    except (ValueError, AttributeError, AssertionError, OSError) as error:  # of values that they do not know
+        raise InputError(f"{shown(_keras_file())}: Keras cannot be started with what this file says: {reason(error)}") from error
     finally:
         if collects:
             gc.enable()
     gc.freeze()
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
 
 
 def _start_in_silence() -> None:
@@ -55,8 +79,13 @@ def _start_in_silence() -> None:
         gpu_names()
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    terminal = os.dup(2)
+    try:
+        terminal = os.dup(2)
+    except OSError:  # standard error is closed
+        gpu_names()
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
@@ -68,6 +97,38 @@ def _start_in_silence() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def require_tensorflow() -> None:
+    """Raise InputError unless Keras computes with TensorFlow, or will when it is imported, and channels come last."""
+    _require_backend()
+    if (layout := _keras_settings()["image_data_format"]) != "channels_last":
+        raise InputError(
+            f"Keras: expected the image_data_format channels_last, found {layout}; "
+            "keras.config.set_image_data_format('channels_last') sets it"
+        )
+
+
+def _require_backend() -> None:
+    if (backend := _keras_settings()["backend"]) != "tensorflow":
+        raise InputError(
+            f"Keras: expected the backend tensorflow, which this needs, found {backend}; set the environment variable "
+            "KERAS_BACKEND to tensorflow before Keras is imported"
+        )
+
+
+def _keras_settings() -> dict[str, str]:
+    """What Keras uses; where it is not imported yet, what its file and the environment tell it."""
+    if keras := sys.modules.get("keras"):
+        return {"backend": keras.config.backend(), "image_data_format": keras.config.image_data_format()}
+    settings = {"backend": "tensorflow", "image_data_format": "channels_last"}
+    with contextlib.suppress(OSError, ValueError, TypeError):  # Keras itself will tell
+        settings |= json.loads(_keras_file().read_text(encoding="utf-8"))
+    return settings | {"backend": os.environ.get("KERAS_BACKEND") or settings["backend"]}
+
+
+def _keras_file() -> Path:
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras", "keras.json").expanduser()
 
 
 @functools.cache

@@ -1,12 +1,14 @@
 import os
+import subprocess
 import sys
+import tempfile
 import types
 
 import pytest
 
 from deblurgan import devices
 from deblurgan.devices import choose_kernels, cpu_has_bfloat16, describe, policy, resolve_precision
-from deblurgan.errors import InputError
+from deblurgan.errors import FileError, InputError
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -154,3 +156,93 @@ def test_describe_names_the_device_and_the_precision(machine):
     machine(capability=(7, 5))
     assert describe("auto") == "GPU Some GPU, float16"
     assert "\n" not in describe("auto")
+
+
+# The user's own settings of Keras
+
+
+@pytest.fixture
+def keras_settings(tmp_path, monkeypatch):
+    """A function that writes `keras.json`, as it stands before Keras is imported."""
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return lambda text: (tmp_path / "keras.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"backend": "jax"}', "the backend tensorflow, which this needs, found jax; set the environment variable"),
+        ('{"image_data_format": "channels_first"}', "the image_data_format channels_last, found channels_first; "),
+    ],
+)
+def test_other_settings_of_keras_are_named_with_what_to_change(keras_settings, text, expected):
+    keras_settings(text)
+    with pytest.raises(InputError, match=f"^Keras: expected {expected}"):
+        devices.require_tensorflow()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"backend": "tensorflow", "image_data_format": "channels_last"}'])
+def test_settings_of_keras_that_fit_or_say_nothing_are_taken(keras_settings, text):
+    keras_settings(text)
+    devices.require_tensorflow()
+
+
+def test_the_environment_decides_before_the_file(keras_settings, monkeypatch):
+    keras_settings('{"backend": "jax"}')
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    devices.require_tensorflow()
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(InputError, match="found torch"):
+        devices.require_tensorflow()
+
+
+def run(code, environment):
+    """Standard output of a new process that runs `code` and ends well."""
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+STARTED = """
+from deblurgan.devices import start_quietly
+start_quietly()
+import keras
+print(keras.config.backend(), keras.config.image_data_format(), keras.config.floatx())
+"""
+
+
+def test_a_program_of_this_package_does_not_mind_what_keras_json_says(tmp_path):
+    text = '{"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}'
+    (tmp_path / "keras.json").write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment["KERAS_HOME"] = str(tmp_path)
+    assert run(STARTED, environment) == "tensorflow channels_last float32\n"
+
+
+def test_a_keras_json_that_keras_cannot_read_is_named(tmp_path):
+    (tmp_path / "keras.json").write_text('{"floatx": "half"}')
+    code = """
+from deblurgan.devices import start_quietly
+try:
+    start_quietly()
+except ValueError as error:
+    print(error)
+"""
+    said = run(code, os.environ | {"KERAS_HOME": str(tmp_path)})
+    assert said.startswith(f"{tmp_path / 'keras.json'}: Keras cannot be started with what this file says: ")
+
+
+# Machines on which something is missing
+
+
+def test_tensorflow_starts_without_standard_error():
+    assert run(f"import os, sys; os.close(2); sys.stderr = None\n{STARTED}", os.environ).startswith("tensorflow")
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_which_setting_names_one(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    with pytest.raises(FileError, match="none that can be written to; set the environment variable TMPDIR"):
+        devices.start_quietly()
