@@ -32,7 +32,7 @@ from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.scoring.metrics import psnr
-from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights, read_generator
+from deblurgan.weights.tutorial import GeneratorWeights, generator_weights, read_generator
 
 MATRIX = 4096
 

@@ -23,7 +23,7 @@ from deblurgan.devices import describe
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
-from deblurgan.weights.hdf5 import generator_weights, read_generator
+from deblurgan.weights.tutorial import generator_weights, read_generator
 
 
 def bare_graph(weights, dtype, image):

@@ -38,12 +38,12 @@ def choose_kernels() -> None:
 def start_quietly() -> None:
     """Start a program of this package: import TensorFlow and Keras, and look for GPUs.
 
-    The dozen lines that TensorFlow writes to the terminal meanwhile, before its own log settings apply, are shown only
-    when the environment sets TF_CPP_MIN_LOG_LEVEL, or starting fails. Keras is set up as this package needs it,
+    The dozen lines that TensorFlow writes to the terminal meanwhile, before its own log settings apply, are shown
+    only when the environment sets TF_CPP_MIN_LOG_LEVEL, or starting fails. Keras is set up as this package needs it,
     whatever `keras.json` says for the user's own programs; and HDF5 does without locks, which some network file
-    systems do not have and files that appear whole do not need. What is there afterwards stays until the process ends,
-    so that the garbage collector need not look through it: that takes half a second while TensorFlow is imported, and
-    more with each network that is built.
+    systems do not have and files that appear whole do not need. What is there afterwards stays until the process
+    ends, so that the garbage collector need not look through it: that takes half a second while TensorFlow is
+    imported, and more with each network that is built.
 
     Raises:
         InputError: the environment asks for another backend of Keras, or `keras.json` for what Keras does not know.
@@ -65,7 +65,9 @@ def start_quietly() -> None:
         _start_in_silence()
         import keras
     except (ValueError, AttributeError, AssertionError, OSError) as error:  # of values that they do not know
-        raise InputError(f"{shown(_keras_file())}: Keras cannot be started with what this file says: {reason(error)}") from error
+        raise InputError(
+            f"{shown(_keras_file())}: Keras cannot be started with what this file says: {reason(error)}"
+        ) from error
     finally:
         if collects:
             gc.enable()
@@ -112,8 +114,8 @@ def require_tensorflow() -> None:
 def _require_backend() -> None:
     if (backend := _keras_settings()["backend"]) != "tensorflow":
         raise InputError(
-            f"Keras: expected the backend tensorflow, which this needs, found {backend}; set the environment variable "
-            "KERAS_BACKEND to tensorflow before Keras is imported"
+            f"Keras: expected the backend tensorflow, which this needs, found {backend}; set the environment "
+            "variable KERAS_BACKEND to tensorflow before Keras is imported"
         )
 
 

@@ -173,7 +173,7 @@ def keras_settings(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('{"backend": "jax"}', "the backend tensorflow, which this needs, found jax; set the environment variable"),
+        ('{"backend": "jax"}', "the backend tensorflow, which this needs, found jax; set the environment "),
         ('{"image_data_format": "channels_first"}', "the image_data_format channels_last, found channels_first; "),
     ],
 )

@@ -15,7 +15,7 @@ from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.converting import LEAST_INPUT
-from deblurgan.weights.hdf5 import GeneratorWeights, generator_weights
+from deblurgan.weights.tutorial import GeneratorWeights, generator_weights
 
 MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 
@@ -230,8 +230,8 @@ class Restorer(WholePictureRestorer):
     multiplications. Tiles give the result of the whole picture.
 
     Args:
-        weights: from `hdf5.read_generator`, or a model built by `networks.tutorial.generator_model`, whose present
-            weights are taken.
+        weights: from `weights.tutorial.read_generator`, or a model built by `networks.tutorial.generator_model`,
+            whose present weights are taken.
         precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
         options: see `WholePictureRestorer`.
     """

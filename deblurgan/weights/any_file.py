@@ -23,7 +23,7 @@ import numpy as np
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import maxim_weights, torch_weights, zoo
-from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file
+from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file, tutorial
 
 # In a .keras archive, by the model's name; others are the tutorial's.
 ARCHIVED = {
@@ -62,7 +62,7 @@ class WeightFile:
     tensors: list[tuple[str, np.ndarray]]
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
-    generator: hdf5.GeneratorWeights | None = field(default=None, repr=False)
+    generator: tutorial.GeneratorWeights | None = field(default=None, repr=False)
     named: "named_file.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
     checked: bool = False
 
@@ -247,7 +247,7 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
-    return _tutorial_file(path, kind, hdf5.tutorial_from_tensors(str(path), tensors))
+    return _tutorial_file(path, kind, tutorial.tutorial_from_tensors(str(path), tensors))
 
 
 def _read_hdf5(path: Path) -> WeightFile:
@@ -259,12 +259,14 @@ def _read_hdf5(path: Path) -> WeightFile:
         return WeightFile(
             path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches, named=named
         )
-    content = hdf5.read_tutorial(path)  # which reports what cannot be opened
+    content = tutorial.read_tutorial(path)  # which reports what cannot be opened
     return replace(_tutorial_file(path, _hdf5_format(path), content), named=named)
 
 
-def _tutorial_file(path: Path, kind: str, content: hdf5.GeneratorWeights | hdf5.DiscriminatorWeights) -> WeightFile:
-    generator = content if isinstance(content, hdf5.GeneratorWeights) else None
+def _tutorial_file(
+    path: Path, kind: str, content: tutorial.GeneratorWeights | tutorial.DiscriminatorWeights
+) -> WeightFile:
+    generator = content if isinstance(content, tutorial.GeneratorWeights) else None
     network = "tutorial generator" if generator else "tutorial discriminator"
     entries = [*content.convs, *content.norms]
     tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]

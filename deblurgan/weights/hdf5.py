@@ -1,4 +1,4 @@
-"""Weight files: look into one, say what it holds, build the network it fits, load it; and write one.
+"""HDF5 files of Keras: the layers in one, in the order of the network; and writing one.
 
 Reads HDF5 with h5py alone, so nothing in a file is ever executed: Keras 3 `.weights.h5`, the weights inside a
 `.keras` archive, and the HDF5 of Keras 1 and 2 (`save_weights`, or `model.save` with its `model_weights` group).
@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ import numpy as np
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.files import atomic_path
-from deblurgan.networks import tutorial as networks
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
 READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to
@@ -60,202 +59,6 @@ class LayerWeights:
         return self.tensors[0].shape
 
 
-@dataclass(frozen=True)
-class GeneratorWeights:
-    """The tutorial generator's weights, in the network's order, and the hyper-parameters that they imply.
-
-    `convs` holds the convolutions (transposed ones included) from input to output; `norms` the normalisation after
-    each but the last.
-    """
-
-    source: str
-    convs: list[LayerWeights]
-    norms: list[LayerWeights]
-
-    def __post_init__(self) -> None:
-        """Check that the tensors make a generator of the tutorial's family."""
-        kernels = [conv.kernel_shape for conv in self.convs]
-        n_blocks, odd = divmod(len(kernels) - 6, 2)
-        if n_blocks < 1 or odd or len(self.norms) != len(kernels) - 1 or any(len(k) != 4 for k in kernels):
-            raise WeightsError(
-                f"{self.source}: expected a generator's 6 + 2n convolutions with a normalisation after each but the "
-                f"last (9 blocks: 24 and 23), found {len(kernels)} and {len(self.norms)}{self._guess()}"
-            )
-        if kernels[0][:2] != (7, 7) or kernels[-1][:2] != (7, 7):
-            raise WeightsError(
-                f"{self.source}: expected a generator, whose first and last kernels are 7x7, found "
-                f"{self.convs[0].name} {kernels[0]} and {self.convs[-1].name} {kernels[-1]}{self._guess()}"
-            )
-
-    def _guess(self) -> str:
-        if self.convs and self.convs[0].kernel_shape[:2] == (4, 4):
-            return "; it looks like a discriminator"
-        return ""
-
-    @property
-    def hyper_parameters(self) -> dict[str, Any]:
-        """Keywords for `generator_model`, apart from the sizes and dtype."""
-        kernels = [conv.kernel_shape for conv in self.convs]
-        up = kernels[-3]  # transposed kernels are (rows, columns, out, in), others (rows, columns, in, out)
-        return {
-            "ngf": kernels[0][3],
-            "n_blocks": (len(kernels) - 6) // 2,
-            "upsampling": "transpose" if up[3] > up[2] else "resize",
-        }
-
-    def build(self, *, dtype: Any = None, dropout: float = 0.5) -> keras.Model:
-        """Return the generator that fits, for images of any size, with these weights.
-
-        Raises:
-            WeightsError: a tensor has another shape than the network's; the message names both.
-        """
-        channels = self.convs[0].kernel_shape[2]
-        model = networks.generator_model(
-            (None, None, channels), **self.hyper_parameters, dropout=dropout, dtype=dtype
-        )
-        self.assign(model)
-        return model
-
-    def assign(self, model: keras.Model) -> None:
-        """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
-        _assign(model, self.convs, self.norms, self.source)
-
-    def folded(self, *, dtype: Any = None) -> keras.Model:
-        """Return an inference-only network that computes the same with each normalisation inside its convolution."""
-        channels = self.convs[0].kernel_shape[2]
-        model = networks.generator_model(
-            (None, None, channels), **self.hyper_parameters, dropout=0, use_batchnorm=False, dtype=dtype
-        )
-        self.assign_folded(model)
-        return model
-
-    def assign_folded(self, model: keras.Model) -> None:
-        """Fold the normalisations into the convolutions and put those into `model`, as `folded` built it."""
-        layers, _ = _weighted_layers(model)
-        _check_count(layers, self.convs, self.source)
-        for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
-            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv, self.source)
-            tensors = conv.tensors
-            if norm is not None:
-                check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm, self.source)
-                tensors = _fold(conv, norm, isinstance(layer, keras.layers.Conv2DTranspose))
-            layer.set_weights(list(tensors))
-
-
-@dataclass(frozen=True)
-class DiscriminatorWeights:
-    """The tutorial discriminator's weights, in the network's order, and the hyper-parameters that they imply.
-
-    `convs` holds its convolutions and then the two dense layers.
-    """
-
-    source: str
-    convs: list[LayerWeights]
-    norms: list[LayerWeights]
-
-    def __post_init__(self) -> None:
-        """Check that the tensors make a discriminator of the tutorial's family."""
-        kernels = [conv.kernel_shape for conv in self.convs]
-        dense = [kernel for kernel in kernels if len(kernel) == 2]
-        n_convs = len(kernels) - len(dense)
-        fits = len(dense) == 2 and n_convs > 3 and len(self.norms) == n_convs - 2
-        if not fits or any(kernel[:2] != (4, 4) for kernel in kernels[:n_convs]):
-            raise WeightsError(
-                f"{self.source}: expected a discriminator's 4x4 convolutions (6), a normalisation after all but the "
-                f"first and last (4), and 2 dense layers, found {n_convs}, {len(self.norms)} and {len(dense)}"
-            )
-
-    @property
-    def hyper_parameters(self) -> dict[str, Any]:
-        """Keywords for `discriminator_model`; the images are taken to be square."""
-        kernels = [conv.kernel_shape for conv in self.convs]
-        n_layers = len(kernels) - 5
-        side = round(kernels[-2][0] ** 0.5) * 2 ** (n_layers + 1)
-        return {"image_shape": (side, side, kernels[0][2]), "ndf": kernels[0][3], "n_layers": n_layers}
-
-    def build(self, *, dtype: Any = None) -> keras.Model:
-        """Return the discriminator that fits, with these weights.
-
-        Raises:
-            WeightsError: a tensor has another shape than the network's; the message names both.
-        """
-        model = networks.discriminator_model(**self.hyper_parameters, dtype=dtype)
-        _assign(model, self.convs, self.norms, self.source)
-        return model
-
-
-def generator_weights(model: keras.Model) -> GeneratorWeights:
-    """Return the weights that `model`, a generator built by `generator_model`, has now."""
-    convs, norms = _weighted_layers(model)
-    return GeneratorWeights(
-        model.name,
-        *(
-            [LayerWeights(layer.name, tuple(np.asarray(w) for w in layer.get_weights())) for layer in layers]
-            for layers in (convs, norms)
-        ),
-    )
-
-
-def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
-    """Read the tutorial generator's weights from a file of any kind named above.
-
-    Layer names and numbers in the file are arbitrary; tensors are matched by order and shape.
-
-    Raises:
-        FileError: missing, unreadable, or not a weight file.
-        WeightsError: the file holds something else than a generator; the message says what was found.
-    """
-    return GeneratorWeights(str(path), *_read_convs_and_norms(Path(path)))
-
-
-def read_tutorial(path: str | os.PathLike[str]) -> GeneratorWeights | DiscriminatorWeights:
-    """Read whichever of the tutorial's two networks the file holds; otherwise as `read_generator`."""
-    return _tutorial(str(path), *_read_convs_and_norms(Path(path)))
-
-
-def tutorial_from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights | DiscriminatorWeights:
-    """Return whichever of the tutorial's two networks has these tensors, in the order of its `weights`.
-
-    Raises:
-        WeightsError: neither has.
-    """
-    convs: list[LayerWeights] = []
-    norms: list[LayerWeights] = []
-    start = 0
-    while start < len(tensors):
-        has_kernel = tensors[start].ndim > 1
-        count = 2 if has_kernel else len(NORM_TENSORS)
-        entry = LayerWeights(f"variables/{start}", tuple(tensors[start : start + count]))
-        (convs if has_kernel else norms).append(entry)
-        start += count
-    return _tutorial(source, convs, norms)
-
-
-def _tutorial(
-    source: str, convs: list[LayerWeights], norms: list[LayerWeights]
-) -> GeneratorWeights | DiscriminatorWeights:
-    kind = DiscriminatorWeights if convs and convs[0].kernel_shape[:2] == (4, 4) else GeneratorWeights
-    return kind(source, convs, norms)
-
-
-def _read_convs_and_norms(path: Path) -> tuple[list[LayerWeights], list[LayerWeights]]:
-    convs: list[LayerWeights] = []
-    norms: list[LayerWeights] = []
-    with open_hdf5(path) as file:
-        for entry in read_layers(file):
-            (norms if entry.is_norm else convs).append(entry)
-    return convs, norms
-
-
-def load_generator(path: str | os.PathLike[str], *, dtype: Any = None) -> keras.Model:
-    """Return the generator stored in the weight file `path`, for images of any size.
-
-    Raises:
-        FileError, WeightsError: as `read_generator`; also when a tensor has another shape than the network's.
-    """
-    return read_generator(path).build(dtype=dtype)
-
-
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Write the weights of `model` to `path`, which ends in `.weights.h5`; the file appears whole or not at all.
 
@@ -289,31 +92,6 @@ def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
                 group[name] = np.asarray(variable)
 
 
-def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
-    """The layers of `model` that have weights, in order: convolutions and dense ones, normalisations."""
-    layers = [layer for layer in model.layers if layer.weights]
-    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    return [layer for layer in layers if layer not in norms], norms
-
-
-def _assign(model: keras.Model, convs: list[LayerWeights], norms: list[LayerWeights], source: str) -> None:
-    """Put the weights into the layers of `model`, once all are known to fit."""
-    pairs = list(zip(_weighted_layers(model), (convs, norms), strict=True))
-    for layers, entries in pairs:
-        _check_count(layers, entries, source)
-        for layer, entry in zip(layers, entries, strict=True):
-            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, source)
-    for layers, entries in pairs:
-        for layer, entry in zip(layers, entries, strict=True):
-            layer.set_weights(list(entry.tensors))
-
-
-def _check_count(layers: list[Any], entries: list[LayerWeights], source: str) -> None:
-    """Raise WeightsError unless there are as many entries as layers."""
-    if len(layers) != len(entries):
-        raise WeightsError(f"{source}: expected {len(layers)} layers for the network, found {len(entries)}")
-
-
 def check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeights, source: str) -> None:
     """Raise WeightsError unless the tensors of `entry` have the shapes of the network's `layer`."""
     found = [tensor.shape for tensor in entry.tensors]
@@ -326,19 +104,6 @@ def check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeight
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return " + ".join("x".join(map(str, shape)) for shape in shapes)
-
-
-def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias of `conv` with the inference-time normalisation after it taken in, computed in float64.
-
-    y = gamma (W x + b - mean) / sqrt(variance + 0.001) + beta; 0.001 is Keras' epsilon, which no file stores.
-    """
-    kernel, bias = (tensor.astype(np.float64) for tensor in conv.tensors)
-    gamma, beta, mean, variance = (tensor.astype(np.float64) for tensor in norm.tensors)
-    factor = gamma / np.sqrt(variance + 1e-3)
-    kernel = kernel * (factor[:, np.newaxis] if transposed else factor)
-    bias = (bias - mean) * factor + beta
-    return kernel.astype(np.float32), bias.astype(np.float32)
 
 
 @contextmanager

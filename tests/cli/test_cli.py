@@ -27,7 +27,8 @@ from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
-from deblurgan.weights.hdf5 import load_generator, save_weights
+from deblurgan.weights.any_file import load
+from deblurgan.weights.hdf5 import save_weights
 from tests.cli.program import SEPARATE, names
 from tests.photographs import noise, pixels, save
 
@@ -713,7 +714,7 @@ def test_deblur_restores_a_folder_as_the_library_does(weights, images, tmp_path)
     assert result.stdout == f"3 of 3 pictures restored into {tmp_path / 'out'}\n"
     assert result.stderr == said(weights, "float32")
     assert names(tmp_path / "out") == names(images / "test" / "A")
-    generator = load_generator(weights)  # takes sides that are multiples of 4
+    generator = load(weights)  # takes sides that are multiples of 4
     for name in names(tmp_path / "out"):
         blurred, restored = pixels(images / "test" / "A" / name), pixels(tmp_path / "out" / name)
         height, width = blurred.shape[:2]

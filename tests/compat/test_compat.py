@@ -23,7 +23,7 @@ from deblurgan.compat.imports import resolve
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.vgg import vgg16_block3_conv3
-from deblurgan.weights.hdf5 import load_generator
+from deblurgan.weights.any_file import load
 
 REPOSITORY = Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
@@ -841,7 +841,7 @@ def test_h5_files_are_read_by_keras_3_and_by_this_package(tmp_path, randomised):
     compat.uninstall()
     other = generator_model((8, 8, 3), ngf=2, n_blocks=1)
     other.load_weights(tmp_path / "g.h5")
-    for loaded in (other, load_generator(tmp_path / "g.h5")):
+    for loaded in (other, load(tmp_path / "g.h5")):
         for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -11,7 +11,8 @@ from deblurgan.restoring import memory
 from deblurgan.restoring import restorer as restorers
 from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
 from deblurgan.scoring.metrics import psnr
-from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator
+from deblurgan.weights.any_file import load
+from deblurgan.weights.tutorial import generator_weights, read_generator
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 
@@ -63,7 +64,7 @@ def test_a_restorer_takes_the_weights_of_a_file(tmp_path, randomised, upsampling
     model = randomised(generator_model((16, 16, 3), ngf=4, n_blocks=1, upsampling=upsampling))
     model.save_weights(tmp_path / "g.weights.h5")
     image = noise(18, 23)
-    expected = plainly_restored(load_generator(tmp_path / "g.weights.h5"), image)
+    expected = plainly_restored(load(tmp_path / "g.weights.h5"), image)
     for weights in (read_generator(tmp_path / "g.weights.h5"), generator_weights(model), model):
         assert largest_difference(Restorer(weights, precision="float32")(image), expected) <= 1
 

@@ -14,8 +14,9 @@ from deblurgan.restoring.restorer import WholePictureRestorer
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import generators
-from deblurgan.weights.hdf5 import read_generator, save_weights
+from deblurgan.weights.hdf5 import save_weights
 from deblurgan.weights.named_file import save_network
+from deblurgan.weights.tutorial import read_generator
 from tests import reference
 
 onnx = pytest.importorskip("onnx")

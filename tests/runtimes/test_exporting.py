@@ -20,8 +20,9 @@ from deblurgan.runtimes.exporting import export
 from deblurgan.runtimes.int8 import Calibration, read_calibration
 from deblurgan.weights import catalogue, generators
 from deblurgan.weights.any_file import load
-from deblurgan.weights.hdf5 import read_generator, save_keras2, save_weights
+from deblurgan.weights.hdf5 import save_keras2, save_weights
 from deblurgan.weights.named_file import save_network
+from deblurgan.weights.tutorial import read_generator
 from tests import reference
 from tests.maxim_files import TINY, flax_arrays, keras_arrays
 

@@ -30,7 +30,8 @@ from deblurgan.training.progress import Progress
 from deblurgan.training.run import train
 from deblurgan.training.settings import Settings, read_settings
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
-from deblurgan.weights.hdf5 import load_generator, read_generator
+from deblurgan.weights.any_file import load as load_generator
+from deblurgan.weights.tutorial import read_generator
 
 SIDE = 24  # of the pictures
 SCRIPT = Path(__file__).parents[2] / "train.py"

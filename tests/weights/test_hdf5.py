@@ -13,7 +13,9 @@ from deblurgan.networks.tutorial import (
     generator_containing_discriminator_multiple_outputs,
     generator_model,
 )
-from deblurgan.weights.hdf5 import generator_weights, load_generator, read_generator, save_weights
+from deblurgan.weights.any_file import load
+from deblurgan.weights.hdf5 import save_weights
+from deblurgan.weights.tutorial import generator_weights, read_generator
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 16, 20, 3)).astype(np.float32)
@@ -121,7 +123,7 @@ def test_a_generator_survives_a_file(build, tmp_path, upsampling, arguments, kin
     write_as(kind, model, path)
     expected = {"ngf": 4, "n_blocks": 2, "upsampling": upsampling, **arguments}
     assert read_generator(path).hyper_parameters == expected
-    loaded = load_generator(path)
+    loaded = load(path)
     assert loaded.input_shape == (None, None, None, 3)
     np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
 
@@ -143,8 +145,8 @@ def test_tensors_are_float32_whatever_the_model_computed_in(build, tmp_path, pol
     assert {tensor.dtype for entry in entries for tensor in entry.tensors} == {np.dtype(np.float32)}
     assert sum(tensor.size for entry in entries for tensor in entry.tensors) == model.count_params()
     exact = build(dtype="float32")
-    np.testing.assert_array_equal(load_generator(path, dtype="float32")(IMAGES), exact(IMAGES))
-    np.testing.assert_array_equal(load_generator(path, dtype=policy)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load(path, dtype="float32")(IMAGES), exact(IMAGES))
+    np.testing.assert_array_equal(load(path, dtype=policy)(IMAGES), model(IMAGES))
 
 
 def test_a_compiled_and_trained_models_archive_is_read(build, tmp_path):
@@ -152,13 +154,13 @@ def test_a_compiled_and_trained_models_archive_is_read(build, tmp_path):
     model.compile("adam", "mse", jit_compile=False)
     model.train_on_batch(IMAGES, IMAGES)
     model.save(tmp_path / "g.keras")
-    np.testing.assert_array_equal(load_generator(tmp_path / "g.keras")(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load(tmp_path / "g.keras")(IMAGES), model(IMAGES))
 
 
 def test_a_generator_of_another_number_of_channels_survives_a_file(build, tmp_path):
     model = build(image_shape=(16, 20, 1))
     model.save_weights(tmp_path / "g.weights.h5")
-    np.testing.assert_array_equal(load_generator(tmp_path / "g.weights.h5")(IMAGES[..., :1]), model(IMAGES[..., :1]))
+    np.testing.assert_array_equal(load(tmp_path / "g.weights.h5")(IMAGES[..., :1]), model(IMAGES[..., :1]))
 
 
 @upsamplings
@@ -208,7 +210,7 @@ def test_a_keras_2_file_may_order_a_normalisations_tensors_otherwise(model, tmp_
     with h5py.File(path, "r+") as file:
         names = file["batch_normalization_37"].attrs["weight_names"]
         file["batch_normalization_37"].attrs["weight_names"] = names[::-1]
-    np.testing.assert_array_equal(load_generator(path)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load(path)(IMAGES), model(IMAGES))
 
 
 def test_names_stored_as_text_are_read_too(model, tmp_path):
@@ -219,7 +221,7 @@ def test_names_stored_as_text_are_read_too(model, tmp_path):
             names = [name.decode() for name in holder.attrs[key]]
             del holder.attrs[key]
             holder.attrs.create(key, names, dtype=h5py.string_dtype())
-    np.testing.assert_array_equal(load_generator(path)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load(path)(IMAGES), model(IMAGES))
 
 
 # Folding
@@ -536,7 +538,7 @@ def test_save_weights_replaces_a_file(model, tmp_path):
     path = tmp_path / "g.weights.h5"
     path.write_text("old")
     save_weights(model, path)
-    np.testing.assert_array_equal(load_generator(path)(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(load(path)(IMAGES), model(IMAGES))
 
 
 @pytest.mark.parametrize(
