@@ -28,7 +28,7 @@ import tensorflow as tf
 from side_by_side import report, time_in_turn
 
 from deblurgan.devices import cpu_has_bfloat16
-from deblurgan.networks import maxim
+from deblurgan.networks.maxim import maxim
 from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, MultiAxisGmlp
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture

@@ -32,6 +32,7 @@ TINY = {
     "grid_factor": 4,
     "reduction": 2,
 }
+OPTIONS = {name: value for name, value in TINY.items() if name != "channels"}  # as the builder takes them
 
 
 class Scope:

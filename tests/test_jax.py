@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from deblurgan.networks import zoo
+from tests import maxim_files
 
 pytestmark = [
     pytest.mark.jax,
@@ -26,24 +27,7 @@ NETWORKS = {
         "nafnet",
         {"width": 4, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "space_to_depth": 2, "local_window": 16},
     ),
-    "maxim": (
-        "generator",
-        "maxim",
-        {
-            "features": 4,
-            "depth": 2,
-            "stages": 2,
-            "groups": 1,
-            "scales": 2,
-            "bottleneck_blocks": 1,
-            "high_resolutions": 1,
-            "block_size": [4, 2],
-            "grid_size": [2, 4],
-            "low_block_size": [2, 2],
-            "low_grid_size": [4, 2],
-            "reduction": 2,
-        },
-    ),
+    "maxim": ("generator", "maxim", maxim_files.OPTIONS),
     "critic": ("critic", "tutorial", {"ndf": 4, "image_shape": [32, 32, 3]}),
     "linear critic": (
         "critic",

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurgan.networks import nafnet, paper_generator, patchgan_discriminator, unet_generator
+from deblurgan.networks.nafnet import nafnet
+from deblurgan.networks.paper import paper_generator
+from deblurgan.networks.patchgan import patchgan_discriminator
+from deblurgan.networks.unet import unet_generator
 from deblurgan.networks.vgg import VGG16_LAYERS, vgg19_block3_conv3
 from deblurgan.training import adversarial, losses
 

@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 
+from deblurgan.networks.zoo import recognise
+
 COLUMNS_BYTES = 2**26  # how much of the im2col matrix stands in memory at once
 
 
@@ -449,3 +451,8 @@ def restored(network, images, residual=False):
     images = np.asarray(images, np.float64)
     output = network(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
     return np.clip(images + output, -1, 1) if residual else output
+
+
+def built(state, **choices):
+    """The network that the package makes of a state dict."""
+    return recognise(state)[1].build(**choices)

@@ -8,28 +8,28 @@ from typing import Any
 import keras
 
 from deblurgan.errors import InputError
-from deblurgan.networks.layers import InstanceNormalization
-from deblurgan.networks.maxim_layers import (
-    ChannelAttentionBlock,
-    CrossGating,
-    Fusion,
-    MultiAxisGmlp,
-    Subsampled,
-    SupervisedAttention,
-)
-from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth
 
-# Tensors of its first input's size, in float32, that a layer holds at once beside what goes in and comes out.
-INSIDE: dict[type, float] = {
-    NAFBlock: 6,  # the sums of its windows
-    MultiAxisGmlp: 6,
-    CrossGating: 6,
-    ChannelAttentionBlock: 2,
-    SupervisedAttention: 2,
-    Fusion: 2,
-}
-MIXES = (MultiAxisGmlp, CrossGating, ChannelAttentionBlock)  # over all of whatever they are given
-TILE = 384  # pixels, a side of the tiles that MAXIM, trained on 256, restores best; see `benchmarks/maxim_tiles.py`
+
+@dataclass(frozen=True)
+class LayerNeeds:
+    """What a layer needs; those of `deblurgan.networks` say so by an attribute `needs`.
+
+    Attributes:
+        growth: how many times longer a side of its result is than one of its first input.
+        looks: how many pixels of its first input it looks beyond its own place, to each side.
+        window: side, in pixels of its result, of the squares whose mean it takes; 0 for none, None for the whole.
+        multiple: what the sides of its result must be multiples of.
+        held: how many tensors of its result's size, in float32, it holds at once beside what goes in and comes out.
+        tile: side in pixels of the tiles that a network with it restores best, since it mixes over all of whatever it
+            is given; None where it does not.
+    """
+
+    growth: float = 1
+    looks: float = 0
+    window: int | None = 0
+    multiple: int = 1
+    held: float = 0
+    tile: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,29 +72,39 @@ def footprint(model: keras.Model, name: str | None = None) -> Footprint:
     reaches: dict[int, int] = {}
     sizes: dict[int, float] = {}  # bytes per pixel of the input
     last_use = {id(x): i for i, layer in enumerate(model.operations) for x in _inputs(layer)}
-    largest, peak, window, whole, mixes, multiple = 1, 0.0, 0, False, False, 1
+    largest, peak, window, whole, tile, multiple = 1, 0.0, 0, False, 0, 1
     for i, layer in enumerate(model.operations):
+        needs = needs_of(layer)
         inputs = [id(x) for x in _inputs(layer)]
-        before = max((scales[x] for x in inputs), default=1)
-        after = _scale(layer, [scales[x] for x in inputs])
-        reach = max((reaches[x] for x in inputs), default=0) + _looks(layer, before, after)
+        before = scales[inputs[0]] if inputs else 1
+        after = round(before / needs.growth)
+        reach = max((reaches[x] for x in inputs), default=0) + round(needs.looks * before)
         for output in _outputs(layer):
             scales[id(output)], reaches[id(output)], sizes[id(output)] = after, reach, _bytes(output, after)
-        inside = INSIDE.get(type(layer), 0) * 4 * _outputs(layer)[0].shape[-1] / after**2
-        if isinstance(layer, NAFBlock):
-            window = max(window, (layer.window or 0) * after)
-            whole = whole or layer.window is None
-        if isinstance(layer, (MultiAxisGmlp, CrossGating)):
-            multiple = math.lcm(multiple, *(after * side for side in (*layer.block_size, *layer.grid_size)))
-        mixes = mixes or isinstance(layer, MIXES)
-        whole = whole or mixes or takes_statistics(layer)
+        window = max(window, (needs.window or 0) * after)
+        tile = max(tile, needs.tile or 0)
+        whole = whole or needs.window is None or needs.tile is not None
+        multiple = math.lcm(multiple, after * needs.multiple)
         largest = max(largest, after)
         alive = sum(size for x, size in sizes.items() if last_use.get(x, len(model.operations)) >= i)
-        peak = max(peak, alive + inside)
-    tile = -(-TILE // multiple) * multiple if mixes else None
+        peak = max(peak, alive + needs.held * 4 * _outputs(layer)[0].shape[-1] / after**2)
     # A stride adds up to its own length less one, depending on where in it a pixel lies: together the largest scale.
     reach = reaches[id(model.output)] + largest
-    return Footprint(math.lcm(multiple, largest), reach, window, whole, peak, tile)
+    multiple = math.lcm(multiple, largest)
+    return Footprint(multiple, reach, window, whole, peak, -(-tile // multiple) * multiple if tile else None)
+
+
+def needs_of(layer: Any) -> LayerNeeds:
+    """Return what a layer needs, one of this package or of Keras."""
+    if hasattr(layer, "needs"):
+        return layer.needs
+    if takes_statistics(layer):
+        return LayerNeeds(window=None)
+    if isinstance(layer, keras.layers.Conv2D):
+        return LayerNeeds(growth=1 / layer.strides[0], looks=layer.kernel_size[0] // 2)
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return LayerNeeds(growth=layer.strides[0], looks=layer.kernel_size[0] // 2 / layer.strides[0])
+    return LayerNeeds(growth=layer.size[0]) if isinstance(layer, keras.layers.UpSampling2D) else LayerNeeds()
 
 
 def run(model: keras.Model, inputs: Any, call: Callable[[Any, Any], Any]) -> Any:
@@ -112,7 +122,7 @@ def run(model: keras.Model, inputs: Any, call: Callable[[Any, Any], Any]) -> Any
 
 def takes_statistics(layer: Any) -> bool:
     """Whether a layer normalises an image by the image's own statistics."""
-    return isinstance(layer, InstanceNormalization) and layer.statistics == "image"
+    return getattr(layer, "statistics", None) == "image"
 
 
 def _inputs(layer: Any) -> list[Any]:
@@ -123,38 +133,6 @@ def _inputs(layer: Any) -> list[Any]:
 
 def _outputs(layer: Any) -> list[Any]:
     return list(layer.output) if isinstance(layer.output, (list, tuple)) else [layer.output]
-
-
-def _scale(layer: Any, before: list[int]) -> int:
-    """How many pixels of the network's input are one of what a layer gives, along a side."""
-    if isinstance(layer, Fusion):
-        return before[0] // 2 if layer.up else before[0] if layer.plain else round(before[0] / layer.ratios[0])
-    return max(before, default=1) * _shrinks(layer) // _grows(layer)
-
-
-def _shrinks(layer: Any) -> int:
-    if isinstance(layer, (SpaceToDepth, Subsampled)):
-        return layer.factor
-    return layer.strides[0] if type(layer) is keras.layers.Conv2D else 1
-
-
-def _grows(layer: Any) -> int:
-    if isinstance(layer, DepthToSpace):
-        return layer.factor
-    if isinstance(layer, keras.layers.UpSampling2D):
-        return layer.size[0]
-    return layer.strides[0] if isinstance(layer, keras.layers.Conv2DTranspose) else 1
-
-
-def _looks(layer: Any, before: int, after: int) -> int:
-    """How many pixels of the network's input a layer looks beyond its own place."""
-    if isinstance(layer, NAFBlock):
-        return before  # its 3x3 convolution
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        return layer.kernel_size[0] // 2 * after
-    if isinstance(layer, keras.layers.Conv2D):
-        return layer.kernel_size[0] // 2 * before
-    return 0
 
 
 def _bytes(tensor: Any, scale: int) -> float:

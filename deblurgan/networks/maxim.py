@@ -8,6 +8,7 @@ import keras
 from keras import Input, layers
 
 from deblurgan.errors import InputError
+from deblurgan.networks import maxim_weights
 from deblurgan.networks.maxim_layers import (
     ChannelAttentionBlock,
     CrossGating,
@@ -18,10 +19,11 @@ from deblurgan.networks.maxim_layers import (
     SupervisedAttention,
     started,
 )
+from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import Shape, check_choice, check_counts, check_rate, checked_shape
 
 OUTPUTS = ("last", "all")
-SPARE = r"stage_\d+\.out_[1-9]\d*"  # layers that the last stage has for training alone
+SIZES = ("depth", "high_resolutions", "block_size", "grid_size", "low_block_size", "low_grid_size")
 
 
 def maxim(
@@ -229,12 +231,45 @@ def size_multiple(
     return math.lcm(*needed)
 
 
-def reductions(stages: int = 3, scales: int = 3, outputs: str = "last") -> tuple[int, ...]:
-    """Return how many times smaller than the input each image is that the network gives."""
-    return (1,) if outputs == "last" else tuple(2**level for level in range(scales)) * stages
-
-
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
     if not isinstance(size, (tuple, list)) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
         raise InputError(f"{option}: expected two positive ints, received {size!r}")
     return size[0], size[1]
+
+
+def reductions(stages: int, scales: int, outputs: str) -> tuple[int, ...]:
+    """Return how many times smaller than the input each image is that the network gives."""
+    return (1,) if outputs == "last" else tuple(2**level for level in range(scales)) * stages
+
+
+def recognise(tensors: Tensors) -> Found | None:
+    """Tell a MAXIM by the names of its authors; `stages` is left open, up to as many as there are."""
+    if maxim_weights.MARK not in tensors:
+        return None
+    options = maxim_weights.identify(tensors)
+    most = options.pop("stages")
+    if (channels := options.pop("channels")) != 3:
+        options["image_shape"] = (None, None, channels)
+
+    def build(*, stages: int = most, **overrides: Any) -> keras.Model:
+        if not 1 <= stages <= most:
+            raise InputError(f"stages: expected 1 to {most}, received {stages}")
+        initial = maxim_weights.initial(tensors, options["depth"])
+        return maxim(**{**options, **overrides}, stages=stages, initial=initial)
+
+    return Found(maxim_weights.KIND, options, {"stages": most}, build, certain=True)
+
+
+GENERATOR = Network(
+    name="maxim",
+    role="generator",
+    kind=maxim_weights.KIND,
+    builder=maxim,
+    multiple=lambda options: size_multiple(*(options[name] for name in SIZES)),
+    switches=("image_shape", "dropout", "stages"),
+    nested=True,
+    in_training=("outputs",),
+    spare=maxim_weights.SPARE,
+    reductions=lambda options: reductions(options["stages"], options["scales"], options["outputs"]),
+    recognise=recognise,
+)

@@ -13,8 +13,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from deblurgan.networks.footprint import LayerNeeds
+
 EPSILON = 1e-6  # of the layer normalisations
 SLOPE = 0.2  # of the leaky ReLU
+TILE = 384  # pixels, a side of the tiles that MAXIM, trained on 256, restores best; see `benchmarks/maxim_tiles.py`
 
 Size = Sequence[int]
 Initial = Callable[[str], Any] | None
@@ -297,6 +300,11 @@ class MultiAxisGmlp(Composite):
         self.dropout = dropout
         self._drop = layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy) if dropout else None
 
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(multiple=math.lcm(*self.block_size, *self.grid_size), held=6, tile=TILE)
+
     def make(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights."""
         width: int = input_shape[-1]  # type: ignore[assignment]
@@ -388,6 +396,11 @@ class ChannelAttentionBlock(Composite):
         super().__init__(**kwargs)
         self.reduction, self.mixing = reduction, mixing
 
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(held=2, tile=TILE)
+
     def make(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights."""
         width: int = input_shape[-1]  # type: ignore[assignment]
@@ -445,6 +458,11 @@ class CrossGating(Composite):
     def __init__(self, block_size: Size, grid_size: Size, *, input_factor: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.block_size, self.grid_size, self.input_factor = tuple(block_size), tuple(grid_size), input_factor
+
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(multiple=math.lcm(*self.block_size, *self.grid_size), held=6, tile=TILE)
 
     def make(self, input_shape: Sequence[Sequence[int | None]]) -> None:
         """Make the weights."""
@@ -517,6 +535,8 @@ class SupervisedAttention(Composite):
     Source: MPRNet, arXiv 2102.02808, section 3.2.
     """
 
+    needs = LayerNeeds(held=2)
+
     def make(self, input_shape: Sequence[Sequence[int | None]]) -> None:
         """Make the weights."""
         width, channels = (shape[-1] for shape in input_shape)
@@ -564,6 +584,11 @@ class Fusion(Composite):
     ) -> None:
         super().__init__(**kwargs)
         self.filters, self.ratios, self.plain, self.up = filters, tuple(ratios), plain, up
+
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(growth=2 if self.up else 1 if self.plain else self.ratios[0], held=2)
 
     def make(self, input_shape: Sequence[Any]) -> None:
         """Make the weights."""
@@ -650,6 +675,11 @@ class Subsampled(layers.Layer):
     def __init__(self, factor: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = factor
+
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(growth=1 / self.factor)
 
     def call(self, inputs: Any) -> Any:
         """Return the smaller image."""

@@ -1,10 +1,6 @@
 """The names that MAXIM's authors gave the weights, for those of `networks.maxim`."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
-
-import keras
 
 _RULES = (  # the rest of a name follows unchanged
     (r"stage_(\d+)\.in_(\d+)/", r"stage_\1_input_conv_\2/"),
@@ -60,9 +56,3 @@ def authors_names(path: str, depth: int) -> tuple[str, ...]:
         if match := re.match(pattern, path):
             return ((match.expand(replacement) + path[match.end() :]).replace(".", "/"),)
     raise AssertionError(f"a weight without a name: {path}")
-
-
-def named_weights(model: keras.Model, depth: int) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield for each weight of a network what the authors may call it, and the weight."""
-    for weight in model.weights:
-        yield authors_names(weight.path, depth), weight

@@ -1,26 +1,25 @@
-"""Weights of MAXIM by the names that its authors gave them: tell which network they make, and build it.
+"""Weights of MAXIM by the names that its authors gave them: tell which network they make, and which is whose.
 
 `weights.flax` and `weights.tfjs` give such weights. `layout` lists what a network has.
 """
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 
 from deblurgan.errors import WeightsError
-from deblurgan.networks.maxim import SPARE, maxim
 from deblurgan.networks.maxim_names import authors_names
+from deblurgan.networks.network import Tensors, dimensions
 
-Tensors = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 Entries = Iterator[tuple[str, Shape]]
 
 KIND = "MAXIM generator"
 MARK = "stage_0_input_conv_0/kernel"  # a weight that every MAXIM has
+SPARE = r"stage_\d+\.out_[1-9]\d*"  # layers that the last stage has for training alone
 
 
 class Array(Protocol):
@@ -56,41 +55,30 @@ def identify(tensors: Mapping[str, Array]) -> dict[str, Any]:
     for name, expected, needed in layout(options, attends=attends):
         found = left.pop(name, None)
         if found != expected and (needed or found is not None):
-            what = "no such tensor" if found is None else _dimensions(found)
-            raise WeightsError(f"{name}: expected {_dimensions(expected)} for a {KIND}, found {what}")
+            what = "no such tensor" if found is None else dimensions(found)
+            raise WeightsError(f"{name}: expected {dimensions(expected)} for a {KIND}, found {what}")
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         raise WeightsError(f"{ascii(next(iter(left)))[1:-1][:200]}{more}: left over, a {KIND} has no such tensor")
     return options
 
 
-def build(tensors: Tensors, options: Mapping[str, Any], **overrides: Any) -> keras.Model:
-    """Return the network of these weights. What only training needs starts at zero where it is missing.
+def initial(tensors: Tensors, depth: int) -> Callable[[str], np.ndarray]:
+    """Return what gives each weight of a network of this depth its value, by the weight's path.
 
-    Args:
-        tensors: by the authors' names, in Keras' layouts; of the stages that the network has, or of more.
-        options: the builder's keywords that the tensors tell.
-        overrides: others, such as `stages` and `dtype`.
-
-    Raises:
-        WeightsError: one is missing, of another size, or not finite; it is named.
-        InputError: an override that makes no network.
+    What only training needs starts at zero where it is missing. WeightsError for another that is.
     """
-    depth = options.get("depth", 3)
 
-    def initial(path: str) -> np.ndarray:
+    def value(path: str) -> np.ndarray:
         names = authors_names(path, depth)
         name = next((name for name in names if name in tensors), None)
         if name is None and re.fullmatch(SPARE, path.partition("/")[0]):
             return np.zeros(())
         if name is None:
             raise WeightsError(f"{names[0]} is missing")
-        values = np.asarray(tensors[name], np.float32)
-        if not np.isfinite(values).all():
-            raise WeightsError(f"expected finite values, found NaN or infinity in {name}")
-        return values
+        return np.asarray(tensors[name], np.float32)
 
-    return maxim(**{**options, **overrides}, initial=initial)
+    return value
 
 
 def layout(options: Mapping[str, Any], *, attends: bool = False) -> Iterator[tuple[str, Shape, bool]]:
@@ -256,8 +244,8 @@ def _options(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         """Return the shape of a kernel, of a convolution with its sides."""
         found = shapes.get(name)
         if found is None or found[:-2] != sides or len(found) != len(sides) + 2 or 0 in found:
-            expected = f"a kernel of {_dimensions(sides)}" if sides else "a matrix"
-            what = "no such tensor" if found is None else _dimensions(found)
+            expected = f"a kernel of {dimensions(sides)}" if sides else "a matrix"
+            what = "no such tensor" if found is None else dimensions(found)
             raise WeightsError(f"{name}: expected {expected} for a {KIND}, found {what}")
         return found
 
@@ -301,7 +289,3 @@ def _options(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "grid_factor": kernel(f"{first}/GridGmlpLayer/in_project/kernel")[1] // half,
         "reduction": max(width // squeezed, 1),
     }
-
-
-def _dimensions(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "a single value"

@@ -6,10 +6,14 @@ from typing import Any
 import keras
 from keras import Input, layers
 
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, WeightsError
+from deblurgan.networks import torch_weights
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth, as_pytorch
+from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import Shape, check_counts, check_rate, checked_shape
+from deblurgan.networks.torch_weights import CONV, SCALE, kernel_shape
 
+KIND = "NAFNet generator"
 PAPER_WINDOW = 384  # pixels: the test-time local converter for networks trained on 256x256 crops
 
 
@@ -119,3 +123,61 @@ def _checked_blocks(*counts: Sequence[int]) -> list[tuple[int, ...]]:
             f"decoder_blocks: expected {len(checked[0])} numbers, as many as encoder_blocks, received {counts[1]!r}"
         )
     return checked
+
+
+NAMES = {  # PyTorch's of a block's tensors, by ours
+    **{f"norm{n}_{ours}": f"norm{n}.{theirs}" for n in (1, 2) for ours, theirs in SCALE.items()},
+    **{f"conv{n}_{ours}": f"conv{n}.{theirs}" for n in range(1, 6) for ours, theirs in CONV.items()},
+    **{f"sca_{ours}": f"sca.1.{theirs}" for ours, theirs in CONV.items()},
+    "beta": "beta",
+    "gamma": "gamma",
+}
+LAYOUTS = {"conv2_kernel": "depthwise", "beta": "factor", "gamma": "factor"}
+
+
+def recognise(tensors: Tensors) -> Found | None:
+    """Tell a NAFNet of PyTorch's, whose stages and blocks are numbered.
+
+    The tensors leave `local_window` open: 384, with which its authors restore full-size pictures of GOPRO.
+    """
+    if "intro.weight" not in tensors or "ending.weight" not in tensors:
+        return None
+
+    def count(prefix: str) -> int:
+        """How many numbered modules there are in `prefix`."""
+        n = 0
+        while any(name.startswith(f"{prefix}.{n}.") for name in tensors):
+            n += 1
+        return n
+
+    levels = count("downs")
+    width, channels, _, _ = kernel_shape(tensors, "intro.weight", 3)
+    encoders = tuple(count(f"encoders.{level}") for level in range(levels))
+    decoders = tuple(count(f"decoders.{level}") for level in range(levels))
+    middle = count("middle_blks")
+    layers = {"in_conv": "intro", "out_conv": "ending"}
+    shuffled = []
+    for i in range(levels):
+        level = levels - i  # of the decoder's stage i, which comes from below
+        layers |= {f"down{i + 1}_conv": f"downs.{i}", f"up{level}_conv": f"ups.{i}.0"}
+        layers |= {f"encoder{i + 1}_block{n + 1}": f"encoders.{i}.{n}" for n in range(encoders[i])}
+        layers |= {f"decoder{level}_block{n + 1}": f"decoders.{i}.{n}" for n in range(decoders[i])}
+        shuffled.append(f"up{level}_conv")
+    layers |= {f"middle_block{n + 1}": f"middle_blks.{n}" for n in range(middle)}
+    if not levels:
+        raise WeightsError(f"expected a {KIND} of at least one level, found no downs.0")
+    options = {"width": width, "encoder_blocks": encoders, "middle_blocks": middle, "decoder_blocks": decoders}
+    assumed = {"image_shape": (None, None, channels), "dropout": 0.0, "local_window": PAPER_WINDOW}
+    mapping: dict[str, Any] = {"names": {NAFBlock: NAMES}, "layouts": LAYOUTS, "shuffled": shuffled}
+    return torch_weights.found(KIND, nafnet, tensors, layers, options, assumed, **mapping)
+
+
+GENERATOR = Network(
+    name="nafnet",
+    role="generator",
+    kind=KIND,
+    builder=nafnet,
+    multiple=lambda options: size_multiple(options["encoder_blocks"], options["space_to_depth"]),
+    switches=("image_shape", "dropout", "local_window"),
+    recognise=recognise,
+)

@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from deblurgan.errors import InputError
+from deblurgan.networks.footprint import LayerNeeds
 
 EPSILON = 1e-6  # of the layer normalisation
 
@@ -47,6 +48,11 @@ class NAFBlock(layers.Layer):
         self.dropout = dropout
         self._drop = layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy) if dropout else None
         self.input_spec = keras.InputSpec(ndim=4)
+
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(looks=1, window=self.window, held=6)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights."""
@@ -179,6 +185,11 @@ class SpaceToDepth(_Shuffle):
     Output channel (i f + j) c + k is channel k of the pixel in row i and column j of the square.
     """
 
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(growth=1 / self.factor)
+
     def call(self, inputs: Any) -> Any:
         """Return `inputs` rearranged."""
         batch, height, width, channels = ops.shape(inputs)
@@ -197,6 +208,11 @@ class SpaceToDepth(_Shuffle):
 @keras.saving.register_keras_serializable(package="deblurgan")
 class DepthToSpace(_Shuffle):
     """The inverse of SpaceToDepth: make a square of `factor` x `factor` pixels of the channels of each pixel."""
+
+    @property
+    def needs(self) -> LayerNeeds:
+        """What the layer needs when a part of a picture is restored."""
+        return LayerNeeds(growth=self.factor)
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs` rearranged."""

@@ -6,7 +6,9 @@ import keras
 from keras import Input, layers
 
 from deblurgan.errors import InputError
+from deblurgan.networks import torch_weights
 from deblurgan.networks.layers import STATISTICS, Dropout, ReflectionPadding2D
+from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import (
     Shape,
     check_choice,
@@ -18,6 +20,7 @@ from deblurgan.networks.parts import (
     image_output,
     normalise,
 )
+from deblurgan.networks.torch_weights import kernel_shape, norm_of, pair
 
 SIZE_MULTIPLE = 4  # the generator halves an image twice
 BLOCKS = ("whole", "first", "second")
@@ -131,3 +134,74 @@ def paper_generator(
     start = 0.002 if residual else 0.02
     x = conv(x, output_channels, 7, deviation=start, name="out_conv", dtype=dtype)
     return keras.Model(inputs, image_output(x, inputs, residual), name=name)
+
+
+def recognise(tensors: Tensors) -> Found | None:
+    """Tell a ResNet generator of PyTorch's, whose modules are numbered in one sequence.
+
+    The same tensors fit several networks that compute different things; among those the choice is:
+
+    - `residual`: True, DeblurGAN's, where the indices show dropout between a block's two convolutions and the
+      normalisation is "instance", or where a block has one convolution. DeblurGAN trains that with its defaults and
+      its README's command. False otherwise, as in CycleGAN (no dropout) and pix2pix ("batch").
+    - `block`, where that has one convolution: "first", which is what DeblurGAN's code since March 2019 makes unless
+      dropout is turned off ("second").
+    - `dropout`: 0.5; 0 where the indices show none. `test_dropout`: False.
+    - `statistics`, where instance normalisations noted some: "image", with which its authors restore.
+    """
+    if "model.10.conv_block.1.weight" not in tensors:
+        return None
+    n_blocks = 1
+    while f"model.{10 + n_blocks}.conv_block.1.weight" in tensors:
+        n_blocks += 1
+    end = 10 + n_blocks
+    ngf, channels, _, _ = kernel_shape(tensors, "model.1.weight", 7)
+    _, _, up_kernel, _ = kernel_shape(tensors, f"model.{end}.weight", 3, 4)
+    output_channels, _, _, _ = kernel_shape(tensors, f"model.{end + 7}.weight", 7)
+    norm = norm_of(tensors, "model.1", "model.2")
+    # Pad, conv, norm, ReLU, dropout or not, pad, conv, norm; or only what comes before or after the second pad.
+    second = next((index for index in (5, 6) if f"model.10.conv_block.{index}.weight" in tensors), None)
+    residual = second is None or (second == 6 and norm == "instance")
+
+    layers = {**pair("in", "model", 1), **pair("down1", "model", 4), **pair("down2", "model", 7)}
+    for i in range(n_blocks):
+        prefix = f"model.{10 + i}.conv_block"
+        layers |= pair(f"block{i + 1}", prefix, 1, "1") | pair(f"block{i + 1}", prefix, second or 1, "2")
+    layers |= pair("up1", "model", end) | pair("up2", "model", end + 3) | {"out_conv": f"model.{end + 7}"}
+    options = {
+        "ngf": ngf,
+        "n_blocks": n_blocks,
+        "norm": norm,
+        "output_channels": output_channels,
+        "up_kernel": up_kernel,
+    }
+    assumed = {
+        "image_shape": (None, None, channels),
+        "residual": residual and channels == output_channels,
+        "dropout": 0.0 if second == 5 else 0.5,
+        "test_dropout": False,
+    }
+    if norm == "instance" and "model.2.running_mean" in tensors:
+        assumed["statistics"] = "image"
+    if second is None:
+        assumed["block"] = "first"
+    kind = "DeblurGAN generator" if residual else "CycleGAN ResNet generator"
+    return torch_weights.found(kind, _with_half_blocks, tensors, layers, options, assumed)
+
+
+def _with_half_blocks(**options: Any) -> keras.Model:
+    """Build the generator for a file that says of its blocks that they are not whole, where it says anything."""
+    if options.get("block") == "whole":
+        raise InputError("block: expected 'first' or 'second' for weights with one convolution in each block")
+    return paper_generator(**options)
+
+
+GENERATOR = Network(
+    name="paper",
+    role="generator",
+    kind="DeblurGAN generator",
+    builder=paper_generator,
+    multiple=lambda options: SIZE_MULTIPLE,
+    switches=("image_shape", "dropout", "test_dropout", "statistics"),
+    recognise=recognise,
+)

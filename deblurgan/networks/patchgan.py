@@ -6,6 +6,8 @@ import keras
 from keras import Input, layers
 
 from deblurgan.errors import InputError
+from deblurgan.networks import torch_weights
+from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import (
     NORMS,
     Shape,
@@ -16,6 +18,9 @@ from deblurgan.networks.parts import (
     has_bias,
     normalise,
 )
+from deblurgan.networks.torch_weights import kernel_shape, norm_of, pair
+
+KIND = "PatchGAN discriminator"
 
 
 def patchgan_discriminator(
@@ -86,3 +91,36 @@ def _output_side(side: int, strides: list[int], padding: int) -> int:
     for stride in strides:
         side = (side + 2 * padding - 4) // stride + 1
     return side
+
+
+def recognise(tensors: Tensors) -> Found | None:
+    """Tell a patch discriminator of PyTorch's, whose modules are numbered in one sequence.
+
+    The tensors leave open `sigmoid`, and `padding`, which is taken for DeblurGAN's 2 where an instance normalisation
+    noted statistics.
+    """
+    if "model.0.weight" not in tensors or tensors["model.0.weight"].shape[2:] != (4, 4):
+        return None
+    n_layers = 1
+    while f"model.{3 * n_layers + 5}.weight" in tensors:
+        n_layers += 1
+    ndf, channels, _, _ = kernel_shape(tensors, "model.0.weight", 4)
+    norm = norm_of(tensors, "model.2", "model.3")
+    noted = norm == "instance" and "model.3.running_mean" in tensors
+
+    layers = {"in_conv": "model.0", "out_conv": f"model.{3 * n_layers + 2}"}
+    for n in range(1, n_layers + 1):
+        layers |= pair(f"layer{n}", "model", 3 * n - 1)
+    options = {"ndf": ndf, "n_layers": n_layers, "norm": norm}
+    assumed = {"image_shape": (None, None, channels), "padding": 2 if noted else 1, "sigmoid": False}
+    return torch_weights.found(KIND, patchgan_discriminator, tensors, layers, options, assumed)
+
+
+CRITIC = Network(
+    name="patchgan",
+    role="critic",
+    kind=KIND,
+    builder=patchgan_discriminator,
+    switches=("image_shape", "padding", "sigmoid"),
+    recognise=recognise,
+)

@@ -7,7 +7,8 @@ from keras import Input, layers
 
 from deblurgan.errors import InputError
 from deblurgan.networks.layers import BatchNormalization, InstanceNormalization, ReflectionPadding2D, res_block
-from deblurgan.networks.parts import NORMS, Shape, check_choice, checked_shape
+from deblurgan.networks.network import Network
+from deblurgan.networks.parts import NORMS, Shape, check_choice, check_counts, check_rate, checked_shape
 
 ngf = 64
 ndf = 64
@@ -19,6 +20,7 @@ input_shape_generator = (256, 256, input_nc)
 input_shape_discriminator = (256, 256, output_nc)
 
 SIZE_MULTIPLE = 4  # the generator halves an image twice
+UPSAMPLINGS = ("transpose", "resize")
 
 
 def generator_model(
@@ -59,11 +61,9 @@ def generator_model(
     Source: R. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
     """
     height, width, channels = checked_shape(image_shape, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE)
-    if upsampling not in ("transpose", "resize"):
-        raise InputError(f"upsampling: expected 'transpose' or 'resize', received {upsampling!r}")
-    _check_counts(ngf=ngf, n_blocks=n_blocks)
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout: expected a rate from 0 to below 1, received {dropout!r}")
+    check_choice("upsampling", upsampling, UPSAMPLINGS)
+    check_counts(ngf=ngf, n_blocks=n_blocks)
+    check_rate("dropout", dropout)
 
     def bn_relu(x: Any, prefix: str) -> Any:
         if use_batchnorm:
@@ -136,7 +136,7 @@ def discriminator_model(
             "image_shape: the discriminator's dense head needs a known height and width, "
             f"received {tuple(image_shape)}"
         )
-    _check_counts(ndf=ndf, n_layers=n_layers)
+    check_counts(ndf=ndf, n_layers=n_layers)
     check_choice("norm", norm, NORMS)
     if legacy_batchnorm and norm != "batch":
         raise InputError(f"legacy_batchnorm: expected norm='batch' with it, received {norm!r}")
@@ -183,8 +183,20 @@ def generator_containing_discriminator_multiple_outputs(
     return keras.Model(inputs, [generated, discriminator(generated)])
 
 
-def _check_counts(**counts: int) -> None:
-    """Raise InputError for one that is not a positive int."""
-    for option, count in counts.items():
-        if type(count) is not int or count < 1:
-            raise InputError(f"{option}: expected a positive int, received {count!r}")
+GENERATOR = Network(
+    name="tutorial",
+    role="generator",
+    kind="tutorial generator",
+    builder=generator_model,
+    multiple=lambda options: SIZE_MULTIPLE,
+    switches=("image_shape", "dropout"),
+    in_order=True,
+)
+CRITIC = Network(
+    name="tutorial",
+    role="critic",
+    kind="tutorial discriminator",
+    builder=discriminator_model,
+    switches=("legacy_batchnorm", "sigmoid"),
+    in_order=True,
+)

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import Input, layers
 
+from deblurgan.errors import WeightsError
+from deblurgan.networks import torch_weights
+from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import (
     Shape,
     check_counts,
@@ -15,7 +18,9 @@ from deblurgan.networks.parts import (
     image_output,
     normalise,
 )
+from deblurgan.networks.torch_weights import kernel_shape, norm_of, pair
 
+KIND = "pix2pix U-Net generator"
 LEAST_DOWNS = 5
 
 
@@ -108,3 +113,44 @@ def unet_generator(
     x = layers.Activation("relu", name="out_relu", dtype=dtype)(x)
     x = conv(x, output_channels, 4, transposed=True, strides=2, padding="same", name="out_conv", dtype=dtype)
     return keras.Model(inputs, image_output(x, inputs, residual), name=name)
+
+
+def recognise(tensors: Tensors) -> Found | None:
+    """Tell a U-Net of PyTorch's, whose levels are nested in each other.
+
+    The tensors leave `residual` open, and `skip_first`, which is False for DeblurGAN's and, before September 2017,
+    for pix2pix's.
+    """
+    if "model.model.0.weight" not in tensors:
+        return None
+    levels = ["model", "model.model.1"]
+    while f"{levels[-1]}.model.3.model.1.weight" in tensors:
+        levels.append(f"{levels[-1]}.model.3")
+    if len(levels) < LEAST_DOWNS:
+        raise WeightsError(f"expected a {KIND} of at least {LEAST_DOWNS} levels, found {len(levels)}")
+    ngf, channels, _, _ = kernel_shape(tensors, "model.model.0.weight", 4)
+    _, output_channels, _, _ = kernel_shape(tensors, "model.model.3.weight", 4)
+
+    layers = {"down1_conv": "model.model.0", "out_conv": "model.model.3"}
+    for level, prefix in enumerate(levels[1:], 2):
+        up = 3 if level == len(levels) else 5  # the innermost level has none inside it, and no normalisation before
+        layers |= pair(f"down{level}", f"{prefix}.model", 1) | pair(f"up{level}", f"{prefix}.model", up)
+    options = {
+        "ngf": ngf,
+        "num_downs": len(levels),
+        "norm": norm_of(tensors, layers["down2_conv"], layers["down2_norm"]),
+        "output_channels": output_channels,
+    }
+    assumed = {"image_shape": (None, None, channels), "residual": False, "dropout": 0.5, "skip_first": True}
+    return torch_weights.found(KIND, unet_generator, tensors, layers, options, assumed)
+
+
+GENERATOR = Network(
+    name="unet",
+    role="generator",
+    kind=KIND,
+    builder=unet_generator,
+    multiple=lambda options: 2 ** options["num_downs"],
+    switches=("image_shape", "dropout"),
+    recognise=recognise,
+)

@@ -1,8 +1,8 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
 `named_file` reads those that say what network they belong to, `hdf5` what else Keras writes for the tutorial's
-networks, `torch_file` and `networks.torch_weights` what PyTorch writes for its peers, `flax` and `tfjs` the public
-forms of MAXIM, which `networks.maxim_weights` knows. Nothing in a file is executed; a `.keras` archive of another
+networks, `torch_file` what PyTorch writes, `flax` and `tfjs` the public forms of MAXIM; which network's the tensors
+of these three are, `networks.zoo` tells. Nothing in a file is executed; a `.keras` archive of another
 network is loaded in Keras' safe mode.
 """
 
@@ -22,17 +22,9 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown
-from deblurgan.networks import maxim_weights, torch_weights, zoo
+from deblurgan.networks import zoo
 from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file, tutorial
 
-# In a .keras archive, by the model's name; others are the tutorial's.
-ARCHIVED = {
-    "PaperGenerator": "DeblurGAN or CycleGAN ResNet generator",
-    "UNetGenerator": "pix2pix U-Net generator",
-    "NAFNet": "NAFNet generator",
-    "MAXIM": "MAXIM generator",
-    "PatchGANDiscriminator": "PatchGAN discriminator",
-}
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
 STAGE = "stage_{}.safetensors"
@@ -51,8 +43,8 @@ class WeightFile:
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
         generator: the tutorial generator's weights, where it is one.
-        named: role, name and options of the network in `zoo`, where the file tells them.
-        checked: whether `build` refuses values that are not finite itself, for those that it takes.
+        entry: the network in `zoo`, where something is left open.
+        named: its role, name and options, where the file tells them.
     """
 
     path: Path
@@ -63,8 +55,8 @@ class WeightFile:
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
     generator: tutorial.GeneratorWeights | None = field(default=None, repr=False)
+    entry: zoo.Network | None = field(default=None, repr=False)
     named: "named_file.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
-    checked: bool = False
 
     @property
     def is_generator(self) -> bool:
@@ -74,9 +66,9 @@ class WeightFile:
     @property
     def left_open(self) -> dict[str, Any]:
         """What `build` may be told: what `assumed` holds, and what only training has a use for."""
-        network = zoo.find(self.named.role, self.named.name) if self.named is not None else None
-        in_training = {name: network.defaults[name] for name in network.in_training} if network is not None else {}
-        return {**in_training, **self.assumed}
+        if self.entry is None or self.named is None:
+            return self.assumed
+        return {**{name: self.entry.defaults[name] for name in self.entry.in_training}, **self.assumed}
 
     @property
     def parameters(self) -> int:
@@ -99,7 +91,8 @@ class WeightFile:
             if name not in self.left_open:
                 known = ", ".join(self.assumed) or "nothing"
                 raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
-            zoo.check_type(name, value, self.left_open[name])
+            if self.entry is not None:
+                self.entry.check(name, value)
         return self.builder(dtype=dtype, **overrides)
 
 
@@ -126,7 +119,7 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
         return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
     for name, tensor in content.tensors:
-        if not content.checked and not np.isfinite(tensor).all():
+        if not np.isfinite(tensor).all():
             raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {name}")
     return content
 
@@ -137,7 +130,7 @@ def _read(path: Path) -> WeightFile:
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
     if os.path.isdir(path) and tfjs.is_graph_model(path):
-        return _read_graph_model(path)
+        return _recognised(path, "TensorFlow.js graph model", tfjs.read_graph_model(path))
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
@@ -151,13 +144,13 @@ def _read(path: Path) -> WeightFile:
     if zipfile.is_zipfile(path) and _is_keras_archive(path):
         return _read_keras_archive(path)
     if path.suffix.lower() == ".safetensors":
-        return _read_torch(path, "safetensors", torch_file.read_safetensors)
+        return _recognised(path, "safetensors", torch_file.read_safetensors(path))
     if zipfile.is_zipfile(path) and flax.is_checkpoint(path):
-        return _maxim_file(path, "NumPy archive", flax.read_checkpoint(path))
+        return _recognised(path, "NumPy archive", flax.read_checkpoint(path))
     if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
-        return _read_torch(path, "PyTorch", torch_file.read_torch)
+        return _recognised(path, "PyTorch", torch_file.read_torch(path))
     if magic and tfjs.is_graph_model(path):
-        return _read_graph_model(path)
+        return _recognised(path, "TensorFlow.js graph model", tfjs.read_graph_model(path))
     raise FileError(
         f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth), .safetensors, or MAXIM's .npz or "
         "TensorFlow.js model; it is none of these"
@@ -253,11 +246,18 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
 def _read_hdf5(path: Path) -> WeightFile:
     named = None if zipfile.is_zipfile(path) else named_file.read(path)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
-        switches = named.switches
+        entry, switches = named.network, named.switches
         options = {option: value for option, value in named.options.items() if option not in switches}
-        kind = named.network.kind
         return WeightFile(
-            path, "Keras 3 weights", kind, options, named.tensors, named.build, assumed=switches, named=named
+            path,
+            "Keras 3 weights",
+            entry.kind,
+            options,
+            named.tensors,
+            named.build,
+            assumed=switches,
+            entry=entry,
+            named=named,
         )
     content = tutorial.read_tutorial(path)  # which reports what cannot be opened
     return replace(_tutorial_file(path, _hdf5_format(path), content), named=named)
@@ -297,18 +297,19 @@ def _read_keras_archive(path: Path) -> WeightFile:
             name = json.loads(archive.read("config.json"))["config"]["name"]
     except hdf5.READING_ERRORS:
         name = None  # the weights may still tell what they are
-    if name not in ARCHIVED:
+    entry = zoo.in_archive(name)
+    if entry is None:
         return _read_hdf5(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except hdf5.READING_ERRORS as error:
-        raise FileError(f"{shown(path)}: expected a .keras archive of a {ARCHIVED[name]}: {reason(error)}") from error
+        raise FileError(f"{shown(path)}: expected a .keras archive of a {entry.kind}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
 
     def build(dtype: Any = None) -> keras.Model:
         return model  # in the precision that it was saved with
 
-    return WeightFile(path, "Keras 3 archive", ARCHIVED[name], {}, tensors, build)
+    return WeightFile(path, "Keras 3 archive", entry.kind, {}, tensors, build)
 
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:
@@ -317,51 +318,24 @@ def _read_stages(path: Path, stages: int | None) -> WeightFile:
     tensors: dict[str, np.ndarray] = {}
     for stage in itertools.takewhile(lambda stage: os.path.isfile(path / STAGE.format(stage)), most):
         tensors |= torch_file.read_safetensors(path / STAGE.format(stage))
-    return _maxim_file(path, "safetensors for each stage", tensors)
+    return _recognised(path, "safetensors for each stage", tensors)
 
 
-def _read_graph_model(path: Path) -> WeightFile:
-    return _maxim_file(path, "TensorFlow.js graph model", tfjs.read_graph_model(path))
-
-
-def _maxim_file(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
-    """MAXIM by its authors' names."""
+def _recognised(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
+    """A network by the names of others."""
     try:
-        options = maxim_weights.identify(tensors)
-    except WeightsError as error:
-        raise WeightsError(f"{shown(path)}: {error}") from error
-    assumed = {"stages": options.pop("stages")}
-    if (channels := options.pop("channels")) != 3:
-        options["image_shape"] = (None, None, channels)
-
-    def build(**overrides: Any) -> keras.Model:
-        wanted = {**assumed, **overrides}
-        if not 1 <= wanted["stages"] <= assumed["stages"]:
-            raise InputError(f"stages: expected 1 to {assumed['stages']}, received {wanted['stages']}")
-        try:
-            return maxim_weights.build(tensors, options, **wanted)
-        except WeightsError as error:
-            raise WeightsError(f"{shown(path)}: {error}") from error
-
-    named = zoo.Identity("generator", "maxim", {**options, **assumed})
-    kind_of_network = zoo.find(named.role, named.name).kind
-    items = list(tensors.items())
-    return WeightFile(path, kind, kind_of_network, options, items, build, assumed=assumed, named=named, checked=True)
-
-
-def _read_torch(path: Path, kind: str, reader: Callable[[Path], dict[str, np.ndarray]]) -> WeightFile:
-    tensors = reader(path)
-    if maxim_weights.MARK in tensors:
-        return _maxim_file(path, kind, tensors)
-    try:
-        found = torch_weights.identify(tensors)
+        entry, found = zoo.recognise(tensors)
     except WeightsError as error:
         raise WeightsError(f"{shown(path)}: {error}") from error
 
     def build(**overrides: Any) -> keras.Model:
         try:
-            return torch_weights.build(tensors, **overrides)
+            return found.build(**overrides)
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {error}") from error
 
-    return WeightFile(path, kind, found.kind, found.options, list(tensors.items()), build, assumed=found.assumed)
+    options, assumed = found.options, found.assumed
+    named = zoo.Identity(entry.role, entry.name, {**options, **assumed}) if found.certain else None
+    return WeightFile(
+        path, kind, found.kind, options, list(tensors.items()), build, assumed=assumed, entry=entry, named=named
+    )

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.networks import maxim, maxim_weights
-from deblurgan.networks.maxim import size_multiple
+from deblurgan.networks.maxim import maxim, size_multiple
+from deblurgan.networks.maxim_weights import initial
 from deblurgan.restoring.opening import open_restorer
 from deblurgan.restoring.preview import HalfSizeRestorer
 from deblurgan.weights import any_file, catalogue
 from deblurgan.weights.named_file import save_network
 from tests import maxim_reference
-from tests.maxim_files import TINY, flax_arrays, keras_arrays, write_stages
+from tests.maxim_files import OPTIONS as SMALL
+from tests.maxim_files import flax_arrays, keras_arrays, write_stages
 
 DATA = Path(__file__).parents[1] / "data" / "maxim"
 # Two scales of three, grids and blocks that are no squares, and sizes that differ between the levels.
@@ -36,8 +37,6 @@ ODD = {
     "reduction": 2,
 }
 OTHER = {**ODD, "depth": 1, "stages": 1, "groups": 2, "scales": 1, "bottleneck_blocks": 1, "input_factor": 4}
-SMALL = {name: value for name, value in TINY.items() if name != "channels"}  # two stages, two scales
-
 
 IMAGE = np.random.default_rng(0).random((1, 16, 32, 3), np.float32)
 
@@ -46,6 +45,11 @@ def arrays_of(options, factor=0.7):
     """Random weights by the authors' names; pictures stay of the size of the image with this `factor`."""
     arrays = keras_arrays(flax_arrays({"channels": 3, **options}))
     return {name: array * np.float32(factor if name.endswith("kernel") else 1) for name, array in arrays.items()}
+
+
+def built(arrays, options, **more):
+    """The network of these weights."""
+    return maxim(**options, **more, initial=initial(arrays, options["depth"]))
 
 
 def called(model, images):
@@ -58,7 +62,7 @@ def called(model, images):
 def small():
     """Arrays of a small network, the network with all that it puts out, and its pictures of an image."""
     arrays = arrays_of(SMALL)
-    model = maxim_weights.build(arrays, SMALL, outputs="all")
+    model = built(arrays, SMALL, outputs="all")
     return arrays, model, called(model, IMAGE)
 
 
@@ -134,7 +138,7 @@ def test_all_pictures_are_those_of_the_restatement(options):
     images = np.random.default_rng(0).random((2, 32, 64, 3))
     expected = [image for stage in maxim_reference.network(images, arrays, options, taken) for image in stage]
     assert taken == set(arrays)
-    made = called(maxim_weights.build(arrays, options, outputs="all"), images.astype(np.float32))
+    made = called(built(arrays, options, outputs="all"), images.astype(np.float32))
     for image, other in zip(made, expected, strict=True):
         assert other.std() > 0.2
         np.testing.assert_allclose(image, other, rtol=0, atol=5e-5)
@@ -144,7 +148,7 @@ def test_the_outputs_are_the_pictures_of_all_stages_from_the_full_size_down(smal
     arrays, model, everything = small
     assert [image.shape for image in everything] == [(1, 16, 32, 3), (1, 8, 16, 3)] * 2
     assert np.std(everything[2] - everything[0]) > 0.05
-    last = maxim_weights.build(arrays, SMALL)
+    last = built(arrays, SMALL)
     assert last.count_params() < model.count_params()  # the smaller output of the last stage
     (image,) = called(last, IMAGE)
     np.testing.assert_allclose(image, everything[2], rtol=0, atol=1e-5)
@@ -152,14 +156,14 @@ def test_the_outputs_are_the_pictures_of_all_stages_from_the_full_size_down(smal
 
 def test_the_first_stages_of_a_network_are_one(small):
     arrays, _, everything = small
-    first = maxim_weights.build(arrays, {**SMALL, "stages": 1})
+    first = built(arrays, {**SMALL, "stages": 1})
     (image,) = called(first, IMAGE)
     np.testing.assert_allclose(image, everything[0], rtol=0, atol=1e-5)
 
 
 def test_bfloat16_stays_close(small):
     arrays, _, everything = small
-    half = maxim_weights.build(arrays, SMALL, dtype="mixed_bfloat16")
+    half = built(arrays, SMALL, dtype="mixed_bfloat16")
     assert {weight.dtype for weight in half.weights} == {"float32"}
     assert half.get_layer("stage_1.encoder_1.mlp_0").compute_dtype == "bfloat16"
     made = half(IMAGE * 2 - 1)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from deblurgan import cli
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.networks import maxim_weights
-from deblurgan.networks.maxim_weights import identify, layout
+from deblurgan.networks.maxim import maxim
+from deblurgan.networks.maxim_weights import identify, initial, layout
 from deblurgan.weights.any_file import convert, load, read
-from tests.maxim_files import TINY, flax_arrays, graph_of, keras_arrays, shapes_of, tgz, write_folder
+from tests.maxim_files import OPTIONS, TINY, flax_arrays, graph_of, keras_arrays, shapes_of, tgz, write_folder
 
 PUBLISHED = {  # of the authors' code, for one supervision scale
     "S-1": (32, 1, 6_108_515),
@@ -184,8 +184,7 @@ FORMS = {
 def expected():
     """An image and what the network of these weights, given to its builder directly, makes of it."""
     image = np.random.default_rng(1).uniform(-1, 1, (1, 16, 32, 3)).astype(np.float32)
-    options = {name: value for name, value in TINY.items() if name != "channels"}
-    model = maxim_weights.build(keras_arrays(flax_arrays()), options)
+    model = maxim(**OPTIONS, initial=initial(keras_arrays(flax_arrays()), OPTIONS["depth"]))
     result = np.asarray(model(image))
     assert np.abs(result - image).max() > 1e-2
     return image, result
@@ -198,7 +197,7 @@ def test_every_form_is_told_by_its_content_and_makes_the_same_network(folder, ex
     assert content.network == "MAXIM generator"
     assert content.is_generator
     assert content.parameters == sum(np.prod(shape) for shape in shapes_of(TINY).values())
-    assert {**content.options, **content.assumed} == {k: v for k, v in TINY.items() if k != "channels"}
+    assert {**content.options, **content.assumed} == OPTIONS
     image, result = expected
     np.testing.assert_array_equal(content.build()(image), result)
 

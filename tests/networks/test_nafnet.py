@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import InputError, WeightsError
-from deblurgan.networks import nafnet
+from deblurgan.networks.nafnet import nafnet
 from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDepth, window_mean
-from deblurgan.networks.torch_weights import build, identify
+from deblurgan.networks.zoo import recognise
 from deblurgan.weights.any_file import read
 from tests import torch_reference
+from tests.torch_reference import built
 
 FLOAT32 = 1e-4  # see test_networks.py
 
@@ -75,7 +76,7 @@ def compared(images, *, pool=None, reference=REFERENCE, **overrides):
     """What Keras and the reference make of `images` with the same random weights."""
     network = torch_reference.nafnet(**reference, pool=pool)
     state = random_state(network)
-    got = run(build(state, **overrides), images)
+    got = run(built(state, **overrides), images)
     expected = torch_reference.restored(network.load(state), (images + 1.0) / 2) * 2 - 1
     assert 0.2 < (expected - images).std() < 20
     return got, expected
@@ -325,8 +326,8 @@ def test_the_published_network_has_the_names_and_shapes_that_are_looked_for():
 
 
 def test_width_and_depths_are_told_from_the_tensors():
-    found = identify(state_of())
-    assert (found.kind, found.builder) == ("NAFNet generator", "nafnet")
+    network, found = recognise(state_of())
+    assert (found.kind, network.name) == ("NAFNet generator", "nafnet")
     assert found.options == SMALL
     assert found.assumed == {"image_shape": (None, None, 3), "dropout": 0.0, "local_window": 384}
 
@@ -352,7 +353,7 @@ def test_tensors_that_do_not_fit_are_named(change, message):
     state = state_of()
     change(state)
     with pytest.raises(WeightsError, match=message):
-        build(state)
+        built(state)
 
 
 @pytest.mark.torch

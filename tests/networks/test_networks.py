@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import InputError
-from deblurgan.networks import paper_generator, patchgan_discriminator, unet_generator
 from deblurgan.networks.layers import InstanceNormalization
-from deblurgan.networks.torch_weights import build
+from deblurgan.networks.paper import paper_generator
+from deblurgan.networks.patchgan import patchgan_discriminator
+from deblurgan.networks.unet import unet_generator
 from tests import torch_reference
+from tests.torch_reference import built
 
 # How far float32 may be from float64: 2e-5 is the largest difference seen, on values up to 1; an error in the
 # arithmetic shows at 1e-3 and more.
@@ -39,7 +41,7 @@ def run(model, images, training=False):
 def check(reference, images, **overrides):
     """Compare Keras with the reference, which have the same random weights, on `images`."""
     state = torch_reference.random_state(reference.shapes())
-    got = run(build(state, **overrides), images)
+    got = run(built(state, **overrides), images)
     expected = torch_reference.restored(reference.load(state), images, overrides.get("residual", False))
     assert expected.std() > 0.2
     np.testing.assert_allclose(got, expected, rtol=0, atol=FLOAT32)

@@ -396,7 +396,7 @@ def test_the_generator_refuses_a_shape_it_does_not_have(shape, message):
 
 
 def test_the_generator_refuses_an_unknown_upsampling():
-    with pytest.raises(InputError, match="upsampling: expected 'transpose' or 'resize', received 'bilinear'"):
+    with pytest.raises(InputError, match="upsampling: expected 'transpose', 'resize', received 'bilinear'"):
         generator_model((16, 16, 3), upsampling="bilinear")
 
 
@@ -411,7 +411,7 @@ def test_the_generator_refuses_a_hyper_parameter_that_makes_no_network(argument,
 
 @pytest.mark.parametrize(("argument", "value"), [("ndf", 0), ("ndf", 2.5), ("n_layers", 0), ("n_layers", None)])
 def test_the_discriminator_refuses_a_hyper_parameter_that_makes_no_network(argument, value):
-    with pytest.raises(InputError, match=f"{argument}: expected a positive int, received {value}"):
+    with pytest.raises(InputError, match=f"{argument}: expected an int of at least 1, received {value}"):
         discriminator_model((16, 16, 3), **{argument: value})
 
 

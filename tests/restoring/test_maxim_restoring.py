@@ -10,7 +10,9 @@ from PIL import Image
 
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import InputError
-from deblurgan.networks import footprint, maxim_weights
+from deblurgan.networks import footprint, maxim_layers
+from deblurgan.networks.maxim import maxim
+from deblurgan.networks.maxim_weights import initial
 from deblurgan.restoring import memory
 from deblurgan.restoring import restorer as restorers
 from deblurgan.restoring.restorer import WholePictureRestorer
@@ -31,7 +33,7 @@ def _seeded():
 def small_tiles():
     """Tiles of about 48x48: the geometry is the same, and there is less to compute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(footprint, "TILE", TILE)
+        patch.setattr(maxim_layers, "TILE", TILE)
         patch.setattr(restorers, "ALIKE_OVERLAP", OVERLAP)
         yield
 
@@ -42,7 +44,7 @@ def model():
     arrays = keras_arrays(flax_arrays(OPTIONS))
     arrays = {name: array * np.float32(0.7 if name.endswith("kernel") else 1) for name, array in arrays.items()}
     options = {name: value for name, value in OPTIONS.items() if name != "channels"}
-    return maxim_weights.build(arrays, options, dtype="float32")
+    return maxim(**options, dtype="float32", initial=initial(arrays, options["depth"]))
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +234,7 @@ def test_each_tile_is_told_with_how_many_there_are(made):
 
 def test_less_memory_makes_smaller_tiles_and_too_little_is_refused(model, monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 10**9)
-    monkeypatch.setattr(footprint, "TILE", 384)
+    monkeypatch.setattr(maxim_layers, "TILE", 384)
     monkeypatch.setattr(restorers, "ALIKE_OVERLAP", 32)
 
     def sides(**options):

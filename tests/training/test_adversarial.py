@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from deblurgan.errors import InputError
-from deblurgan.networks import patchgan_discriminator
+from deblurgan.networks.patchgan import patchgan_discriminator
 from deblurgan.training.adversarial import ADVERSARIAL, gradient_penalty
 from tests import reference
 
