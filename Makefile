@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow test-torch lint clean
 
 demo: .venv/runtime
 	rm -rf $(OUT)
@@ -31,7 +31,13 @@ demo: .venv/runtime
 	@echo "Your own photograph: $(BIN)/deblurgan deblur photo.jpg"
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest --numprocesses 2 -m slow
+
+test-torch: .venv/torch
+	$(BIN)/python -m pytest -m torch
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -50,4 +56,8 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/torch: .venv/dev
+	$(BIN)/python -m pip install --quiet --editable '.[torch]'
 	touch $@

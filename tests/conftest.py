@@ -10,6 +10,13 @@ from PIL import Image
 
 import deblurgan  # noqa: F401 (it chooses TensorFlow's operations, before a test imports TensorFlow)
 
+
+def pytest_configure(config):
+    """Import PyTorch before a test imports TensorFlow, after which its import ends the process (2.14 with 2.21)."""
+    if config.option.markexpr == "torch":
+        import torch._dynamo  # noqa: F401
+
+
 GOPRO_CROPS = Path(__file__).parent / "data" / "GOPRO_crops"
 
 

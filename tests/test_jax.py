@@ -13,10 +13,7 @@ import pytest
 from deblurgan.networks import zoo
 from tests import maxim_files
 
-pytestmark = [
-    pytest.mark.jax,
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX"),
-]
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 
 NETWORKS = {
     "tutorial": ("generator", "tutorial", {"ngf": 4, "n_blocks": 1, "dropout": 0.0}),

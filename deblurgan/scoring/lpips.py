@@ -4,8 +4,11 @@ They are read from a file without PyTorch, or taken from the package `lpips` of 
 written here with `keras.ops`, so that it runs wherever the rest does.
 """
 
-import importlib
+import importlib.util
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.files import reason, shown
+from deblurgan.files import shown
 from deblurgan.scoring.metrics import Metric, check_pair
 from deblurgan.weights.torch_file import read_safetensors, read_torch
 
@@ -31,6 +34,17 @@ _CONVOLUTIONS = (  # name in the state dict, kernel's side, inputs, outputs, str
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 _EPSILON = 1e-10
+_SAVE = """
+import sys
+output, sys.stdout = sys.stdout.buffer, sys.stderr
+try:
+    import lpips, numpy
+    tensors = lpips.LPIPS(net="alex", version="0.1", verbose=False).state_dict()
+except (ImportError, OSError) as error:
+    output.write(str(error).encode())
+    sys.exit(1)
+numpy.savez(output, **{name: tensor.numpy() for name, tensor in tensors.items()})
+"""
 
 
 class LPIPS:
@@ -115,22 +129,24 @@ def lpips_metric(path: str | os.PathLike[str] | None = None) -> Metric:
 
 
 def _packaged() -> dict[str, NDArray]:
-    """The weights that the package `lpips` has or downloads."""
-    try:
-        package = importlib.import_module("lpips")
-    except ImportError as error:
+    """The weights that the package `lpips` has or downloads.
+
+    It runs in a process of its own: where TensorFlow is loaded, importing PyTorch's Triton (2.14) ends the process.
+    """
+    if importlib.util.find_spec("lpips") is None:
         raise InputError(
             "lpips: expected a file of weights (--lpips_weights) or the package: pip install 'deblurgan[lpips]'; "
-            f"found neither ({reason(error)})"
-        ) from error
-    try:
-        state = package.LPIPS(net="alex", version="0.1", verbose=False).state_dict()
-    except OSError as error:
+            "found neither"
+        )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _SAVE], stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        why = done.stdout.decode(errors="replace") or f"it ended with exit code {done.returncode}"
         raise FileError(
             "lpips: the package could not get AlexNet's weights; give a file with --lpips_weights instead: "
-            f"{reason(error)}"
-        ) from error
-    return {name: tensor.numpy() for name, tensor in state.items()}
+            f"{' '.join(why.split())}"
+        )
+    with np.load(io.BytesIO(done.stdout)) as arrays:
+        return dict(arrays)
 
 
 def _tensor(tensors: Mapping[str, NDArray], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

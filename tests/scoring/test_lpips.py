@@ -1,5 +1,4 @@
-import sys
-import types
+import importlib.util
 
 import numpy as np
 import pytest
@@ -131,42 +130,50 @@ def test_a_file_of_other_weights_is_named(tmp_path):
         lpips_metric(tmp_path / "missing.pth")
 
 
-class Tensor:
-    """What is needed of a PyTorch tensor."""
+STAND_IN = """
+import types
+import numpy
 
-    def __init__(self, array):
-        self.numpy = lambda: array
+def LPIPS(net, version, verbose):
+    assert (net, version, verbose) == ("alex", "0.1", False)
+    print("downloading")
+    if {fails}:
+        raise OSError("no route to host")
+    tensor = lambda array: types.SimpleNamespace(numpy=lambda: array)
+    with numpy.load({path!r}) as arrays:
+        state = {{name: tensor(array) for name, array in arrays.items()}}
+    return types.SimpleNamespace(state_dict=lambda: state)
+"""
 
 
-def package(monkeypatch, state_dict):
-    """Put a stand-in for the package `lpips` in place, whose network has that state dict."""
+@pytest.fixture
+def package(tmp_path, state, monkeypatch):
+    """A function that puts a stand-in for the package `lpips` in place, whose network has that state dict."""
 
-    def network(net, version, verbose):
-        assert (net, version, verbose) == ("alex", "0.1", False)
-        return types.SimpleNamespace(state_dict=state_dict)
+    def put(fails=False):
+        np.savez(tmp_path / "state.npz", **state)
+        (tmp_path / "lpips.py").write_text(STAND_IN.format(fails=fails, path=str(tmp_path / "state.npz")))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=network))
+    return put
 
 
-def test_weights_come_from_the_package_where_no_file_is_named(state, pair, monkeypatch):
-    package(monkeypatch, lambda: {name: Tensor(array) for name, array in state.items()})
+def test_weights_come_from_the_package_where_no_file_is_named(state, pair, package):
+    package()
     assert lpips_metric().score(*pair) == LPIPS(state)(*pair)
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lpips", None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lpips" else find_spec(name))
     with pytest.raises(InputError, match=r"(?s)^lpips: expected a file .*--lpips_weights.* pip install") as raised:
         lpips_metric()
     assert "\n" not in str(raised.value)
 
 
-def test_a_failed_download_is_one_line_that_says_what_to_do(monkeypatch):
-    from urllib.error import URLError
-
-    def state_dict():
-        raise URLError("no route to host")
-
-    package(monkeypatch, state_dict)
+def test_a_failed_download_is_one_line_that_says_what_to_do(package):
+    package(fails=True)
     with pytest.raises(
         FileError, match=r"could not get AlexNet's weights; give a file with --lpips_weights .*no route"
     ):

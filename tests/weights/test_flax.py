@@ -92,7 +92,6 @@ def test_a_transposed_convolution_computes_in_keras_what_flax_defines(checkpoint
     assert np.abs(layer(image[None])[0] - expected).max() > 0.1
 
 
-@pytest.mark.jax
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 @pytest.mark.parametrize("side", [2, 3, 4])
 def test_the_restated_definition_is_that_of_jax(side):
