@@ -20,11 +20,13 @@ from deblurgan.pictures.listing import is_odd
 from deblurgan.pictures.metadata import DECODING_ERRORS, Metadata, read_metadata
 from deblurgan.pictures.pillow import no_warnings, without_limit
 from deblurgan.pictures.pixels import Pixels, to_8_bits
-from deblurgan.pictures.sixteen_bits import read_deep
+from deblurgan.pictures.raw import is_raw, is_tiff
+from deblurgan.pictures.sixteen_bits import grey_with_alpha_known, is_deep_grey_with_alpha, read_deep
 
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
 
+_EXPECTED = "expected grey, RGB or CMYK with 8 or 16 bits"
 _PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
 
@@ -161,32 +163,38 @@ def _opened(
     """
     if content is None and is_odd(path):
         raise FileError(f"{shown(path)}: not a readable image (not a file)")
-    empty = False
     try:
-        with (
-            path.open("rb") if content is None else io.BytesIO(content) as file,
-            contextlib.ExitStack() as quiet,
-        ):
-            empty = not file.read(1)
-            quiet.enter_context(no_warnings())
-            with without_limit() as limit:
-                image = Image.open(file, formats=_formats_to_try(path, file))
+        with path.open("rb") if content is None else io.BytesIO(content) as file, contextlib.ExitStack() as decoding:
+            with no_warnings(), without_limit() as limit:
+                image = _identified(path, file)
             _check_size(image, limit if max_pixels is None else max_pixels)
-            if image.format != "TIFF":  # whose fields are decoded, and warned about, only when they are needed
-                quiet.close()
+            if image.format == "TIFF":  # whose fields are decoded, and warned about, only when they are needed
+                decoding.enter_context(no_warnings())
             if limit is not None and image.width * image.height > limit // 2:
                 # Pillow looks at the size again when it decodes TIFF or 16 bits.
-                quiet.enter_context(without_limit())
+                decoding.enter_context(without_limit())
             yield image, file
-    except UnidentifiedImageError as error:
-        cause: Exception = error
-        why = "the file is empty" if empty else "no picture of a known format that can be read"
     except DECODING_ERRORS as error:
-        cause = error
-        why = reason(error)
-    else:
-        return
-    raise FileError(f"{shown(path)}: not a readable image ({why})") from cause
+        raise FileError(f"{shown(path)}: not a readable image ({reason(error)})") from error
+
+
+def _identified(path: Path, file: IO[bytes]) -> Image.Image:
+    """Let Pillow find out what the file is.
+
+    Raises:
+        ValueError: it is no picture that can be read.
+    """
+    if is_raw(file):
+        raise ValueError("raw camera data: develop it into a TIFF or JPEG file first")
+    try:
+        with grey_with_alpha_known():
+            return Image.open(file, formats=_formats_to_try(path, file))
+    except UnidentifiedImageError as error:
+        if is_tiff(file):
+            raise ValueError(f"{_EXPECTED}, got TIFF pixels of another kind") from error
+        empty = not file.seek(0, os.SEEK_END)
+        why = "the file is empty" if empty else "no picture of a known format that can be read"
+        raise ValueError(why) from error
 
 
 def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
@@ -233,10 +241,12 @@ def _checked_rawmode(image: Image.Image) -> str:
     if image.format == "PPM" and isinstance(arguments, tuple) and arguments[1] > 255:  # the largest value
         rawmode += ";16"
     fields = getattr(image, "tag_v2", {})
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and is_deep_grey_with_alpha(image):
+        rawmode = "LA;16N" if image.use_load_libtiff else "LA;16L" if image.tag_v2.prefix == b"II" else "LA;16B"
     if fields.get(ExifTags.Base.PlanarConfiguration) == 2 and 16 in fields.get(ExifTags.Base.BitsPerSample, ()):
         raise ValueError("expected 16-bit channels pixel by pixel, got a plane for each")
     if (image.mode not in _GREY_MODES | _COLOUR_MODES and not _is_deep_pgm(image)) or rawmode == "I;12":
-        raise ValueError(f"expected grey, RGB or CMYK with 8 or 16 bits, got {rawmode or image.mode} pixels")
+        raise ValueError(f"{_EXPECTED}, got {rawmode or image.mode} pixels")
     return rawmode
 
 

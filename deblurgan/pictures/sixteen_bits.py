@@ -4,6 +4,7 @@ Pillow unpacks either the first or the second byte of a 16-bit value, as it is t
 both.
 """
 
+import contextlib
 import io
 import struct
 import sys
@@ -18,6 +19,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ROWS = 64  # that are filtered at a time
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PREMULTIPLIED = 1  # in the place of a TIFF file's ExtraSamples
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
@@ -38,16 +40,15 @@ def read_deep(file: IO[bytes], image: Image.Image, rawmode: str) -> NDArray[np.u
     colours, _, order = rawmode.partition(";16")
     if not order or order not in "LBN" or colours not in ("LA", "RGB", "RGBA", "RGBa", "RGBX"):
         return None
-    if colours == "LA":
-        return _read_grey_with_alpha(file)
     little = order == "L" or (order == "N" and sys.byteorder == "little")
+    if colours == "LA":
+        return _read_grey_with_alpha(file, image, "<u2" if little else ">u2")
     layout = colours.replace("a", "A")  # premultiplied alpha, which Pillow would divide out with the first byte alone
     first, second = "LB" if little else "BL"
     high = _decoded(file, f"{layout};16{first}") if colours == "RGBa" else np.asarray(image)
     values: NDArray[np.uint16] = high.astype(np.uint16) << np.uint16(8) | _decoded(file, f"{layout};16{second}")
     if colours == "RGBa":
-        straight = values[:, :, :3] * np.float32(65535) / np.maximum(values[:, :, 3:], np.uint16(1))
-        values[:, :, :3] = np.rint(np.minimum(straight, 65535)).astype(np.uint16)
+        _divide_out_alpha(values)
     return values[:, :, :3] if colours == "RGBX" else values  # older versions of Pillow do not leave X out
 
 
@@ -67,15 +68,50 @@ def _with_rawmode(tile: Any, rawmode: str) -> Any:
     return getattr(tile, "_make", tuple)((*rest, changed))  # a plain tuple in older versions
 
 
-def _read_grey_with_alpha(file: IO[bytes]) -> NDArray[np.uint16]:
-    """A PNG file of 16-bit grey and alpha: byte by byte the same as one of 8-bit RGBA, but for its header."""
-    file.seek(0)
-    content = bytearray(file.read())
-    content[24:26] = 8, 6  # bits; RGBA
-    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    image = Image.open(io.BytesIO(content), formats=("PNG",))
-    image.load()
-    return np.ascontiguousarray(image).view(">u2").astype(np.uint16)
+def _read_grey_with_alpha(file: IO[bytes], image: Image.Image, dtype: str) -> NDArray[np.uint16]:
+    """A file of 16-bit grey and alpha: byte by byte the same as one of 8-bit RGBA.
+
+    As that `grey_with_alpha_known` has opened a TIFF file; a PNG file is opened so with another header.
+    """
+    if image.format == "PNG":
+        file.seek(0)
+        content = bytearray(file.read())
+        content[24:26] = 8, 6  # bits; RGBA
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        image = Image.open(io.BytesIO(content), formats=("PNG",))
+        image.load()
+    values = np.ascontiguousarray(image).view(dtype).astype(np.uint16)
+    if getattr(image, "tag_v2", {}).get(TiffImagePlugin.EXTRASAMPLES) == (_PREMULTIPLIED,):
+        _divide_out_alpha(values)
+    return values
+
+
+def _divide_out_alpha(values: NDArray[np.uint16]) -> None:
+    straight = values[:, :, :-1] * np.float32(65535) / np.maximum(values[:, :, -1:], np.uint16(1))
+    values[:, :, :-1] = np.rint(np.minimum(straight, 65535)).astype(np.uint16)
+
+
+@contextlib.contextmanager
+def grey_with_alpha_known() -> Iterator[None]:
+    """Let Pillow open TIFF files of 16-bit grey and alpha, as RGBA of 8 bits; see `is_deep_grey_with_alpha`.
+
+    Its table of layouts belongs to the whole process: call it only where `pillow.no_warnings` is held.
+    """
+    layouts: Iterator[Any] = (  # whether the alpha is multiplied in or not
+        (order, 1, (1,), 1, (16, 16), (extra,)) for order in (b"II", b"MM") for extra in (_PREMULTIPLIED, 2)
+    )
+    added = {layout: ("RGBA", "RGBA") for layout in layouts if layout not in TiffImagePlugin.OPEN_INFO}
+    TiffImagePlugin.OPEN_INFO.update(added)
+    try:
+        yield
+    finally:
+        for layout in added:
+            del TiffImagePlugin.OPEN_INFO[layout]
+
+
+def is_deep_grey_with_alpha(image: Image.Image) -> bool:
+    """Whether an image, opened as RGBA, is a TIFF file of 16-bit grey and alpha."""
+    return getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample) == (16, 16)
 
 
 def encode_deep_png(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:

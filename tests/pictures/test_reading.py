@@ -396,3 +396,44 @@ def test_the_size_is_known_of_a_file_that_ends_within_its_pixels(tmp_path):
 
 def test_damaged_exif_leaves_the_size_as_stored(tmp_path):
     assert read_size(save(tmp_path / "d.png", noise(3, 5), exif=exif_of(6)[:20])) == (3, 5)
+
+
+# Raw camera data, and TIFF pixels of other kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("a.dng", {50706: b"\1\4\0\0"}),  # DNGVersion
+        ("a.tif", {50706: b"\1\4\0\0"}),
+        ("a.nef", {254: 1, 330: 8}),  # a smaller version, of what lies in another directory
+    ],
+)
+def test_raw_data_in_a_tiff_file_is_not_taken_for_its_preview(tmp_path, name, fields):
+    Image.fromarray(noise()).save(tmp_path / name, format="TIFF", tiffinfo=fields)
+    for read in (read_picture, read_size):
+        with pytest.raises(
+            FileError, match=rf"{name}: .*\(raw camera data: develop it into a TIFF or JPEG file first"
+        ):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "start", [b"II*\0\x10\0\0\0CR\2\0", b"\0\0\0\x18ftypcrx \0", b"FUJIFILMCCD-RAW 0201", b"IIRO\x08\0\0\0", b"IIU\0"]
+)
+def test_raw_data_of_other_formats_is_told(start):
+    with pytest.raises(FileError, match=r"raw camera data: develop"):
+        read_picture("a", content=start.ljust(64, b"\0"))
+
+
+def test_a_tiff_with_smaller_versions_of_itself_is_an_ordinary_one(tmp_path):
+    array = noise()
+    path = save(tmp_path / "a.tif", array, tiffinfo={330: 8})
+    np.testing.assert_array_equal(read_rgb(path), array)
+
+
+def test_tiff_pixels_that_cannot_be_read_are_told_to_be_so(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "f.tif", np.zeros((4, 5, 3), np.float32), photometric="rgb")
+    with pytest.raises(FileError, match="expected grey, RGB or CMYK with 8 or 16 bits, got TIFF pixels of another"):
+        read_picture(tmp_path / "f.tif")

@@ -4,10 +4,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image, UnidentifiedImageError
 
 from deblurgan.errors import FileError
 from deblurgan.pictures.metadata import Metadata
-from deblurgan.pictures.reading import Picture, read_picture, read_rgb
+from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
 from deblurgan.pictures.writing import encode_picture, not_kept, write_picture
 from tests.photographs import save
 from tests.pictures.files import ICC, XMP, deep_noise, exif_of, png_with_16_bits, written
@@ -84,6 +85,27 @@ def test_sixteen_bit_tiff_of_another_writer_is_kept(tmp_path, compression, order
         np.testing.assert_array_equal(picture.alpha, array[:, :, 3])
     else:
         assert picture.alpha is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("more", [{}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}])
+def test_sixteen_bit_grey_tiff_with_alpha_is_read(tmp_path, order, extra, more):
+    tifffile = pytest.importorskip("tifffile")
+    grey, alpha = np.moveaxis(deep_noise(21, 34, 2), 2, 0)
+    stored = np.rint(grey * (alpha / 65535)) if extra == "assocalpha" else grey
+    values = np.dstack([stored, alpha]).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", values, photometric="minisblack", byteorder=order, extrasamples=[extra], **more
+    )
+    picture = read_picture(tmp_path / "a.tif")
+    assert (picture.kind, picture.notices) == ("LA", ())
+    np.testing.assert_array_equal(picture.alpha, alpha)
+    known = alpha > (20000 if extra == "assocalpha" else -1)
+    assert np.abs(picture.rgb[:, :, 0].astype(int) - grey)[known].max() <= (2 if extra == "assocalpha" else 0)
+    assert read_size(tmp_path / "a.tif") == (21, 34)
+    with pytest.raises(UnidentifiedImageError):  # as before
+        Image.open(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
