@@ -45,7 +45,6 @@ WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "
 WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so
 
 WITH_ALPHA = frozenset({"AVIF", "HEIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP"})
-WITH_16_BITS = frozenset({"PNG", "TIFF"})
 
 # Pillow's save options for a picture that does not come from a file of the same format.
 ENCODINGS: Mapping[str, Mapping[str, Any]] = {

@@ -1,14 +1,18 @@
-"""What an image file says about its pixels: EXIF, XMP, colour profile and resolution, from one format to another."""
+"""What an image file says besides its pixels: EXIF, XMP, IPTC, texts, colours and resolution, between formats."""
 
 import dataclasses
 import re
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from deblurgan.files import shown
+from deblurgan.pictures import exif as exif_blocks
+from deblurgan.pictures import png
+from deblurgan.pictures.boxes import primary_properties
 
 # What Pillow raises for damaged files.
 DECODING_ERRORS = (
@@ -26,59 +30,71 @@ DECODING_ERRORS = (
     zlib.error,
 )
 
-_EXIF_HEADER = b"Exif\0\0"
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
+_PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _JPEG_SEGMENT_BYTES = 65533
-
-# The fields of TIFF and EXIF that tell about the scene rather than about the layout of the pixels.
-_SCENE_FIELDS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Copyright,
-)
-_SCENE_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_TIFF_XMP = 700
+_PHOTOSHOP_IPTC = 0x0404
+_TIFF_XMP, _TIFF_IPTC = 700, 33723
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
+_XMP_POINTER = re.compile(
+    rb"""\s*xmpNote:HasExtendedXMP\s*=\s*("[^"]*"|'[^']*')|<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"""
+)
+_XMP_TEXT = "XML:com.adobe.xmp"
+_EXIF_TEXT = "Raw profile type exif"  # how programs stored it before PNG had an EXIF chunk
+_COMMENT = "Comment"  # PNG's keyword for what JPEG and GIF call so
+_COMMENT_PART = f"text ({_COMMENT})"
+_COMPRESSED = range(1024, 1 << 20)  # characters; of larger ones Pillow by itself reads only what is not compressed
+_PNG_COLOUR = (b"gAMA", b"cHRM", b"mDCV", b"cLLI")
 
-_WITH_METADATA = frozenset({"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
-
-# In the place of an EXIF tag: the links to the first directory, and to the one of the thumbnail.
-_FIRST_DIRECTORY = -1
-_THUMBNAIL_DIRECTORY = -2
+_PHOTOGRAPHS = frozenset({"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
+_HOLDERS = {
+    "EXIF": _PHOTOGRAPHS,
+    "colour profile": _PHOTOGRAPHS,
+    "XMP": _PHOTOGRAPHS,
+    "extended XMP": frozenset({"JPEG"}),
+    "IPTC": frozenset({"JPEG", "TIFF"}),
+}
+_WITH_COMMENT = frozenset({"GIF", "JPEG"})
+_WITH_CICP = frozenset({"AVIF", "HEIF", "PNG"})
+# Numbers of ITU-T H.273: those that are, or are taken for, sRGB; and names of others.
+_USUAL_PRIMARIES, _USUAL_TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
+_NAMES = ({9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {8: "linear light", 16: "PQ", 18: "HLG"})
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What goes along with the pixels of a photograph; None for what it does not have.
+    """What goes along with the pixels of a photograph; None, or nothing, for what it does not have.
 
     Attributes:
         exif: EXIF with its "Exif" header. That of a TIFF file is its fields about the scene, without orientation.
         icc_profile: the colour profile.
         xmp: an XMP packet.
+        xmp_extension: the segments of a JPEG file that hold what its XMP packet points to.
+        iptc: IPTC's records, as JPEG and TIFF files hold them.
+        texts: keyword and text of a PNG file; the comment of a JPEG or GIF file is one of them.
         dpi: horizontal and vertical resolution in pixels per inch.
-        png_colour: chunks of a PNG file, name and content, that say what its values mean where that is not sRGB.
+        cicp: primaries, transfer function, matrix and range of the values, where they are said by numbers of ITU-T
+            H.273, as in a PNG file's chunk cICP.
+        png_colour: other chunks of a PNG file, name and content, that say what its values mean.
     """
 
     exif: bytes | None = None
     icc_profile: bytes | None = None
     xmp: bytes | None = None
+    xmp_extension: tuple[bytes, ...] = ()
+    iptc: bytes | None = None
+    texts: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
+    cicp: bytes | None = None
     png_colour: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def orientation(self) -> int:
         """How the pixels are to be turned: the number, 1 to 8, that EXIF states, or else XMP, or else 1."""
-        place = _exif_numbers(self.exif).get(ExifTags.Base.Orientation) if self.exif else None
-        if self.exif and place:
-            orientation = _number(self.exif, place)
-            return orientation if orientation in range(1, 9) else 1
+        stated = exif_blocks.orientation(self.exif) if self.exif else None
         match = _XMP_ORIENTATION.search(self.xmp or b"")
-        return int(match[2]) if match else 1
+        return stated or (int(match[2]) if match else 1)
 
     def upright(self, height: int, width: int) -> "Metadata":
         """Return it for an upright picture of this size: orientation 1, and no thumbnail of the old picture.
@@ -88,12 +104,12 @@ class Metadata:
         """
         return dataclasses.replace(
             self,
-            exif=_upright_exif(self.exif, height, width) if self.exif else None,
+            exif=exif_blocks.upright(self.exif, height, width) if self.exif else None,
             xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp) if self.xmp else None,
         )
 
     def save_options(self, file_format: str) -> dict[str, Any]:
-        """Return Pillow's save options for as much of this as the format holds.
+        """Return Pillow's save options for as much of this as the format holds; see also `with_colour`.
 
         Args:
             file_format: Pillow's name of it, "JPEG" and so on.
@@ -101,63 +117,131 @@ class Metadata:
         Raises:
             DECODING_ERRORS: EXIF is damaged.
         """
-        exif, xmp = self.exif, self.xmp
-        options: dict[str, Any] = {"dpi": self.dpi, "icc_profile": self.icc_profile, "exif": exif}
+        options: dict[str, Any] = {"dpi": self.dpi, "icc_profile": self.icc_profile, "exif": self.exif}
+        if file_format == "GIF":
+            options["comment"] = self._comment
+        xmp = self.xmp and (self.xmp if file_format == "JPEG" else _XMP_POINTER.sub(b"", self.xmp))
         if file_format == "JPEG":
-            if exif and len(exif) > _JPEG_SEGMENT_BYTES:
-                del options["exif"]
-            if xmp and len(_XMP_HEADER + xmp) <= _JPEG_SEGMENT_BYTES:
-                content = _XMP_HEADER + xmp
-                options["extra"] = b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content
-        elif file_format == "PNG" and (xmp or self.png_colour):
+            parts = {name: part for name, part in self._jpeg_parts().items() if len(part) <= _JPEG_SEGMENT_BYTES}
+            options["exif"], options["comment"] = parts.get("EXIF"), parts.get(_COMMENT_PART)
+            of_xmp = (parts["XMP"], *self.xmp_extension) if "XMP" in parts else ()
+            options["extra"] = b"".join(_segment(0xE1, part) for part in of_xmp)
+            if "IPTC" in parts:
+                options["extra"] += _segment(0xED, parts["IPTC"])
+        elif file_format == "PNG" and (xmp or self.texts):
             options["pnginfo"] = PngImagePlugin.PngInfo()
-            for name, content in self.png_colour:
-                options["pnginfo"].add(name, content)
+            for keyword, text in self.texts:
+                options["pnginfo"].add_text(keyword, text, zip=len(text) in _COMPRESSED)
             if xmp:
-                options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+                options["pnginfo"].add_itxt(_XMP_TEXT, xmp.decode(errors="replace"))
         elif file_format == "TIFF":
             source = Image.Exif()
-            if exif:
-                source.load(exif)
-            fields = _scene_fields(source)
-            if xmp:
-                fields[_TIFF_XMP] = xmp
+            if self.exif:
+                source.load(self.exif)
+            fields = exif_blocks.scene_fields(source)
+            fields.update({tag: part for tag, part in ((_TIFF_XMP, xmp), (_TIFF_IPTC, self.iptc)) if part})
             options["exif"] = fields.tobytes() if fields else None
         elif file_format in ("AVIF", "HEIF", "WEBP"):
             options["xmp"] = xmp
+        if file_format == "HEIF" and self.cicp:
+            primaries, transfer = self.cicp[:2]
+            matrix = 9 if primaries == 9 else 6  # BT.2020's, or that of a file without numbers
+            options["color_primaries"], options["transfer_characteristics"] = primaries, transfer
+            options["matrix_coefficients"], options["full_range_flag"] = matrix, 1
         return {name: value for name, value in options.items() if value}
+
+    def with_colour(self, content: bytes, file_format: str) -> bytes:
+        """Return the content of a file with what is said of colours, where Pillow has no options for that."""
+        if file_format == "PNG":
+            cicp = ((b"cICP", self.cicp),) if self.cicp else ()
+            return png.with_chunks(content, (*cicp, *self.png_colour))
+        if file_format == "AVIF" and self.cicp:
+            at = content.index(b"colrnclx") + 8
+            return content[:at] + struct.pack(">HH", *self.cicp[:2]) + content[at + 4 :]
+        return content
 
     def not_kept(self, file_format: str) -> list[str]:
         """Return what of this a file of this format does not hold, one line each; resolution is not worth one."""
-        lost = []
-        if file_format not in _WITH_METADATA:
-            parts = {"EXIF": self.exif, "colour profile": self.icc_profile, "XMP": self.xmp}
-            lost = [f"{file_format} holds no {name}" for name, content in parts.items() if content]
-        elif file_format == "JPEG":
-            segments = {"EXIF": self.exif or b"", "XMP": _XMP_HEADER + (self.xmp or b"")}
-            too_long = (name for name, content in segments.items() if len(content) > _JPEG_SEGMENT_BYTES)
-            lost = [f"JPEG holds no {name} above 64 KB" for name in too_long]
+        parts = {
+            "EXIF": self.exif,
+            "colour profile": self.icc_profile,
+            "XMP": self.xmp,
+            "extended XMP": self.xmp_extension,
+            "IPTC": self.iptc,
+        }
+        names = [name for name, content in parts.items() if content and file_format not in _HOLDERS[name]]
+        keywords = [keyword for keyword, _ in self.texts if file_format != "PNG"]
+        if file_format in _WITH_COMMENT and _COMMENT in keywords:
+            keywords.remove(_COMMENT)
+        if keywords:
+            names.append(f"text ({', '.join(map(shown, keywords[:3]))}{' ...' if keywords[3:] else ''})")
+        lost = [f"{file_format} holds no {', '.join(names)}"] if names else []
+        if file_format == "JPEG":
+            large = [name for name, part in self._jpeg_parts().items() if len(part) > _JPEG_SEGMENT_BYTES]
+            lost += [f"JPEG holds no {', '.join(large)} above 64 KB"] if large else []
+        if file_format not in _WITH_CICP and self.cicp and (names := _unusual(self.cicp)):
+            lost.append(f"{file_format} holds no sign of {' and '.join(names)}: colours will look different")
         gamma = dict(self.png_colour).get(b"gAMA")
         if file_format != "PNG" and gamma and not 45000 < struct.unpack(">I", gamma)[0] < 46000:  # sRGB: 1 / 2.2
             lost.append(f"{file_format} holds no gamma, which the PNG file states: brightness will look different")
         return lost
 
+    @property
+    def _comment(self) -> bytes:
+        return dict(self.texts).get(_COMMENT, "").encode()
 
-def read_metadata(image: Image.Image) -> tuple[Metadata, bool]:
+    def _jpeg_parts(self) -> dict[str, bytes]:
+        """What goes into a segment of a JPEG file each, of 64 KB at most."""
+        parts = {"EXIF": self.exif, _COMMENT_PART: self._comment}
+        if self.xmp:
+            parts["XMP"] = _XMP_HEADER + self.xmp
+        if self.iptc:
+            head = _PHOTOSHOP_HEADER + struct.pack(">4sHHI", b"8BIM", _PHOTOSHOP_IPTC, 0, len(self.iptc))
+            parts["IPTC"] = head + self.iptc + bytes(len(self.iptc) % 2)
+        return {name: content for name, content in parts.items() if content}
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    """A segment of a JPEG file."""
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+
+
+def _unusual(cicp: bytes) -> list[str]:
+    """What numbers of ITU-T H.273 say that is not as in sRGB."""
+    names = [] if cicp[0] in _USUAL_PRIMARIES else [_NAMES[0].get(cicp[0], f"primaries {cicp[0]}")]
+    return names + ([] if cicp[1] in _USUAL_TRANSFERS else [_NAMES[1].get(cicp[1], f"transfer function {cicp[1]}")])
+
+
+def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, bool]:
     """Return the metadata of an image that Pillow has opened, and whether it has damaged EXIF, which is left out.
 
     Viewers turn a picture whose EXIF is damaged elsewhere, so that its orientation is kept where it can be read.
 
     Some PNG files have theirs behind the pixels: call `image.load()` before.
     """
+    before = file.tell()
+    cicp, png_colour = _colour(image, file)
+    file.seek(before)
+    extension = tuple(part for part in _segments(image, "APP1") if part.startswith(_XMP_EXTENSION_HEADER))
+    xmp = _xmp(image)
     metadata = Metadata(
-        icc_profile=image.info.get("icc_profile"), xmp=_xmp(image), dpi=_dpi(image), png_colour=_png_colour(image)
+        icc_profile=image.info.get("icc_profile"),
+        xmp=xmp if extension or xmp is None else _XMP_POINTER.sub(b"", xmp),
+        xmp_extension=extension if xmp else (),
+        iptc=_iptc(image),
+        texts=_texts(image),
+        dpi=_dpi(image),
+        cicp=cicp,
+        png_colour=png_colour,
     )
     try:
         with_exif = dataclasses.replace(metadata, exif=_exif(image))
         with_exif.upright(1, 1)
     except DECODING_ERRORS:
-        return dataclasses.replace(metadata, exif=_orientation_alone(image)), True
+        try:
+            return dataclasses.replace(metadata, exif=exif_blocks.orientation_alone(_exif(image) or b"")), True
+        except DECODING_ERRORS:
+            return metadata, True
     return with_exif, False
 
 
@@ -171,105 +255,76 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (horizontal, vertical) if sensible else None
 
 
-def _png_colour(image: Image.Image) -> tuple[tuple[bytes, bytes], ...]:
-    """The chunks gAMA and cHRM of a PNG file, unless it is sRGB or has a colour profile, which stand above them."""
-    if image.format != "PNG" or "srgb" in image.info or image.info.get("icc_profile"):
-        return ()
-    numbers = {b"gAMA": (image.info.get("gamma"),), b"cHRM": image.info.get("chromaticity", (None,))}
-    return tuple(
-        (name, struct.pack(f">{len(values)}I", *(round(value * 100000) for value in values)))
-        for name, values in numbers.items()
-        if None not in values
-    )
+def _colour(image: Image.Image, file: IO[bytes]) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
+    """`Metadata.cicp` and `Metadata.png_colour` of a file."""
+    if image.format == "PNG":
+        found: dict[bytes, bytes] = {}
+        for name, size in png.chunks(file):
+            if name == b"IDAT":
+                break
+            if name in (b"cICP", *_PNG_COLOUR):
+                found.setdefault(name, file.read(min(size, 64)))
+        cicp = found.pop(b"cICP", b"")
+        if "srgb" in image.info or image.info.get("icc_profile"):  # which stand above these
+            found = {name: content for name, content in found.items() if name not in (b"gAMA", b"cHRM")}
+        return (cicp if len(cicp) == 4 else None), tuple(found.items())
+    if image.format in ("AVIF", "HEIF"):
+        for kind, content in primary_properties(file):
+            if kind == b"colr" and content.startswith(b"nclx"):
+                cicp = bytes([content[5], content[7], 0, 1])  # of the RGB that is read
+                return (cicp if _unusual(cicp) else None), ()
+    return None, ()
+
+
+def _segments(image: Image.Image, name: str) -> list[bytes]:
+    """The contents of the segments of a JPEG file that have this name."""
+    return [bytes(content) for segment, content in getattr(image, "applist", ()) if segment == name]
 
 
 def _xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of a file, which Pillow keeps in several places."""
-    for segment, content in getattr(image, "applist", ()):
-        if segment == "APP1" and content.startswith(_XMP_HEADER):
-            return bytes(content[len(_XMP_HEADER) :])
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or getattr(image, "tag_v2", {}).get(_TIFF_XMP)
+    for content in _segments(image, "APP1"):
+        if content.startswith(_XMP_HEADER):
+            return content[len(_XMP_HEADER) :]
+    xmp = image.info.get("xmp") or image.info.get(_XMP_TEXT) or getattr(image, "tag_v2", {}).get(_TIFF_XMP)
     if isinstance(xmp, str):
         xmp = xmp.encode()
     return xmp if isinstance(xmp, bytes) else None
 
 
+def _iptc(image: Image.Image) -> bytes | None:
+    """IPTC's records of a JPEG or TIFF file."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # which may declare them to be 32-bit numbers
+        records = image.tag_v2._tagdata.get(_TIFF_IPTC)
+    else:
+        records = image.info.get("photoshop", {}).get(_PHOTOSHOP_IPTC)
+    return bytes(records) if isinstance(records, bytes) and records else None
+
+
+def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
+    """The texts of a PNG file, or the comment of a JPEG or GIF file."""
+    if image.format == "PNG":
+        texts = {str(keyword): text for keyword, text in image.info.items() if isinstance(text, str)}
+        return tuple(item for item in texts.items() if item[0] not in (_XMP_TEXT, _EXIF_TEXT))
+    comment = image.info.get("comment")
+    if not isinstance(comment, bytes) or not comment:
+        return ()
+    try:
+        return ((_COMMENT, comment.decode()),)
+    except UnicodeDecodeError:
+        return ((_COMMENT, comment.decode("latin-1")),)
+
+
 def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of a file with its header, as `_EXIF_HEADER` and a small TIFF file."""
+    """The EXIF block of a file with its header, as `exif.HEADER` and a small TIFF file."""
     if image.format == "TIFF":
-        fields = _scene_fields(image.getexif())
+        fields = exif_blocks.scene_fields(image.getexif())
         return fields.tobytes() if fields else None
     exif = image.info.get("exif")
-    if exif is None and "Raw profile type exif" in image.info:  # how programs stored it before PNG had an EXIF chunk
-        exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+    if exif is None and _EXIF_TEXT in image.info:
+        exif = bytes.fromhex("".join(image.info[_EXIF_TEXT].split("\n")[3:]))
     if not exif:
         return None
-    while exif.startswith(_EXIF_HEADER):
-        exif = exif[len(_EXIF_HEADER) :]
-    return bytes(_EXIF_HEADER + exif)
-
-
-def _orientation_alone(image: Image.Image) -> bytes | None:
-    """EXIF with nothing but the orientation that a damaged one states in its first directory; None without any."""
-    try:
-        exif = _exif(image) or b""
-        orientation = _number(exif, _exif_numbers(exif, (_FIRST_DIRECTORY,))[ExifTags.Base.Orientation])
-    except DECODING_ERRORS:
-        return None
-    alone = Image.Exif()
-    alone[ExifTags.Base.Orientation] = orientation
-    return alone.tobytes()
-
-
-def _scene_fields(exif: Image.Exif) -> Image.Exif:
-    """A copy of EXIF from, or for, a TIFF file, without what describes the layout of its pixels."""
-    fields = Image.Exif()
-    fields.update({tag: exif[tag] for tag in _SCENE_FIELDS if tag in exif})
-    fields.update({tag: exif.get_ifd(tag) for tag in _SCENE_DIRECTORIES if tag in exif})
-    return fields
-
-
-def _exif_numbers(
-    exif: bytes, directories: Sequence[int] = (_FIRST_DIRECTORY, ExifTags.IFD.Exif)
-) -> dict[int, tuple[str, int]]:
-    """Where an EXIF block keeps its single whole numbers: tag -> (`struct` format, position)."""
-    start = len(_EXIF_HEADER)
-    order = {b"II*\0": "<", b"MM\0*": ">"}[exif[start : start + 4]]
-    formats = {3: order + "H", 4: order + "I"}
-    numbers = {_FIRST_DIRECTORY: (formats[4], start + 4)}
-    for link in directories:
-        if link not in numbers:
-            break
-        directory = start + _number(exif, numbers[link])
-        end = directory + 2 + 12 * _number(exif, (formats[3], directory))
-        for entry in range(directory + 2, end, 12):
-            tag, kind, count = struct.unpack_from(order + "HHI", exif, entry)
-            if count == 1 and kind in formats:
-                numbers.setdefault(tag, (formats[kind], entry + 8))
-        if link == _FIRST_DIRECTORY and end + 4 <= len(exif):
-            numbers[_THUMBNAIL_DIRECTORY] = (formats[4], end)
-    return numbers
-
-
-def _number(exif: bytes, place: tuple[str, int]) -> int:
-    """The whole number at a place that `_exif_numbers` gave."""
-    return int(struct.unpack_from(place[0], exif, place[1])[0])
-
-
-def _upright_exif(exif: bytes, height: int, width: int) -> bytes:
-    """EXIF with these numbers changed where they stand.
-
-    Maker notes refer to positions, and would not survive a rearrangement.
-    """
-    changed = bytearray(exif)
-    numbers = _exif_numbers(exif)
-    for tag, value in (
-        (ExifTags.Base.Orientation, 1),
-        (ExifTags.Base.ExifImageWidth, width),
-        (ExifTags.Base.ExifImageHeight, height),
-        (_THUMBNAIL_DIRECTORY, 0),
-    ):
-        if tag in numbers:
-            number_format, position = numbers[tag]
-            struct.pack_into(number_format, changed, position, min(value, 0xFFFF))
-    return bytes(changed)
+    while exif.startswith(exif_blocks.HEADER):
+        exif = exif[len(exif_blocks.HEADER) :]
+    return bytes(exif_blocks.HEADER + exif)

@@ -1,11 +1,11 @@
-"""Pillow within a program: no warnings on the screen, and its limit on the number of pixels lifted for a while."""
+"""Pillow within a program: no warnings on the screen, and its limits lifted for a while."""
 
 import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 _process_lock = threading.RLock()  # the filters of `warnings`, and Pillow's limit, belong to the whole process
 
@@ -19,12 +19,15 @@ def no_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_limit() -> Iterator[int | None]:
-    """Lift Pillow's limit on the number of pixels; yield what it is: pixels from which on it would refuse."""
+def without_limits() -> Iterator[int | None]:
+    """Lift Pillow's limit on the number of pixels; yield what it is: pixels from which on it would refuse.
+
+    Of texts in a PNG file, each may be as large as all together may be: 64 MB, where Pillow has 1 MB.
+    """
     with _process_lock:
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
+        limit, largest_text = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, PngImagePlugin.MAX_TEXT_MEMORY
         try:
             yield None if limit is None else 2 * limit
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, largest_text

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,19 +14,22 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from deblurgan.errors import FileError
 from deblurgan.files import reason, shown
-from deblurgan.pictures.formats import READABLE, WITH_16_BITS, WITHOUT_SIGNATURE, named_format
+from deblurgan.pictures import png
+from deblurgan.pictures.boxes import bits
+from deblurgan.pictures.formats import READABLE, WITHOUT_SIGNATURE, named_format
 from deblurgan.pictures.listing import is_odd
 from deblurgan.pictures.metadata import DECODING_ERRORS, Metadata, read_metadata
-from deblurgan.pictures.pillow import no_warnings, without_limit
+from deblurgan.pictures.pillow import no_warnings, without_limits
 from deblurgan.pictures.pixels import Pixels, to_8_bits
 from deblurgan.pictures.raw import is_raw, is_tiff
-from deblurgan.pictures.sixteen_bits import grey_with_alpha_known, is_deep_grey_with_alpha, read_deep
+from deblurgan.pictures.sixteen_bits import grey_with_alpha_known, is_deep_grey_with_alpha, read_deep, read_deep_heic
 
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
 
 _EXPECTED = "expected grey, RGB or CMYK with 8 or 16 bits"
 _PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_MAY_BE_LARGE = 1 << 10  # bytes, of text that is compressed by 1000 at most
 _WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
 
 # The brands of files in the container of HEIC, which Pillow reads with the help of pillow-heif.
@@ -74,9 +76,9 @@ def read_picture(
 ) -> Picture:
     """Read a photograph together with what `write_picture` needs to write a restored version of it.
 
-    The content decides which format it is, whatever the name says. 16 bits are kept of PNG and TIFF. The first frame
-    of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer applies). A notice
-    in the result says so.
+    The content decides which format it is, whatever the name says. More than 8 bits are kept of PNG, TIFF and HEIC.
+    The first frame of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer
+    applies). A notice in the result says so.
 
     Args:
         path: the file, or what to call `content` in messages.
@@ -101,13 +103,15 @@ def read_picture(
         rgb, alpha = _pixels(image, file, rawmode)
         if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
+        if image.format == "AVIF" and (depth := bits(file)) > 8:
+            notices.append(f"{depth}-bit AVIF is read with 8 bits")
         grey = image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
             of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
             grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
             if image.format != "GIF":
                 notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
-        metadata, damaged = read_metadata(image)
+        metadata, damaged = read_metadata(image, file)
         if image.mode == "CMYK":
             notices.append("CMYK is converted to RGB, without its colour profile")
             metadata = replace(metadata, icc_profile=None)
@@ -142,10 +146,10 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         else:
-            if image.format == "HEIF" or (image.format == "PNG" and _png_metadata_is_last(file)):
+            if image.format == "HEIF" or (image.format == "PNG" and _metadata_is_last(file)):
                 image.load()  # HEIC says in two places how large it is
                 width, height = image.size
-            turned = read_metadata(image)[0].orientation > 4
+            turned = read_metadata(image, file)[0].orientation > 4
         return (width, height) if turned else (height, width)
 
 
@@ -165,14 +169,13 @@ def _opened(
         raise FileError(f"{shown(path)}: not a readable image (not a file)")
     try:
         with path.open("rb") if content is None else io.BytesIO(content) as file, contextlib.ExitStack() as decoding:
-            with no_warnings(), without_limit() as limit:
+            with no_warnings(), without_limits() as limit:
                 image = _identified(path, file)
             _check_size(image, limit if max_pixels is None else max_pixels)
             if image.format == "TIFF":  # whose fields are decoded, and warned about, only when they are needed
                 decoding.enter_context(no_warnings())
-            if limit is not None and image.width * image.height > limit // 2:
-                # Pillow looks at the size again when it decodes TIFF or 16 bits.
-                decoding.enter_context(without_limit())
+            if _has_late_limits(image, file, limit):
+                decoding.enter_context(without_limits())
             yield image, file
     except DECODING_ERRORS as error:
         raise FileError(f"{shown(path)}: not a readable image ({reason(error)})") from error
@@ -222,6 +225,14 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
     return sorted(formats & Image.OPEN.keys())  # AVIF is not in every Pillow
 
 
+def _has_late_limits(image: Image.Image, file: IO[bytes], limit: int | None) -> bool:
+    """Whether Pillow has limits that it comes by only when it decodes: of pixels in TIFF or 16 bits, and of text."""
+    large_text = image.format == "PNG" and any(
+        name in (b"iTXt", b"zTXt") and size >= _MAY_BE_LARGE for name, size, _ in png.behind_the_pixels(file)
+    )
+    return large_text or (limit is not None and image.width * image.height > limit // 2)
+
+
 def _check_size(image: Image.Image, max_pixels: int | None) -> None:
     """Raise `ValueError` where a header declares more pixels than that."""
     width, height = image.size
@@ -258,9 +269,14 @@ def _is_deep_pgm(image: Image.Image) -> bool:
 def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, Pixels | None]:
     """The colours, (height, width, 3), and alpha, (height, width) or None, as stored: uint8 or uint16."""
     transparent = image.info.get("transparency")
-    image.load()
-    deep = read_deep(file, image, rawmode) if image.format in WITH_16_BITS else None
-    if image.mode.startswith("I;16") or _is_deep_pgm(image):
+    deep: NDArray[np.uint16] | None = None
+    if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
+        deep = read_deep_heic(file)
+    else:
+        image.load()
+    if image.format in ("PNG", "TIFF"):
+        deep = read_deep(file, image, rawmode)
+    if (image.format != "HEIF" and image.mode.startswith("I;16")) or _is_deep_pgm(image):
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
         if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
             deep = np.uint16(65535) - deep  # Pillow sees to it for 8 bits or less
@@ -319,16 +335,8 @@ def _webp_is_lossless(file: IO[bytes]) -> bool:
     return False
 
 
-def _png_metadata_is_last(file: IO[bytes]) -> bool:
-    """Whether a PNG file has EXIF or XMP behind the pixels, where Pillow comes by only when it decodes them."""
-    before = file.tell()
-    pixels_seen = found = False
-    file.seek(8)
-    while not found and len(header := file.read(8)) == 8:
-        size, name = struct.unpack(">I4s", header)
-        start = file.read(min(size, max(map(len, _PNG_METADATA_TEXTS))))
-        found = pixels_seen and (name == b"eXIf" or start.startswith(_PNG_METADATA_TEXTS))
-        pixels_seen |= name == b"IDAT"
-        file.seek(size - len(start) + 4, os.SEEK_CUR)
-    file.seek(before)
-    return found
+def _metadata_is_last(file: IO[bytes]) -> bool:
+    """Whether a PNG file has EXIF or XMP behind the pixels."""
+    return any(
+        name == b"eXIf" or start.startswith(_PNG_METADATA_TEXTS) for name, _, start in png.behind_the_pixels(file)
+    )

@@ -14,7 +14,6 @@ from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, reason, shown
 from deblurgan.pictures.formats import (
     ENCODINGS,
-    WITH_16_BITS,
     WITH_ALPHA,
     WRITABLE,
     encoding_of_quality,
@@ -24,7 +23,9 @@ from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.pictures.pillow import no_warnings
 from deblurgan.pictures.pixels import Pixels, check_image, resize, to_8_bits
 from deblurgan.pictures.reading import Picture
-from deblurgan.pictures.sixteen_bits import encode_deep_png, encode_deep_tiff
+from deblurgan.pictures.sixteen_bits import encode_deep_heic, encode_deep_png, encode_deep_tiff
+
+_ENCODE_DEEP = {"HEIF": encode_deep_heic, "PNG": encode_deep_png, "TIFF": encode_deep_tiff}
 
 
 def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: Pixels, *, quality: int | None = None) -> None:
@@ -57,7 +58,7 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
     - JPEG uses the source's own quantisation tables and chroma subsampling; quality 95 without subsampling when the
       source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF and HEIC have
       quality 95. TIFF is uncompressed.
-    - 16 bits stay so in PNG and TIFF, and become 8 in the others.
+    - 16 bits stay so in PNG and TIFF, and become 10 in HEIC, 8 in the others.
     - GIF is reduced to 256 colours, with alpha either on or off.
     - BMP, JPEG and PPM hold no alpha: the picture is laid on white.
     - BMP holds no metadata but the resolution, WebP, AVIF and HEIC no resolution, GIF and the others neither, JPEG no
@@ -79,7 +80,7 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
     check_image(rgb, "the restored image", channels=(3,), deep=True)
     height, width = rgb.shape[:2]
     alpha = picture.alpha
-    if rgb.dtype == np.uint16 and file_format not in WITH_16_BITS:
+    if rgb.dtype == np.uint16 and file_format not in _ENCODE_DEEP:
         rgb = to_8_bits(rgb)
     if alpha is not None and rgb.dtype == np.uint8:
         alpha = to_8_bits(alpha)
@@ -97,17 +98,20 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
         encoding = {**encoding, "subsampling": "4:0:0"}
     try:
         with no_warnings():
-            metadata = picture.metadata.upright(height, width).save_options(file_format)
+            options = picture.metadata.upright(height, width).save_options(file_format)
     except DECODING_ERRORS as error:
         raise FileError(f"damaged EXIF cannot be written as {file_format}: {reason(error)}") from error
-    return _encoded(colour, alpha, file_format, {**encoding, **metadata})
+    content = _encoded(colour, alpha, file_format, {**encoding, **options})
+    return picture.metadata.with_colour(content, file_format)
 
 
 def not_kept(picture: Picture, file_format: str) -> list[str]:
     """Return what of a picture a file of this format does not hold, one line each."""
     lost = []
-    if picture.rgb.dtype == np.uint16 and file_format not in WITH_16_BITS:
+    if picture.rgb.dtype == np.uint16 and file_format not in _ENCODE_DEEP:
         lost.append(f"16-bit input is written with 8 bits, as {file_format}")
+    if picture.rgb.dtype == np.uint16 and file_format == "HEIF" != picture.format:
+        lost.append("16-bit input is written with 10 bits, as HEIF")
     if picture.alpha is not None and file_format not in WITH_ALPHA | {"GIF"}:
         lost.append(f"{file_format} holds no alpha: the picture is laid on white")
     if picture.format not in WRITABLE:
@@ -180,7 +184,7 @@ def _encoded(colour: Pixels, alpha: Pixels | None, file_format: str, options: Ma
         if colour.dtype == np.uint16:
             channels = [colour] if alpha is None else [colour, alpha]
             values = np.dstack(channels)
-            return (encode_deep_png if file_format == "PNG" else encode_deep_tiff)(values, options)
+            return _ENCODE_DEEP[file_format](values, options)
         if file_format == "HEIF":
             import pillow_heif
 

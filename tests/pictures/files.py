@@ -123,11 +123,12 @@ def png_with_16_bits(values):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def with_chunks(path, *chunks):
-    """The PNG file with these (name, content) behind its header."""
+def with_chunks(path, *chunks, before=b"IDAT"):
+    """The PNG file with these (name, content) before its first chunk of another name."""
     content = path.read_bytes()
     extra = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-    path.write_bytes(content[:33] + extra + content[33:])
+    at = content.index(before) - 4
+    path.write_bytes(content[:at] + extra + content[at:])
     return path
 
 

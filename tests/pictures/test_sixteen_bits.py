@@ -1,6 +1,7 @@
 import math
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from deblurgan.errors import FileError
 from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
 from deblurgan.pictures.writing import encode_picture, not_kept, write_picture
-from tests.photographs import save
+from tests.photographs import save, smooth
 from tests.pictures.files import ICC, XMP, deep_noise, exif_of, png_with_16_bits, written
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
@@ -178,3 +181,41 @@ def test_a_ppm_of_16_bits_and_three_channels_is_read_with_8_and_that_is_told(tmp
     picture = read_picture(tmp_path / "a.ppm")
     assert picture.notices == ("16-bit RGB is read with 8 bits",)
     np.testing.assert_array_equal(picture.rgb, [[[0, 2, 4], [6, 8, 10]]])
+
+
+def test_heic_of_10_bits_is_read_and_written_with_10(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    levels = np.arange(0, 1024, 4)
+    rgb = np.broadcast_to(levels[None, :, None], (64, 256, 3)).astype("<u2")
+    file = pillow_heif.from_bytes("RGB;16", (256, 64), (rgb << 6).tobytes())
+    file.save(
+        tmp_path / "in.heic", quality=100, color_primaries=9, transfer_characteristics=16, matrix_coefficients=9
+    )
+    picture, path = written(tmp_path, tmp_path / "in.heic", "out.heic", read_picture(tmp_path / "in.heic").rgb)
+    assert (picture.kind, picture.rgb.dtype, picture.notices) == ("RGB", np.uint16, ())
+    assert not_kept(picture, "HEIF") == []
+    assert not_kept(picture, "JPEG")[0] == "16-bit input is written with 8 bits, as JPEG"
+    assert read_size(path) == (64, 256)
+    again = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+    assert (again.info["bit_depth"], again.info["nclx_profile"]["transfer_characteristics"]) == (10, 16)
+    for found in (picture.rgb / (65535 / 1023), np.asarray(again) >> 6):
+        assert np.abs(found - levels[:, None]).mean() < 2
+    assert len(np.unique(picture.rgb)) > 250  # more than 8 bits would tell apart of these
+
+
+@pytest.mark.parametrize("kind", ["L", "LA", "RGBA"])
+def test_grey_and_alpha_of_16_bits_become_10_in_heic(kind):
+    pytest.importorskip("pillow_heif")
+    y, x = np.mgrid[:48, :64].astype(np.uint16)
+    rgb, alpha = np.repeat((x * 1000)[:, :, None], 3, axis=2), (y * 1300 if kind.endswith("A") else None)
+    picture = Picture(rgb, alpha, kind)
+    again = read_picture("a.heic", content=encode_picture(picture, rgb, "HEIF"))
+    assert np.abs(again.rgb / 64 - rgb / 64).mean() < 4
+    assert alpha is None or np.abs(again.alpha / 64 - alpha / 64).mean() < 4
+    assert not_kept(picture, "HEIF") == ["16-bit input is written with 10 bits, as HEIF"]
+
+
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow 11.3 or newer writes AVIF")
+def test_avif_of_10_bits_is_read_with_8_and_that_is_told(tmp_path):
+    assert read_picture(save(tmp_path / "a.avif", smooth())).notices == ()
+    assert read_picture(DATA / "pq_10_bits.avif").notices == ("10-bit AVIF is read with 8 bits",)
