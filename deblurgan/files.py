@@ -10,6 +10,11 @@ from pathlib import Path
 
 from deblurgan.errors import FileError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _ENDING = 16  # characters: enough for .weights.h5, and short where a name has a point early on
 
 
@@ -67,6 +72,29 @@ def folder_beside(target: Path) -> Iterator[Path]:
         raise
     except OSError as error:
         raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def held(folder: Path, taken: str) -> Iterator[None]:
+    """Hold a folder, which is there, against whoever else would; nothing is held where there are no locks.
+
+    Raises:
+        FileError: it is held already; its message is `taken`.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileError(taken) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from deblurgan.errors import DeblurganError, FileError
-from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.files import atomic_path, ensure_folder, held, reason, shown
 
 
 def write(path, error=None):
@@ -218,3 +218,24 @@ def test_a_line_break_in_the_name_of_a_folder_is_escaped_in_the_message(tmp_path
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     assert message_of(ensure_folder, tmp_path) == f"{tmp_path}: the folder is not writable"
+
+
+# Folders that are held
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    with held(tmp_path, "taken"), pytest.raises(FileError, match=r"^taken$"), held(tmp_path, "taken"):
+        pytest.fail("held twice")
+    with held(tmp_path, "taken"):
+        pass
+
+
+def test_a_file_system_without_locks_lets_go_on(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with held(tmp_path, "taken"), held(tmp_path, "taken"):
+        pass

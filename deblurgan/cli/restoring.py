@@ -18,6 +18,7 @@ from deblurgan.cli.common import (
     engine_option,
     finish,
     located,
+    notice,
     one_line,
     pairs_dir_option,
     path_type,
@@ -156,8 +157,9 @@ def deblur(
     Nothing else is needed: the weights are in the package. INPUTS are files, folders, zip files, patterns such as
     "photos/*.jpg", or - for standard input. A picture that cannot be read is reported, and the others are still done.
 
-    Videos (mp4, m4v, mov, mkv, webm) are restored frame by frame into the same container, with sound and all else
-    copied; that needs PyAV: pip install 'deblurgan[video]'. After Ctrl-C the same command goes on where it stopped.
+    Videos (mp4, m4v, mov, mkv, webm, ts, mts, 3gp) are restored frame by frame into the same container, others (avi,
+    wmv, mpg, flv, ogv ...) into mkv, with sound and all else copied; that needs PyAV: pip install 'deblurgan[video]'.
+    After Ctrl-C the same command goes on where it stopped.
     --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
     videos are refused.
     """
@@ -183,7 +185,8 @@ def deblur(
 
     def find() -> "tuple[list[Source], list[str]]":
         places = [place for place in (output_dir, compare) if place]
-        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch)
+        told = {} if watch else {"tell": notice}
+        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch, **told)
 
     def planned(sources: "Sequence[Source]") -> "list[Job]":
         return plan(
@@ -245,8 +248,8 @@ def deblur(
             standard_output=standard_output,
             progress=progress,
         )
-        for notice in report.notices:
-            click.echo(notice, err=True)
+        for line in report.notices:
+            click.echo(line, err=True)
         return report
 
     if watch:

@@ -20,7 +20,7 @@ from deblurgan.pictures.formats import (
 )
 from deblurgan.pictures.listing import list_files
 from deblurgan.pictures.metadata import DECODING_ERRORS
-from deblurgan.video.containers import is_a_video_file
+from deblurgan.video.containers import CONTAINERS, INSTEAD, is_a_video_file
 
 BESIDE_SUFFIX = "_deblurred"
 STANDARD = Path("-")  # standard input, or output
@@ -101,6 +101,7 @@ def find_sources(
     recursive: bool = False,
     but_not_in: Iterable[str | os.PathLike[str]] = (),
     may_be_empty: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> tuple[list[Source], list[str]]:
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
 
@@ -109,6 +110,7 @@ def find_sources(
         recursive: look into folders below folders as well.
         but_not_in: folders below those that are not looked into, where results go.
         may_be_empty: a folder without pictures is no error.
+        tell: called with a line about what is left out of a folder or zip file: neither pictures nor videos.
 
     Raises:
         FileError: there is nothing of the first name, nor a picture under any other.
@@ -120,7 +122,7 @@ def find_sources(
     errors: list[FileError | InputError] = []
     for name in inputs:
         try:
-            found = _found(name, recursive, hidden, may_be_empty, problems)
+            found = _found(name, recursive, hidden, may_be_empty, problems, tell)
         except (FileError, InputError) as error:
             errors.append(error)
             problems.append(str(error))
@@ -134,32 +136,53 @@ def find_sources(
 
 
 def _found(
-    name: str | os.PathLike[str], recursive: bool, hidden: set[str], may_be_empty: bool, problems: list[str]
+    name: str | os.PathLike[str],
+    recursive: bool,
+    hidden: set[str],
+    may_be_empty: bool,
+    problems: list[str],
+    tell: Callable[[str], object],
 ) -> list[Source]:
     """The pictures that one of the inputs names."""
     path = Path(name)
     if os.fspath(name) == "-":
         return [Source(STANDARD, Path("stdin"))]
     if os.path.isdir(path):
-        found = [Source(file, file.relative_to(path)) for file in _files(path, recursive, hidden, problems)]
+        files = _files(path, recursive, hidden, problems)
+        found = [Source(file, file.relative_to(path)) for file in files if _is_wanted(file)]
+        if found:
+            _tell_left_out(path, [file for file in files if not _is_wanted(file)], tell)
         if not found and not problems and not may_be_empty:
             where = "in this folder" if recursive else "directly in this folder"
-            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none")
+            instead = f"; what is there: {_extensions(files)}" if files else ""
+            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none{instead}")
         return found
     if os.path.lexists(path):
-        return _in_file(path, problems)
+        return _in_file(path, problems, tell)
     if glob.has_magic(os.fspath(name)):
         matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
         files = [match for match in matches if os.path.isfile(match) and (_is_wanted(match) or is_zip(match))]
         if not files:
             raise FileError(f"{shown(path)}: no picture, video or zip file matches this pattern")
-        return [source for file in files for source in _in_file(file, problems)]
+        return [source for file in files for source in _in_file(file, problems, tell)]
     raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
 
 
-def _in_file(path: Path, problems: list[str]) -> list[Source]:
+def _in_file(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:
     """The picture or video in a file, or the pictures in a zip file."""
-    return _members(path, problems) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+    return _members(path, problems, tell) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+
+
+def _tell_left_out(place: Path, others: Sequence[Path], tell: Callable[[str], object]) -> None:
+    """Say what a folder or zip file holds besides pictures and videos."""
+    if others:
+        tell(f"{shown(place)}: files of other kinds left out: {len(others)} ({_extensions(others)})")
+
+
+def _extensions(files: Iterable[Path]) -> str:
+    """The extensions of files, up to ten."""
+    found = sorted({file.suffix.lower() or "without extension" for file in files})
+    return shown(" ".join(found[:10]) + (" ..." if found[10:] else ""))
 
 
 def _kinds() -> str:
@@ -171,8 +194,8 @@ def _is_wanted(path: Path) -> bool:
 
 
 def _files(folder: Path, recursive: bool, hidden: set[str], problems: list[str]) -> list[Path]:
-    """The pictures and videos in a folder and, where asked, below it: each folder after the files beside it, once."""
-    paths = list_files(folder, _is_wanted)
+    """The files in a folder and, where asked, below it: each folder after the files beside it, once."""
+    paths = list_files(folder)
     seen = {os.path.realpath(folder), *hidden}
     waiting = _folders(folder) if recursive else []
     while waiting:
@@ -181,7 +204,7 @@ def _files(folder: Path, recursive: bool, hidden: set[str], problems: list[str])
             continue
         seen.add(os.path.realpath(here))
         try:
-            paths += list_files(here, _is_wanted)
+            paths += list_files(here)
             waiting += _folders(here)
         except FileError as error:
             problems.append(str(error))
@@ -194,7 +217,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(below, key=lambda path: path.name, reverse=True)
 
 
-def _members(path: Path, problems: list[str]) -> list[Source]:
+def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:
     """The pictures in a zip file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -203,15 +226,18 @@ def _members(path: Path, problems: list[str]) -> list[Source]:
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         problems.append(f"{shown(path)}: not a readable zip file ({reason(error)})")
         return []
-    found = []
+    found, others = [], []
     for member in archive.infolist():
         parts = [part for part in PurePosixPath(member.filename.replace("\\", "/")).parts if part not in ("/", "..")]
         if member.is_dir() or not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
         if is_an_image_file(parts[-1]) and "\0" not in member.filename:
             found.append(Source(path, Path(*parts), archive, member))
+        else:
+            others.append(Path(parts[-1]))
     if not found:
         raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) in this zip file, found none")
+    _tell_left_out(path, others, tell)
     return found
 
 
@@ -230,8 +256,8 @@ def plan(
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
     `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
-    can only be read. A video keeps its own extension. What comes from standard input and goes to standard output has
-    the format that it came in.
+    can only be read. A video keeps its own extension, or has `.mkv` in place of one that can only be read. What comes
+    from standard input and goes to standard output has the format that it came in.
 
     Args:
         sources: from `find_sources`.
@@ -345,7 +371,8 @@ def check_originals(
 def _target(relative: Path, file_format: str | None, suffix: str, is_video: bool) -> Path:
     """The name of the result of the picture or video `relative`."""
     if is_video:
-        return relative.with_name(f"{relative.stem}{suffix}{relative.suffix}")
+        extension = relative.suffix if relative.suffix.lower() in CONTAINERS else INSTEAD
+        return relative.with_name(f"{relative.stem}{suffix}{extension}")
     named = named_format(relative)
     stem, extension = (relative.name, "") if named is None else (relative.stem, relative.suffix)
     if file_format is not None:

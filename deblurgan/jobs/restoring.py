@@ -36,7 +36,7 @@ class Report:
     Attributes:
         written: the files written.
         failed: for each picture that could not be restored, one line that names it and says why.
-        notices: one line for each thing that was not kept as it was.
+        notices: for each picture of which something was not kept as it was, one line that says what.
         skipped: the results that were there already.
     """
 
@@ -316,7 +316,8 @@ def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callab
             report.skipped.append(job.place)
         else:
             report.written.append(saved.path)
-        report.notices += [f"{shown(job.source.name)}: {notice}" for notice in saved.notices]
+        if saved.notices:
+            report.notices.append(f"{shown(job.source.name)}: {'; '.join(saved.notices)}")
     progress(job.source.name)
 
 

@@ -18,7 +18,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return list_files(folder, is_an_image_file)
 
 
-def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool]) -> list[Path]:
+def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool] = lambda path: True) -> list[Path]:
     """The files directly in `folder` whose names are `wanted`, as `list_images` sorts them and what it raises."""
     folder = Path(folder)
     try:

@@ -17,7 +17,7 @@ import numpy as np
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
 from deblurgan.pictures.pixels import Pixels
-from deblurgan.video.containers import CONTAINERS
+from deblurgan.video.containers import CONTAINERS, READ_ALONE
 
 # Numbers of ITU-T H.273 and FFmpeg: matrix coefficients, and the range of the values
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
@@ -194,6 +194,8 @@ def _described(path: Path, container: str, file: Any, stream: Any, said: tuple[i
     elif colorspace not in _MATRICES:
         notices.append(f"its colour matrix, number {colorspace}, is not known; it is taken as BT.709")
         colorspace = _BT709
+    if path.suffix.lower() in READ_ALONE:
+        notices.append(f"{path.suffix[1:].lower()} is written as {container}")
     if first.interlaced_frame:
         notices.append("interlaced: both fields are restored as one picture, and written as progressive")
     if codec.color_trc in (16, 18):

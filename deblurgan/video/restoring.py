@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import atomic_path, ensure_folder, shown
+from deblurgan.files import atomic_path, ensure_folder, held, shown
 from deblurgan.pictures.pixels import Pixels
 from deblurgan.restoring.alpha import Restore
 from deblurgan.video.containers import CONTAINERS
@@ -108,7 +108,8 @@ def restore_video(
         options: see `VideoOptions`.
 
     Raises:
-        FileError: `source` cannot be read, or has no frames between `start` and `end`; `target` cannot be written.
+        FileError: `source` cannot be read, or has no frames between `start` and `end`; `target` cannot be written, or
+            another process is about to.
         InputError: another extension, PyAV is missing, or the network refuses frames of this size.
         Interrupted: Ctrl-C, after what is restored has been saved.
     """
@@ -117,7 +118,16 @@ def restore_video(
     if os.path.exists(target) and not os.path.isfile(target):
         raise FileError(f"{shown(target)}: cannot be written: not a file but a folder, a device or a pipe")
     ensure_folder(target.parent)
-    parts = _Parts(parts_folder(target), video, options)
+    folder = ensure_folder(parts_folder(target))
+    with held(folder, f"{shown(target)}: another process is restoring a video into this file"):
+        return _restored_into(restore, video, target, folder, options)
+
+
+def _restored_into(
+    restore: Restore, video: Video, target: Path, folder: Path, options: VideoOptions
+) -> tuple[str, ...]:
+    """As `restore_video`, of a video that has been looked at, with a folder for its parts that is held."""
+    parts = _Parts(folder, video, options)
     span = _Span.of(video, options)
     try:
         try:
@@ -125,7 +135,7 @@ def restore_video(
         finally:
             parts.finish()  # after Ctrl-C, too
         if not parts.files:
-            raise FileError(f"{shown(source)}: expected frames {span}, found none")
+            raise FileError(f"{shown(video.path)}: expected frames {span}, found none")
         notices = video.notices + _damage(video, lost, parts.frames, options)
         notices += _join(video, parts.files, target, span)
     except KeyboardInterrupt:
@@ -168,7 +178,7 @@ class _Parts:
     """
 
     def __init__(self, folder: Path, video: Video, options: VideoOptions) -> None:
-        self.folder = ensure_folder(folder)
+        self.folder = folder
         self.files: list[Path] = []
         self.frames = 0
         self.last: int | None = None

@@ -178,6 +178,28 @@ def test_what_is_not_there_is_named_and_does_not_stop_the_others(folder, name, m
     assert message in problem
 
 
+def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
+    for name in ("a.png", "b.mp4", "c.nef", "d.NEF", "notes", ".hidden.txt", "below/e.txt", "below/f.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    told = []
+    for recursive in (False, True):
+        find_sources([tmp_path / "in"], recursive=recursive, tell=told.append)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for name in ("a.png", "b.mp4"):
+            archive.writestr(name, "")
+    find_sources([tmp_path / "z.zip"], tell=told.append)
+    assert told == [
+        f"{tmp_path / 'in'}: files of other kinds left out: 3 (.nef without extension)",
+        f"{tmp_path / 'in'}: files of other kinds left out: 4 (.nef .txt without extension)",
+        f"{tmp_path / 'z.zip'}: files of other kinds left out: 1 (.mp4)",
+    ]
+    for name in ("a.png", "b.mp4"):
+        (tmp_path / "in" / name).unlink()
+    with pytest.raises(InputError, match=r"in this folder, found none; what is there: \.nef without extension$"):
+        find_sources([tmp_path / "in"])
+
+
 def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for recursive in (False, True):

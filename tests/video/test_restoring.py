@@ -22,7 +22,7 @@ av = pytest.importorskip("av")
 
 SIZE = (32, 24)
 MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # ITU-T H.273's number: K_R and K_B
-EXTENSIONS = [".mp4", ".m4v", ".mov", ".mkv", ".webm"]
+EXTENSIONS = [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".3gp", ".3g2"]
 SRT = "1\n00:00:00,080 --> 00:00:00,200\nhello\n\n2\n00:00:00,240 --> 00:00:00,320\nthere\n"
 
 
@@ -35,6 +35,9 @@ def levels(count, size=SIZE):
     return [np.full((size[1], size[0], 3), 20 + 20 * number, np.uint8) for number in range(count)]
 
 
+FORMATS = {".mts": "mpegts"}  # that PyAV does not know by their names
+
+
 def write(
     path, frames, *, codec=None, pix_fmt="yuv420p", tags=(1, 1, 1, 1), times=None, unit=Fraction(1, 25), **more
 ):
@@ -44,7 +47,8 @@ def write(
     options = {"libvpx-vp9": {"crf": "4", "b:v": "0"}, "libx264": {"qp": "4", **more.get("options", {})}}.get(
         codec, {}
     )
-    with av.open(str(path), "w", format=more.get("format"), options=more.get("container", {})) as file:
+    form = more.get("format", FORMATS.get(path.suffix))
+    with av.open(str(path), "w", format=form, options=more.get("container", {})) as file:
         stream = file.add_stream(codec, rate=25, options=options)
         first = frames[0]
         shape = (first.width, first.height) if isinstance(first, av.VideoFrame) else first.shape[1::-1]
@@ -171,6 +175,29 @@ def test_frames_are_restored_and_written_into_the_same_kind_of_file(tmp_path, ex
     np.testing.assert_allclose(greys(target), [255 - level for level in greys(source)], atol=3)
     assert times(target) == times(source)
     assert sorted(os.listdir(target.parent)) == [target.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [
+        ("x.avi", "mpeg4", "pcm_s16le"),
+        ("x.flv", "flv1", None),
+        ("x.mpg", "mpeg2video", None),
+        ("x.WMV", "wmv2", None),
+    ],
+)
+def test_a_video_in_a_container_that_is_only_read_becomes_matroska(tmp_path, name, codec, sound):
+    form = {".avi": "avi", ".flv": "flv", ".mpg": "mpeg", ".WMV": "asf"}[Path(name).suffix]
+    more = {"sound": sound} if sound else {}
+    path = write(tmp_path / "in" / name, levels(10, (64, 48)), codec=codec, format=form, **more)
+    (job,) = plan(find_sources([path.parent])[0], tmp_path / "out")
+    assert job.target == Path("x.mkv")
+    report = restore_jobs(lambda image: 255 - image, [job], tmp_path / "out")
+    assert (report.written, report.failed) == ([tmp_path / "out" / "x.mkv"], [])
+    assert report.notices == [f"{path}: {path.suffix[1:].lower()} is written as matroska"]
+    np.testing.assert_allclose(greys(report.written[0]), [255 - level for level in greys(path)], atol=4)
+    if sound:
+        assert b"".join(content for _, content in packets(report.written[0], "audio"))
 
 
 @pytest.mark.parametrize("bits", [8, 10])
@@ -564,6 +591,21 @@ def test_ctrl_c_at_the_first_frame_leaves_nothing(clip, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_a_video_that_is_being_restored_is_not_begun_again(clip, tmp_path):
+    target, met = tmp_path / "out" / "clip.mp4", []
+
+    def restore(image):
+        if not met:
+            with pytest.raises(FileError) as caught:
+                restore_video(identity, clip, target)
+            met.append(str(caught.value))
+        return image
+
+    assert restore_video(restore, clip, target) == ()
+    assert met == [f"{target}: another process is restoring a video into this file"]
+    assert len(read(target)) == 10
+
+
 # Bad input
 
 
@@ -609,7 +651,7 @@ def test_the_content_decides_what_is_read_and_the_name_what_is_written(tmp_path)
     assert restore_video(identity, source, tmp_path / "y.mp4") == ()
     with av.open(str(tmp_path / "y.mp4")) as file:
         assert "mp4" in file.format.name
-    with pytest.raises(InputError, match=r"y\.avi: expected one of \.m4v \.mkv \.mov \.mp4 \.webm, got '\.avi'"):
+    with pytest.raises(InputError, match=r"y\.avi: expected one of \.3g2 .*\.mkv \.mov \.mp4 .*\.webm, got '\.avi'"):
         restore_video(identity, source, tmp_path / "y.avi")
 
 
