@@ -29,9 +29,7 @@ def choose_kernels() -> None:
     environment says in TF_ENABLE_ONEDNN_OPTS holds.
     """
     features = cpu_features()
-    widest = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    wide = "avx512f" in features and not widest.startswith(("SSE", "AVX2")) and widest != "AVX"
-    if "avx2" in features and not wide:
+    if "avx2" in features and "avx512f" not in features:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
@@ -158,6 +156,8 @@ def cpu_has_bfloat16(cpuinfo: str | None = None) -> bool:
 def cpu_features(cpuinfo: str | None = None) -> frozenset[str]:
     """Return what the processor says that it can, as `/proc/cpuinfo` calls it; nothing on systems without one.
 
+    What oneDNN is told not to use (by ONEDNN_MAX_CPU_ISA in the environment) counts as missing.
+
     Args:
         cpuinfo: the text of that file; read from the system when None.
     """
@@ -169,15 +169,22 @@ def cpu_features(cpuinfo: str | None = None) -> frozenset[str]:
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
+            return frozenset(name for name in value.split() if not name.startswith(_beyond_limit()))
     return frozenset()
+
+
+def _beyond_limit() -> tuple[str, ...]:
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if limit.startswith(("SSE", "AVX2")) or limit == "AVX":
+        return "avx512", "amx"
+    return ("avx512_bf16", "amx") if limit in ("AVX512_CORE", "AVX512_CORE_VNNI") else ()
 
 
 def resolve_precision(precision: str) -> str:
     """Return "float32", "bfloat16" or "float16" for `precision`, which may be "auto".
 
-    "auto" is bfloat16 on a CPU with native bfloat16 and on GPUs of compute capability 8 or more, float16 on GPUs of
-    capability 7, and float32 elsewhere.
+    "auto" is bfloat16 on a CPU with native bfloat16, which only oneDNN's operations use, and on GPUs of compute
+    capability 8 or more, float16 on GPUs of capability 7, and float32 elsewhere.
 
     Raises:
         InputError: another name.
@@ -192,7 +199,8 @@ def resolve_precision(precision: str) -> str:
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         major = details.get("compute_capability", (0, 0))[0]
         return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
-    return "bfloat16" if cpu_has_bfloat16() else "float32"
+    native = cpu_has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+    return "bfloat16" if native else "float32"
 
 
 def default_quality() -> str:

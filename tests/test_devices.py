@@ -39,14 +39,25 @@ CPU implementer\t: 0x41
         ("model name\t: bf16\n", False),
     ],
 )
-def test_cpu_has_bfloat16_reads_the_processors_flags(cpuinfo, expected):
+def test_cpu_has_bfloat16_reads_the_processors_flags(cpuinfo, expected, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert cpu_has_bfloat16(cpuinfo) is expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [(X86.format("avx512_bf16"), True), (X86.format(""), False)])
 def test_cpu_has_bfloat16_reads_the_system_when_not_told(monkeypatch, text, expected):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)])
     assert cpu_has_bfloat16() is expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("AVX2", False), ("avx2_vnni_2", False), ("SSE41", False), ("AVX512_CORE", False), ("AVX512_CORE_BF16", True)],
+)
+def test_a_limit_set_for_onednn_holds_for_bfloat16(monkeypatch, limit, expected):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert cpu_has_bfloat16(X86.format("avx2 avx512f avx512_bf16 amx_bf16")) is expected
 
 
 def test_a_system_without_cpuinfo_counts_as_no(monkeypatch):
@@ -99,6 +110,7 @@ def machine(monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
         monkeypatch.setattr(devices, "gpu_names", lambda: gpus)
         monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: bfloat16)
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
 
     return pretend
 
@@ -118,6 +130,12 @@ MACHINES = [
 def test_auto_is_the_fastest_precision_that_the_machine_has(machine, hardware, expected):
     machine(**hardware)
     assert resolve_precision("auto") == expected
+
+
+def test_auto_is_float32_without_onednn(machine, monkeypatch):
+    machine(bfloat16=True)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert resolve_precision("auto") == "float32"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

@@ -181,7 +181,13 @@ def _openvino(model: Any, precision: str) -> Callable[[Images], Images]:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads(),
     }
-    compiled = optional("openvino").Core().compile_model(model, "CPU", settings)
+    try:
+        compiled = optional("openvino").Core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise InputError(
+            f"precision {precision}: OpenVINO cannot compute this network in it on this processor; "
+            f"try float32: {reason(error)[-200:]}"
+        ) from error
     lock = threading.Lock()  # two calls at once wait for each other, for ever
 
     def run(images: Images) -> Images:

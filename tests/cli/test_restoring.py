@@ -76,7 +76,7 @@ def test_a_real_picture_gains_without_any_option(here):
         text=True,
         timeout=300,
     )
-    device = f"CPU ({devices.platform.machine()}), {'bfloat16' if devices.cpu_has_bfloat16() else 'float32'}"
+    device = f"CPU ({devices.platform.machine()}), {devices.resolve_precision('auto')}"
     assert (ran.returncode, ran.stderr.splitlines()) == (
         0,
         ["Weights: maxim-gopro, quality fast (1 stage)", f"Device: {device}"],
