@@ -1,6 +1,5 @@
 """Restoring whatever a program or notebook has: an array, a Pillow image, an image file."""
 
-import base64
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -10,23 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.pictures.pixels import side_by_side, to_8_bits
+from deblurgan.pictures.html import slider
+from deblurgan.pictures.pillow import to_pillow
+from deblurgan.pictures.pixels import Restore, grey_of, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
-from deblurgan.pictures.writing import encode_png
-from deblurgan.restoring.alpha import Restore, restore_with_alpha
+from deblurgan.restoring.alpha import restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
 SLACK = 0.5  # how far outside [0, 1] floats may be: interpolation overshoots, but [-1, 1] or 0 .. 255 are a mistake
 KEPT = ("dpi", "exif", "icc_profile", "xmp")  # of what Pillow knows about an image besides its pixels
-_PAGE = """<div style="position:relative;display:inline-block;max-width:100%">
-<img alt="after" style="display:block;max-width:100%" src="data:image/png;base64,{after}">
-<img alt="before" style="position:absolute;left:0;top:0;width:100%;clip-path:inset(0 50% 0 0)"
- src="data:image/png;base64,{before}">
-<input type="range" min="0" max="100" value="50" aria-label="before and after"
- style="position:absolute;left:0;bottom:8px;width:100%;margin:0"
- oninput="this.previousElementSibling.style.clipPath='inset(0 '+(100-this.value)+'% 0 0)'">
-</div>"""
 
 
 class Deblurrer:
@@ -67,7 +59,7 @@ class Deblurrer:
             picture = _read(image)
             alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
             rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
-            restored = _to_pillow(rgb, alpha, grey=picture.kind.startswith("L"))
+            restored = to_pillow(grey_of(rgb) if picture.kind.startswith("L") else rgb, alpha)
             found = vars(picture.metadata)
             info = {key: found[key] for key in KEPT if found[key] is not None}
         restored.info.update(info)
@@ -110,7 +102,7 @@ class Deblurrer:
         values = np.asarray(image.convert("RGBA" if mode.endswith("A") else "RGB"))
         alpha = values[:, :, 3] if mode.endswith("A") else None
         rgb, alpha = restore_with_alpha(self._restore, np.ascontiguousarray(values[:, :, :3]), alpha)
-        return _to_pillow(rgb, alpha, grey=mode.startswith("L"))
+        return to_pillow(grey_of(rgb) if mode.startswith("L") else rgb, alpha)
 
 
 @dataclass(frozen=True)
@@ -132,8 +124,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows; it needs nothing else."""
-        before, after = (base64.b64encode(encode_png(_reduced(image))) for image in (self.before, self.after))
-        return _PAGE.format(before=before.decode(), after=after.decode())
+        return slider(self.before, self.after, SHOWN_SIDE, lossless=True)
 
 
 def _check(image: NDArray[Any]) -> None:
@@ -155,13 +146,6 @@ def _read(path: str | os.PathLike[str]) -> Picture:
     return read_picture(path)
 
 
-def _to_pillow(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, grey: bool) -> Image.Image:
-    image = Image.fromarray(np.rint(rgb.mean(axis=2)).astype(np.uint8) if grey else rgb)
-    if alpha is not None:
-        image.putalpha(Image.fromarray(alpha))
-    return image
-
-
 def _for_show(image: Any) -> NDArray[np.uint8]:
     """Any picture that can be restored as uint8 (height, width, 3)."""
     if isinstance(image, Image.Image):
@@ -171,9 +155,3 @@ def _for_show(image: Any) -> NDArray[np.uint8]:
     if image.ndim == 2:
         image = np.repeat(image[:, :, np.newaxis], 3, axis=2)
     return to_8_bits(image) if image.dtype != np.float32 else np.rint(image.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    small = Image.fromarray(image)
-    small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    return np.asarray(small)

@@ -167,7 +167,7 @@ def test_a_notebook_gets_both_pictures(tmp_path):
     for given in (image, Image.fromarray(image), tmp_path / "a.png"):
         comparison = deblurrer.compare(given)
         page = comparison._repr_html_()
-        after, before = (
+        before, after = (
             np.asarray(Image.open(io.BytesIO(b64decode(text)))) for text in re.findall(r"base64,([^\"]*)", page)
         )
         np.testing.assert_array_equal(before, image)

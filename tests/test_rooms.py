@@ -30,9 +30,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "errors",
 )
 FOR_OTHERS = {"compat", "utils", "layer_utils", "model", "losses"}  # no room needs them
-EXCEPTIONS = {
-    ("video.restoring", "restoring.alpha"): "the type of a function that restores is defined there",
-}
+EXCEPTIONS = {}
 
 
 def modules():

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.gopro import BLURS
@@ -23,13 +22,13 @@ from deblurgan.data.pairs import Pair, check_pairs, listed, match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
 from deblurgan.pictures.listing import list_images, list_images_below
+from deblurgan.pictures.pixels import Pixels
 from deblurgan.pictures.reading import read_size
 
 WINDOW = (7, 15)  # frames in an average
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture."""
-Pixels = NDArray[np.uint8]
 Read = Callable[[Path], Pixels]
 """Reads a picture, uint8 (height, width, 3); raises FileError."""
 Choose = Callable[[Pixels], Sequence[Window]]

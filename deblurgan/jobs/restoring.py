@@ -20,10 +20,10 @@ from deblurgan.jobs.finding import Job, Source, plan
 from deblurgan.jobs.writing import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
 from deblurgan.pictures.listing import list_images
-from deblurgan.pictures.pixels import Pixels, resize, side_by_side, to_8_bits
+from deblurgan.pictures.pixels import Pixels, Restore, resize, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture, not_kept, write_image
-from deblurgan.restoring.alpha import Restore, restore_with_alpha
+from deblurgan.restoring.alpha import restore_with_alpha
 from deblurgan.video.restoring import VideoOptions, restore_video
 
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small

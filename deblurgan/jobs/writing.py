@@ -1,23 +1,20 @@
 """Where restored pictures go: a folder, a zip file or standard output; and before and after, to be compared."""
 
-import base64
 import contextlib
 import dataclasses
 import html
-import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
-
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
 from deblurgan.jobs.finding import STANDARD, Job, check_originals, is_zip
 from deblurgan.pictures.formats import format_to_write
-from deblurgan.pictures.pixels import Pixels, side_by_side, to_8_bits
+from deblurgan.pictures.html import slider
+from deblurgan.pictures.pixels import Pixels, side_by_side
 from deblurgan.pictures.reading import Picture
 from deblurgan.pictures.writing import encode_picture
 
@@ -26,7 +23,6 @@ Compare = Callable[[Path, Picture, Pixels], None]
 
 _GAP = 8  # columns between before and after
 _PAGE_SIDE = 1600  # pixels: pictures on a page are made smaller than that
-_PAGE_QUALITY = 90
 
 _PAGE_START = """<!DOCTYPE html>
 <html lang="en">
@@ -37,25 +33,10 @@ _PAGE_START = """<!DOCTYPE html>
 <style>
 body { font-family: sans-serif; margin: 2rem auto; max-width: 1640px; padding: 0 1rem; background: #222; color: #eee }
 h2 { font-size: 1rem; overflow-wrap: anywhere }
-figure { margin: 0 0 2rem; width: fit-content }
-figure div { position: relative; width: fit-content }
-figure img { display: block; max-width: 100% }
-figure img + img { position: absolute; inset: 0; width: 100%; height: 100%; clip-path: inset(0 0 0 50%) }
-figure input { display: block; width: 100%; margin: 0.5rem 0 0 }
 </style>
 </head>
 <body>
 <h1>Before (left) and after (right)</h1>
-"""
-_PAGE_PART = """<h2>{name}</h2>
-<figure>
-<div>
-<img alt="before" src="data:image/jpeg;base64,{before}">
-<img alt="after" src="data:image/jpeg;base64,{after}">
-</div>
-<input type="range" min="0" max="100" value="50" step="0.1" aria-label="Where before ends and after begins"
- oninput="this.previousElementSibling.lastElementChild.style.clipPath = `inset(0 0 0 ${{this.value}}%)`">
-</figure>
 """
 _PAGE_END = "</body>\n</html>\n"
 
@@ -185,9 +166,9 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
         page.write(_PAGE_START)
 
         def add(target: Path, picture: Picture, restored: Pixels) -> None:
-            before, after = (_for_page(image) for image in (picture.rgb, restored))
+            part = f"<h2>{html.escape(shown(target))}</h2>\n{slider(picture.rgb, restored, _PAGE_SIDE)}"
             try:
-                page.write(_PAGE_PART.format(name=html.escape(shown(target)), before=before, after=after))
+                page.write(part)
             except OSError as error:
                 raise FileError(f"{shown(place)}: cannot be written: {reason(error)}") from error
 
@@ -208,12 +189,3 @@ def check_comparison(
 
 def _is_page(place: str | os.PathLike[str]) -> bool:
     return Path(place).suffix.lower() in (".html", ".htm")
-
-
-def _for_page(image: Pixels) -> str:
-    """A picture as it stands in a page."""
-    small = Image.fromarray(to_8_bits(image))
-    small.thumbnail((_PAGE_SIDE, _PAGE_SIDE))
-    content = io.BytesIO()
-    small.save(content, format="JPEG", quality=_PAGE_QUALITY)
-    return base64.b64encode(content.getvalue()).decode()

@@ -1,10 +1,12 @@
-"""Pillow within a program: no warnings on the screen, and its limits lifted for a while."""
+"""Pillow within a program: images from arrays, no warnings on the screen, and its limits lifted for a while."""
 
 import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 _process_lock = threading.RLock()  # the filters of `warnings`, and Pillow's limit, belong to the whole process
@@ -31,3 +33,11 @@ def without_limits() -> Iterator[int | None]:
             yield None if limit is None else 2 * limit
         finally:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, largest_text
+
+
+def to_pillow(colour: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """Return a Pillow image of grey (height, width) or RGB (height, width, 3) values, with alpha if any."""
+    image = Image.fromarray(np.ascontiguousarray(colour))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    return image

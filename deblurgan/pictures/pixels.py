@@ -4,7 +4,7 @@ Outside networks an image is an array of shape (height, width, 3), RGB, upright,
 bits and is to keep them); inside it is float32 in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from PIL import Image
 from deblurgan.errors import InputError
 
 Pixels = NDArray[Any]  # uint8 or uint16
+Restore = Callable[[Pixels], Pixels]
+"""Restores a picture, (height, width, 3) RGB: the same shape and dtype."""
 
 
 def to_8_bits(values: Pixels) -> NDArray[np.uint8]:
@@ -21,6 +23,11 @@ def to_8_bits(values: Pixels) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def grey_of(rgb: Pixels) -> Pixels:
+    """Return the mean of the three channels of a restored grey picture: three estimates of one value."""
+    return np.rint(rgb.mean(axis=2, dtype=np.float32)).astype(rgb.dtype)
 
 
 def to_model(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -20,8 +20,8 @@ from deblurgan.pictures.formats import (
     format_to_write,
 )
 from deblurgan.pictures.metadata import DECODING_ERRORS
-from deblurgan.pictures.pillow import no_warnings
-from deblurgan.pictures.pixels import Pixels, check_image, resize, to_8_bits
+from deblurgan.pictures.pillow import no_warnings, to_pillow
+from deblurgan.pictures.pixels import Pixels, check_image, grey_of, resize, to_8_bits
 from deblurgan.pictures.reading import Picture
 from deblurgan.pictures.sixteen_bits import encode_deep_heic, encode_deep_png, encode_deep_tiff
 
@@ -88,7 +88,7 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
         alpha = resize(to_8_bits(alpha), (height, width))
         alpha = alpha if rgb.dtype == np.uint8 else alpha * np.uint16(257)
     grey = picture.kind in ("L", "LA")
-    colour = np.rint(rgb.mean(axis=2, dtype=np.float32)).astype(rgb.dtype) if grey else rgb
+    colour = grey_of(rgb) if grey else rgb
     encoding: Mapping[str, Any] = ENCODINGS.get(file_format, {})
     if quality is not None:
         encoding = encoding_of_quality(file_format, quality)
@@ -165,14 +165,6 @@ def _colour_and_alpha(array: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDAr
     return colour, array[:, :, -1] if channels in (2, 4) else None
 
 
-def _to_pillow(colour: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
-    """A Pillow image of grey (height, width) or RGB (height, width, 3) values, with alpha if any."""
-    image = Image.fromarray(np.ascontiguousarray(colour))
-    if alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
-    return image
-
-
 def _encoded(colour: Pixels, alpha: Pixels | None, file_format: str, options: Mapping[str, Any]) -> bytes:
     """The content of a file of grey (height, width) or RGB (height, width, 3) values, with alpha if any.
 
@@ -201,10 +193,10 @@ def _for_format(
 ) -> tuple[Image.Image, dict[str, Any]]:
     """A Pillow image with as much of these as the format holds, and options for saving it."""
     if alpha is None or file_format in WITH_ALPHA:
-        return _to_pillow(colour, alpha), {}
+        return to_pillow(colour, alpha), {}
     if file_format == "GIF":  # one of the 256 colours becomes "transparent"
-        image = _to_pillow(colour, None).convert("RGB").quantize(255)
+        image = to_pillow(colour, None).convert("RGB").quantize(255)
         image.paste(255, mask=Image.fromarray(np.where(alpha < 128, 255, 0).astype(np.uint8)))
         return image, {"transparency": 255}
-    image = _to_pillow(colour, None)
-    return Image.composite(image, Image.new(image.mode, image.size, "white"), _to_pillow(alpha, None)), {}
+    image = to_pillow(colour, None)
+    return Image.composite(image, Image.new(image.mode, image.size, "white"), to_pillow(alpha, None)), {}

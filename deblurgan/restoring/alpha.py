@@ -1,15 +1,11 @@
 """Restoring pictures with alpha: what lies under transparent pixels stays out of sight, and alpha is restored too."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.pictures.pixels import Pixels
+from deblurgan.pictures.pixels import Pixels, Restore
 
 _REACH = 8  # pixels: where alpha is the same for that far around, it stays exactly so
-
-Restore = Callable[[Pixels], Pixels]
 
 
 def restore_with_alpha(restore: Restore, rgb: Pixels, alpha: Pixels | None) -> tuple[Pixels, Pixels | None]:

@@ -1,9 +1,7 @@
 """An evaluation as one HTML page: means, protocols, the worst and the best pictures. It needs no other file."""
 
-import base64
 import bisect
 import html
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, shown
+from deblurgan.pictures.html import data_uri
 from deblurgan.scoring.evaluation import SIDES, Evaluation, gain, summary
 from deblurgan.scoring.metrics import Metric
 
 LARGEST_SHOWN = 1280  # pixels, of a picture's longer side
-JPEG_QUALITY = 92
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #c9ced6; --soft: #f3f5f8; --text: #1b1f24; --quiet: #4c5561; --page: #fff; }
@@ -100,7 +97,7 @@ class Gallery:
         full = len(self._exhibits) == 2 * self.count
         if full and place == self.count:
             return
-        encoded = [_encode(picture) for picture in pictures]
+        encoded = [data_uri(picture, LARGEST_SHOWN) for picture in pictures]
         height, width = pictures[0].shape[:2]
         self._exhibits.insert(place, _Exhibit(row, tuple(uri for uri, _ in encoded), (width, height), encoded[0][1]))
         if full:
@@ -261,12 +258,3 @@ def _definitions(pairs: Any) -> str:
 def _text(value: object) -> str:
     """Escape for HTML, inside quotation marks too; unprintable characters, such as lone surrogates, are shown."""
     return html.escape(shown(str(value)))
-
-
-def _encode(picture: NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:
-    """Return a data URI of the picture as JPEG, and its width and height there: at most `LARGEST_SHOWN`."""
-    image = Image.fromarray(picture)
-    image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}", image.size

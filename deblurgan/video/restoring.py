@@ -15,8 +15,7 @@ from typing import Any
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, held, shown
-from deblurgan.pictures.pixels import Pixels
-from deblurgan.restoring.alpha import Restore
+from deblurgan.pictures.pixels import Pixels, Restore
 from deblurgan.video.containers import CONTAINERS
 from deblurgan.video.frames import (
     Encoder,
