@@ -14,7 +14,8 @@ from deblurgan.pictures.pillow import to_pillow
 from deblurgan.pictures.pixels import Restore, grey_of, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.restoring.alpha import restore_with_alpha
-from deblurgan.video.restoring import VideoOptions, restore_video
+from deblurgan.video.options import VideoOptions
+from deblurgan.video.restoring import restore_video
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
 SLACK = 0.5  # how far outside [0, 1] floats may be: interpolation overshoots, but [-1, 1] or 0 .. 255 are a mistake

@@ -165,7 +165,8 @@ def deblur(
     """
     from deblurgan.jobs.finding import STANDARD, find_sources, plan
     from deblurgan.jobs.restoring import restore_jobs
-    from deblurgan.video.restoring import Interrupted, VideoOptions
+    from deblurgan.video.options import VideoOptions
+    from deblurgan.video.restoring import Interrupted
 
     videos = VideoOptions(start=start, end=end, crf=crf)
     inputs += () if input_dir is None else (input_dir,)

@@ -24,7 +24,8 @@ from deblurgan.pictures.pixels import Pixels, Restore, resize, side_by_side, to_
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture, not_kept, write_image
 from deblurgan.restoring.alpha import restore_with_alpha
-from deblurgan.video.restoring import VideoOptions, restore_video
+from deblurgan.video.options import VideoOptions
+from deblurgan.video.restoring import restore_video
 
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
 

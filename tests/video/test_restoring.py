@@ -1,3 +1,4 @@
+import contextlib
 import os
 import resource
 import subprocess
@@ -15,8 +16,11 @@ from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.finding import find_sources, plan
 from deblurgan.jobs.restoring import restore_jobs
+from deblurgan.video import parts
 from deblurgan.video import restoring as videos
-from deblurgan.video.restoring import Interrupted, VideoOptions, parts_folder, restore_video
+from deblurgan.video.options import VideoOptions
+from deblurgan.video.parts import parts_folder
+from deblurgan.video.restoring import Interrupted, restore_video
 
 av = pytest.importorskip("av")
 
@@ -504,7 +508,7 @@ class Stops:
 def one_by_one(monkeypatch):
     """Frames come singly, and three make a part."""
     monkeypatch.setattr(videos, "_BATCH_FRAMES", 1)
-    monkeypatch.setattr(videos, "_PART_FRAMES", 3)
+    monkeypatch.setattr(parts, "_PART_FRAMES", 3)
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -529,13 +533,13 @@ def test_after_ctrl_c_the_same_call_goes_on_where_it_stopped(tmp_path, extension
 def test_progress_counts_what_was_done_before(clip, tmp_path):
     told = []
 
-    @videos.contextlib.contextmanager
+    @contextlib.contextmanager
     def progress(path, done, total):
         told.append([path, done, total])
         yield lambda more: told[-1].append(more)
 
     for restore in (Stops(4), identity):
-        with videos.contextlib.suppress(Interrupted):
+        with contextlib.suppress(Interrupted):
             restore_video(restore, clip, tmp_path / "y.mp4", VideoOptions(progress=progress))
     assert told == [[clip, 0, 10, *[1] * 4], [clip, 4, 10, *[1] * 6]]
 
@@ -557,8 +561,8 @@ def test_parts_of_other_settings_or_another_video_are_not_gone_on_with(clip, tmp
 
 def test_finished_parts_outlast_a_kill(clip, tmp_path):
     program = (
-        "import os, sys; from deblurgan.video import restoring as video; "
-        "video._BATCH_FRAMES, video._PART_FRAMES = 1, 3; seen = []\n"
+        "import os, sys; from deblurgan.video import parts, restoring as video; "
+        "video._BATCH_FRAMES, parts._PART_FRAMES = 1, 3; seen = []\n"
         "video.restore_video(lambda x: x if seen.append(1) or len(seen) < 9 else os._exit(9), *sys.argv[1:])"
     )
     target = tmp_path / "out" / "clip.mp4"
