@@ -25,7 +25,8 @@ from side_by_side import report, time_in_turn
 from torch import nn
 from torch.nn import functional
 
-from deblurgan.devices import cpu_has_bfloat16, describe, resolve_precision
+from deblurgan.devices import cpu_has_bfloat16, describe, policy, resolve_precision
+from deblurgan.networks.folding import folded
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture
@@ -120,8 +121,8 @@ def main() -> None:
     print(f"ours at default precision: {describe('auto')}; {engines.threads()} threads for all")
     torch.set_num_threads(engines.threads())
 
-    ours = {name: Restorer(weights, precision=name) for name in precisions}
-    network = weights.folded(dtype="float32")
+    ours = {name: Restorer(folded(weights.build(dtype=policy(name))), fixed=True) for name in precisions}
+    network = folded(weights.build(dtype="float32"))
     about = converting.about(network, "tutorial generator")
     others = {
         f"{engine} {precision}": engines.from_model(network, about, engine, precision).run

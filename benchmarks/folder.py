@@ -18,9 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from deblurgan.devices import describe
+from deblurgan.devices import describe, policy
 from deblurgan.jobs.finding import find_sources, plan
 from deblurgan.jobs.restoring import restore_jobs
+from deblurgan.networks.folding import folded
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.listing import list_images
 from deblurgan.pictures.pixels import resize
@@ -64,7 +65,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
-    restore = open_restorer(arguments.weight_path) if arguments.weight_path else Restorer(generator_model())
+    restore = (
+        open_restorer(arguments.weight_path)
+        if arguments.weight_path
+        else Restorer(folded(generator_model((None, None, 3), dtype=policy("auto"))), fixed=True)
+    )
     print(describe("auto"))
     given = [read_rgb(path) for path in list_images(arguments.input_dir)] if arguments.input_dir else []
     given = given or [np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)]

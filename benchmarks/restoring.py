@@ -19,7 +19,8 @@ import tensorflow as tf
 from side_by_side import report, time_in_turn
 
 from deblurgan.data.pairs import match_pairs
-from deblurgan.devices import describe
+from deblurgan.devices import describe, policy
+from deblurgan.networks.folding import folded
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
@@ -44,7 +45,10 @@ def main() -> None:
     weights = read_generator(arguments.weight_path) if arguments.weight_path else generator_weights(generator_model())
     print(f"auto is: {describe('auto')}")
 
-    restorers = {name: Restorer(weights, precision=name) for name in ("float32", "bfloat16", "auto")}
+    restorers = {
+        name: Restorer(folded(weights.build(dtype=policy(name))), fixed=True)
+        for name in ("float32", "bfloat16", "auto")
+    }
     random = np.random.default_rng(0)
     for height, width in ((256, 256), (720, 1280)):
         image = random.integers(0, 256, (height, width, 3), np.uint8)

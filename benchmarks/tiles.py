@@ -47,8 +47,9 @@ def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> N
     """Print the results of one case as JSON."""
     from deblurgan.devices import policy
     from deblurgan.networks import zoo
+    from deblurgan.networks.folding import folded
     from deblurgan.restoring.memory import resident
-    from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+    from deblurgan.restoring.restorer import Restorer
     from deblurgan.restoring.tiles import computed
 
     height, width = map(int, size.split("x"))
@@ -56,11 +57,7 @@ def measure(name: str, size: str, memory: str, precision: str, rounds: int) -> N
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     given = {} if memory == "default" else {"memory": memory}
     model = zoo.build_generator(network, options, dtype=policy(precision))
-    restore = (
-        Restorer(model, precision=precision, **given)
-        if network == "tutorial"
-        else WholePictureRestorer(model, **given)
-    )
+    restore = Restorer(folded(model), fixed=True, **given)
     parts = restore.tile_plan(height, width)
     before = resident()
     least = {image.shape: math.inf, SMALL.shape: math.inf}

@@ -286,7 +286,6 @@ def res_block(
     strides: int | Pair = (1, 1),
     use_dropout: bool | float = False,
     *,
-    use_batchnorm: bool = True,
     name: str | None = None,
     dtype: Any = None,
 ) -> Any:
@@ -300,8 +299,6 @@ def res_block(
         kernel_size: one odd side, or (height, width).
         strides: must be 1, or the sum would not fit; kept because the tutorial has it.
         use_dropout: False for none, True for the tutorial's rate of 0.5, or a rate.
-        use_batchnorm: False leaves the BatchNormalization layers out (for a network whose convolutions have
-            taken them in).
         name: prefix of the layers' names; Keras chooses them when None.
         dtype: the layers' dtype policy; Keras' global one when None.
 
@@ -326,15 +323,13 @@ def res_block(
     rate = 0.5 if use_dropout is True else float(use_dropout)
     x = ReflectionPadding2D(padding, **named("pad1"))(input)
     x = layers.Conv2D(filters, kernel, **named("conv1"))(x)
-    if use_batchnorm:
-        x = BatchNormalization(**named("bn1"))(x)
+    x = BatchNormalization(**named("bn1"))(x)
     x = layers.Activation("relu", **named("relu"))(x)
     if rate:
         x = layers.Dropout(rate, **named("dropout"))(x)
     x = ReflectionPadding2D(padding, **named("pad2"))(x)
     x = layers.Conv2D(filters, kernel, **named("conv2"))(x)
-    if use_batchnorm:
-        x = BatchNormalization(**named("bn2"))(x)
+    x = BatchNormalization(**named("bn2"))(x)
     return layers.Add(**named("add"))([input, x])
 
 

@@ -49,6 +49,7 @@ def maxim(
     dtype: Any = None,
     name: str = "MAXIM",
     initial: Initial = None,
+    frozen: bool = False,
 ) -> keras.Model:
     """Build MAXIM: blurred image in, restored image out.
 
@@ -83,6 +84,7 @@ def maxim(
         name: the model's name.
         initial: called with the path of each weight, as `variable.path` has it, for the array that it starts with,
             in any shape of that size, or for the number that all of it starts with; None for random ones.
+        frozen: whether most weights are constants with the values of `initial`: thousands of variables take seconds.
 
     Returns:
         A model from float32 (batch, height, width, channels) in [-1, 1] to float32 of the same shape, or a list of
@@ -114,7 +116,7 @@ def maxim(
     shape = checked_shape(image_shape, multiple)
     mlp: dict[str, Any] = {"input_factor": input_factor, "block_factor": block_factor, "grid_factor": grid_factor}
     mlp |= {"dropout": dropout}
-    given: dict[str, Any] = {"dtype": dtype, "initial": initial}
+    given: dict[str, Any] = {"dtype": dtype, "initial": initial, "frozen": frozen}
     float32: dict[str, Any] = {"dtype": "float32"}
 
     def conv(x: Any, filters: int, kernel_size: int, conv_name: str, strides: int = 1) -> Any:
@@ -257,7 +259,7 @@ def recognise(tensors: Tensors) -> Found | None:
         initial = maxim_weights.initial(tensors, options["depth"])
         return maxim(**{**options, **overrides}, stages=stages, initial=initial)
 
-    return Found(maxim_weights.KIND, options, {"stages": most}, build, certain=True)
+    return Found(maxim_weights.KIND, options, {"stages": most}, build, certain=True, freezes=True)
 
 
 GENERATOR = Network(

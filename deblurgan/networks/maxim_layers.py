@@ -115,8 +115,7 @@ class Given(keras.initializers.Initializer):
         given, self.values = self.values, None
         if given is None:
             return keras.initializers.get(self.otherwise)(shape, dtype)
-        values = np.asarray(given())
-        return values.reshape(shape) if values.ndim else np.full(shape, values)
+        return _shaped(given(), shape)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` takes."""
@@ -126,6 +125,11 @@ class Given(keras.initializers.Initializer):
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Return the other initializer."""
         return keras.initializers.deserialize(config["otherwise"])
+
+
+def _shaped(values: Any, shape: Sequence[int]) -> np.ndarray:
+    values = np.asarray(values)
+    return values.reshape(shape) if values.ndim else np.full(shape, values)
 
 
 def started(initial: Initial, path: str, otherwise: Any) -> Any:
@@ -141,12 +145,13 @@ class Composite(layers.Layer):
 
     Args:
         initial: called with the path of each weight for what it starts with; None for flax's ways to start.
+        frozen: whether the weights are constants with these values; such a layer restores, and no more.
         kwargs: see `keras.layers.Layer`.
     """
 
-    def __init__(self, *, initial: Initial = None, **kwargs: Any) -> None:
+    def __init__(self, *, initial: Initial = None, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._initial = initial
+        self._initial, self._frozen = initial, frozen
 
     def build(self, input_shape: Any) -> None:
         """Make the weights."""
@@ -179,7 +184,10 @@ class Composite(layers.Layer):
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
         """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
-        start = started(self._initial, f"{self.name}/{name}", start)
+        path = f"{self.name}/{name}"
+        if self._frozen and self._initial is not None:
+            return _shaped(self._initial(path), shape).astype(np.float32)
+        start = started(self._initial, path, start)
         return self.add_weight(name=name, shape=shape, initializer=start, autocast=False)
 
     def norm(self, name: str, width: int) -> tuple[Any, Any]:

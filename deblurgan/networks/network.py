@@ -12,7 +12,7 @@ from deblurgan.errors import InputError
 
 Tensors = Mapping[str, np.ndarray]
 
-NO_OPTIONS = ("dtype", "name", "initial")  # keywords of builders that no file holds
+NO_OPTIONS = ("dtype", "name", "initial", "frozen")  # keywords of builders that no file holds
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Found:
             It raises WeightsError where a tensor is missing, left over or of another shape, which it names, and
             InputError for a value that makes no network.
         certain: whether the tensors tell all that the network computes, but for its switches.
+        freezes: whether `build` takes `frozen` besides, for weights that are constants.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Found:
     assumed: dict[str, Any]
     build: Callable[..., keras.Model]
     certain: bool = False
+    freezes: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Network:
             network gives. The last one of full size is the restored picture; the others are for training.
         recognise: from tensors by the names of others to what they make, or None where they are not this network's.
             It raises WeightsError where they are, and do not fit.
+        convolutional: whether it is of convolutions alone, at which other engines may be faster; see
+            `engines.fastest`.
         in_order: whether its files, of many forms, are known by the order of their tensors; see `weights.hdf5`.
     """
 
@@ -69,6 +73,7 @@ class Network:
     spare: str = ""
     reductions: Callable[[Mapping[str, Any]], tuple[int, ...]] = lambda options: (1,)
     recognise: Callable[[Tensors], Found | None] = lambda tensors: None
+    convolutional: bool = False
     in_order: bool = False
 
     @property

@@ -30,7 +30,6 @@ def generator_model(
     n_blocks: int = n_blocks_gen,
     dropout: float = 0.5,
     upsampling: str = "transpose",
-    use_batchnorm: bool = True,
     dtype: Any = None,
     name: str = "Generator",
 ) -> keras.Model:
@@ -47,7 +46,6 @@ def generator_model(
         dropout: rate inside the blocks, active in training only; 0 leaves the layers out.
         upsampling: "transpose" (the tutorial's text of March 2018: Conv2DTranspose) or "resize" (its repository
             since June 2018: UpSampling2D, then Conv2D). Weight files fit one of the two.
-        use_batchnorm: False builds the network without BatchNormalization, to hold weights that were folded.
         dtype: dtype policy of the layers, e.g. "mixed_bfloat16"; Keras' global one when None. The last three layers
             always compute in float32, since bfloat16 cannot tell neighbouring 8-bit values apart.
         name: the model's name.
@@ -66,8 +64,7 @@ def generator_model(
     check_rate("dropout", dropout)
 
     def bn_relu(x: Any, prefix: str) -> Any:
-        if use_batchnorm:
-            x = BatchNormalization(name=f"{prefix}_bn", dtype=dtype)(x)
+        x = BatchNormalization(name=f"{prefix}_bn", dtype=dtype)(x)
         return layers.Activation("relu", name=f"{prefix}_relu", dtype=dtype)(x)
 
     inputs = Input(shape=(height, width, channels), name="blurred")
@@ -78,7 +75,7 @@ def generator_model(
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"down{i}_conv", dtype=dtype)(x)
         x = bn_relu(x, f"down{i}")
     for i in range(1, n_blocks + 1):
-        x = res_block(x, 4 * ngf, use_dropout=dropout, use_batchnorm=use_batchnorm, name=f"block{i}", dtype=dtype)
+        x = res_block(x, 4 * ngf, use_dropout=dropout, name=f"block{i}", dtype=dtype)
     for i, filters in enumerate((2 * ngf, ngf), 1):
         if upsampling == "transpose":
             x = layers.Conv2DTranspose(filters, 3, strides=2, padding="same", name=f"up{i}_conv", dtype=dtype)(x)
@@ -190,6 +187,7 @@ GENERATOR = Network(
     builder=generator_model,
     multiple=lambda options: SIZE_MULTIPLE,
     switches=("image_shape", "dropout"),
+    convolutional=True,
     in_order=True,
 )
 CRITIC = Network(

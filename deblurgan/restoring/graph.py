@@ -47,7 +47,7 @@ class Compiled:
     """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
 
     There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
-    `fixed`, it keeps what is computed from the weights that the network has then, until `forget` is called.
+    `fixed`, it keeps what is computed from the weights that the network has then.
     """
 
     def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
@@ -65,10 +65,6 @@ class Compiled:
         """
         known = () if statistics is None else (statistics,)
         return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
-
-    def forget(self) -> None:
-        """Make new graphs, with the present weights, when they are needed next."""
-        self._graph.cache_clear()
 
     def measured(self, images: Image) -> Any:
         """Return mean and variance for each instance normalisation, all images taken as one."""

@@ -7,11 +7,12 @@ from typing import Any
 from deblurgan.devices import AUTO, policy
 from deblurgan.errors import InputError
 from deblurgan.files import shown
+from deblurgan.networks.folding import folded
 from deblurgan.restoring.preview import HalfSizeRestorer
-from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import converting, engines
 from deblurgan.weights import catalogue
-from deblurgan.weights.generators import float32_network, open_generator, quality_in_words
+from deblurgan.weights.generators import open_generator, quality_in_words
 
 
 def open_restorer(
@@ -24,7 +25,7 @@ def open_restorer(
     strength: float = 1.0,
     engine: str | None = None,
     **assumed: Any,
-) -> WholePictureRestorer | HalfSizeRestorer:
+) -> Restorer | HalfSizeRestorer:
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
     Args:
@@ -34,7 +35,7 @@ def open_restorer(
             and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
             stages. `stages` among the assumptions takes its place.
         precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
-        memory: see `WholePictureRestorer`, as for the next two.
+        memory: see `Restorer`, as for the next two.
         tta: whether to average over turned and mirrored images.
         strength: how much of the restored image to take.
         engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
@@ -61,26 +62,24 @@ def _opened(
     engine: str | None,
     options: dict[str, Any],
     assumed: dict[str, Any],
-) -> WholePictureRestorer:
-    """As `open_restorer`, at full size; `options` are those of `WholePictureRestorer`."""
+) -> Restorer:
+    """As `open_restorer`, at full size; `options` are those of `Restorer`."""
     engine = engines.choose(path, engine)
     if engines.is_exported(path):
         if assumed or quality is not None:
             found = assumed or f"quality {quality!r}"
             raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
-        return WholePictureRestorer(engines.open_exported(path, engine, precision), **options)
+        return Restorer(engines.open_exported(path, engine, precision), **options)
     content, assumed = open_generator(path, quality, assumed)
     if engine == AUTO:
-        engine = engines.fastest(convolutional=content.generator is not None)
-    if content.generator is not None and not assumed and engine == "tensorflow":
-        return Restorer(content.generator, precision=precision, **options)
+        engine = engines.fastest(convolutional=content.entry.convolutional)
     if engine == "tensorflow":
-        model = content.build(dtype=policy(precision), **assumed)
-        restorer = WholePictureRestorer(model, fixed=True, **options)
+        model = folded(content.build(dtype=policy(precision), frozen=True, **assumed))
+        restorer = Restorer(model, fixed=True, **options)
     else:
-        model = float32_network(content, **assumed)
+        model = folded(content.build(dtype="float32", **assumed))
         about = converting.about(model, content.network)
-        restorer = WholePictureRestorer(engines.from_model(model, about, engine, precision), **options)
+        restorer = Restorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
         restorer.quality = quality_in_words(assumed["stages"])
     return restorer

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from deblurgan.restoring.graph import top
-from deblurgan.restoring.restorer import WholePictureRestorer, mixed
+from deblurgan.restoring.restorer import Restorer, check, mixed
 
 Image = NDArray[Any]
 
@@ -21,10 +21,10 @@ class HalfSizeRestorer:
     Args:
         restorer: restores the halves, with all that it does; its `strength` is taken for the whole.
 
-    Attributes are those of `WholePictureRestorer`.
+    Attributes are those of `Restorer`.
     """
 
-    def __init__(self, restorer: WholePictureRestorer) -> None:
+    def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._strength, restorer.strength = restorer.strength, 1.0
         self.needs = restorer.needs
@@ -41,8 +41,8 @@ class HalfSizeRestorer:
         self._restorer.on_tile = called
 
     def __call__(self, image: Image) -> Image:
-        """Return `image` restored; as `WholePictureRestorer.__call__`, with its errors."""
-        self._restorer.check(image)
+        """Return `image` restored; as `Restorer.__call__`, with its errors."""
+        check(image)
         half = _halved(image)
         difference = self._restorer(half)
         difference -= half
@@ -57,7 +57,7 @@ class HalfSizeRestorer:
         return [self(image) for image in images]
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> Any:
-        """Return how the half of a picture would be cut; see `WholePictureRestorer.tile_plan`."""
+        """Return how the half of a picture would be cut; see `Restorer.tile_plan`."""
         return self._restorer.tile_plan(-(-height // 2), -(-width // 2), np.float32)
 
 

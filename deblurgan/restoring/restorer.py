@@ -8,16 +8,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.devices import ENGINES, policy
+from deblurgan.devices import ENGINES
 from deblurgan.errors import InputError
 from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.converting import LEAST_INPUT
-from deblurgan.weights.tutorial import GeneratorWeights, generator_weights
-
-MIN_SIDE = 5  # reflecting up to the next multiple of 4 that the network takes (8) needs more pixels than it adds
 
 DEFAULT_ROOM = 1_800_000_000  # bytes for pictures and the network, unless half of what is free is less
 WARM_UP = 80_000_000  # bytes that TensorFlow takes for itself when a network first runs
@@ -34,7 +31,7 @@ SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
 
 
-class WholePictureRestorer:
+class Restorer:
     """Restores RGB images of any size with any generator.
 
     Scaling, the network and rounding are one compiled graph. A picture that does not fit into the memory is restored
@@ -60,7 +57,8 @@ class WholePictureRestorer:
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
-        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again.
+        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again; for
+            a network from `networks.folding.folded`, which restores fastest.
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
@@ -117,7 +115,7 @@ class WholePictureRestorer:
         Raises:
             InputError: another shape or dtype, or too little memory for the smallest tiles.
         """
-        self.check(image)
+        check(image)
         height, width = image.shape[:2]
         parts = self._plan(height, width, 2 * image.nbytes)
         padded = _padded(image, parts)
@@ -148,7 +146,7 @@ class WholePictureRestorer:
             InputError: as for a single image, or images that differ in shape or dtype.
         """
         for image in images:
-            self.check(image)
+            check(image)
             if image.shape != images[0].shape or image.dtype != images[0].dtype:
                 found = f"{image.dtype} {image.shape}"
                 raise InputError(
@@ -171,13 +169,6 @@ class WholePictureRestorer:
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
         return self._plan(height, width, 2 * height * width * 3 * np.dtype(dtype).itemsize)
-
-    def check(self, image: Image) -> None:
-        """Raise InputError for an image that is not as `__call__` wants it."""
-        kinds = (np.uint8, np.uint16, np.float32)
-        if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            expected = "uint8, uint16 or float32 (height, width, 3)"
-            raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
 
     def _pixels(self, held: int) -> int:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
@@ -223,41 +214,12 @@ class WholePictureRestorer:
         return [self._run.measured(_turned(squares, turn, axes=(1, 2))) for turn in self._turns]
 
 
-class Restorer(WholePictureRestorer):
-    """Restores RGB images of any size with the tutorial's generator.
-
-    The normalisations are folded into the convolutions, so that a picture costs little more than the network's
-    multiplications. Tiles give the result of the whole picture.
-
-    Args:
-        weights: from `weights.tutorial.read_generator`, or a model built by `networks.tutorial.generator_model`,
-            whose present weights are taken.
-        precision: "auto", "float32", "bfloat16" or "float16"; see `devices.resolve_precision`.
-        options: see `WholePictureRestorer`.
-    """
-
-    _run: "Compiled"
-
-    def __init__(self, weights: GeneratorWeights | keras.Model, *, precision: str = "auto", **options: Any) -> None:
-        if isinstance(weights, keras.Model):
-            weights = generator_weights(weights)
-        channels = weights.convs[0].kernel_shape[2]
-        if channels != 3:
-            raise InputError(f"{weights.source}: expected a generator of 3 channels, found {channels}")
-        self._network = weights.folded(dtype=policy(precision))
-        super().__init__(self._network, fixed=True, **options)
-
-    def update(self, model: keras.Model) -> None:
-        """Take the present weights of `model`, which has the architecture that this restorer was made with."""
-        generator_weights(model).assign_folded(self._network)
-        self._run.forget()
-
-    def check(self, image: Image) -> None:
-        """Raise InputError for an image that is not as `__call__` wants it."""
-        super().check(image)
-        height, width = image.shape[:2]
-        if min(height, width) < MIN_SIDE:
-            raise InputError(f"image: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, received {width}x{height}")
+def check(image: Image) -> None:
+    """Raise InputError for an image that is not as `Restorer.__call__` wants it."""
+    kinds = (np.uint8, np.uint16, np.float32)
+    if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        expected = "uint8, uint16 or float32 (height, width, 3)"
+        raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
 
 
 def _room(memory: int | str | None) -> int:

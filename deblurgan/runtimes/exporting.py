@@ -11,10 +11,11 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
+from deblurgan.networks.folding import folded
 from deblurgan.runtimes import converting, engines, int8
 from deblurgan.runtimes.converting import About, Images, optional
 from deblurgan.weights import catalogue
-from deblurgan.weights.generators import float32_network, open_generator, quality_in_words
+from deblurgan.weights.generators import open_generator, quality_in_words
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
 MAX_COST = 0.2  # dB
@@ -98,7 +99,7 @@ def export(
     parts = [target, target.with_suffix(".bin")] if suffix == ".xml" else [target]
     _check_replaceable(parts, folder=not suffix)
     content, assumed = open_generator(catalogue.DEFAULT if source is None else source, quality, assumed)
-    model = float32_network(content, **assumed)
+    model = folded(content.build(dtype="float32", **assumed))
     about = converting.about(model, content.network)
     calibration = None
     if calibrate is not None:

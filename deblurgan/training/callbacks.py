@@ -17,7 +17,7 @@ from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, copy_file, ensure_folder
 from deblurgan.networks import zoo
 from deblurgan.pictures.writing import write_image
-from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint, curves
 from deblurgan.training.logs import TensorBoard, picture_grid, write_csv
@@ -228,11 +228,7 @@ class Validation(keras.callbacks.Callback):
         self.pairs = pairs
         self.samples = samples
         self.generator = zoo.build_generator(network, options, dtype=devices.policy(precision))
-        self.restorer: Restorer | WholePictureRestorer
-        if network == "tutorial":
-            self.restorer = Restorer(self.generator, precision=precision)
-        else:
-            self.restorer = WholePictureRestorer(self.generator)
+        self.restorer = Restorer(self.generator)
         self.source = source
         self.average = average
         self.progress = progress
@@ -276,8 +272,6 @@ class Validation(keras.callbacks.Callback):
         for layer in self.generator.layers:
             for variable, trained_one in zip(layer.weights, layers[layer.name].weights, strict=True):
                 variable.assign(np.asarray(averages.get(id(trained_one), trained_one).numpy()))
-        if isinstance(self.restorer, Restorer):
-            self.restorer.update(self.generator)
 
     def _pictures(self) -> Any:
         for pair in self.pairs or self.samples:

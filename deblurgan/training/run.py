@@ -17,7 +17,7 @@ from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import copy_file, ensure_folder
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.writing import write_image
-from deblurgan.restoring.restorer import MIN_SIDE, Restorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring import metrics
 from deblurgan.training import checkpoint
 from deblurgan.training.interrupt import graceful_interrupt
@@ -81,14 +81,14 @@ def train(
 
 
 def _training_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
-    least = settings.image_size if settings.preprocess == "crop" else MIN_SIDE
+    least = settings.image_size if settings.preprocess == "crop" else 1
     return readable_pairs(settings.input_dir, settings.n_images, settings.seed, least)
 
 
 def _validation_pairs(settings: Settings) -> tuple[list[Pair], dict[str, str]]:
     if settings.val_dir is None or settings.n_val == 0:
         return [], {}
-    return readable_pairs(settings.val_dir, settings.n_val, settings.seed, max(MIN_SIDE, metrics.MIN_SIDE))
+    return readable_pairs(settings.val_dir, settings.n_val, settings.seed, metrics.MIN_SIDE)
 
 
 def _build(settings: Settings) -> TutorialGAN:
@@ -125,7 +125,7 @@ class _Session:
         self.validation = validation
         self.bad_validation = bad_validation
         self.progress = progress
-        self.restorer = Restorer(gan.generator, precision=settings.precision)
+        self.restorer = Restorer(gan.generator)
         self.board = TensorBoard(Path(settings.log_dir) if settings.log_dir else run / "logs")
         self.epoch = 1
         self.losses: list[dict[str, float]] = []  # of the present epoch's batches
@@ -219,7 +219,6 @@ class _Session:
 
         Without validation pairs there are no scores, and the pictures are of training pairs.
         """
-        self.restorer.update(self.gan.generator)
         scores: list[tuple[float, float]] = []
         rows: list[list[NDArray[np.uint8]]] = []
         pairs = self.validation or self.stream.pairs[:GRID_ROWS]

@@ -10,6 +10,7 @@ import numpy as np
 
 from deblurgan import devices
 from deblurgan.errors import InputError
+from deblurgan.networks.folding import folded
 from deblurgan.networks.footprint import footprint, run
 from deblurgan.restoring import fast_layers, winograd
 from deblurgan.training.recipe import Recipe
@@ -46,10 +47,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     stages = recipe.teacher_options.get("stages")
     content = generator_file(recipe.teacher, stages=stages if type(stages) is int and stages > 0 else None)
     try:
-        if content.generator is not None and not recipe.teacher_options:
-            network = content.generator.folded(dtype=devices.policy(precision))
-        else:
-            network = content.build(dtype=devices.policy(precision), **recipe.teacher_options)
+        network = folded(content.build(dtype=devices.policy(precision), **recipe.teacher_options))
         needs = footprint(network)
     except InputError as error:
         raise InputError(f"teacher {recipe.teacher}: {error}") from error

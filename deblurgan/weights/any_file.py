@@ -38,35 +38,35 @@ class WeightFile:
     Attributes:
         path: the file.
         format: the kind of file.
+        entry: the network in `zoo`.
         network: what it holds, e.g. "tutorial generator" or "CycleGAN ResNet generator".
         options: the network's hyper-parameters that the tensors tell, or the file itself.
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
-        generator: the tutorial generator's weights, where it is one.
-        entry: the network in `zoo`, where something is left open.
+        freezes: whether `builder` takes `frozen`.
         named: its role, name and options, where the file tells them.
     """
 
     path: Path
     format: str
+    entry: zoo.Network = field(repr=False)
     network: str
     options: dict[str, Any]
     tensors: list[tuple[str, np.ndarray]]
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
-    generator: tutorial.GeneratorWeights | None = field(default=None, repr=False)
-    entry: zoo.Network | None = field(default=None, repr=False)
+    freezes: bool = False
     named: "named_file.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
 
     @property
     def is_generator(self) -> bool:
         """Whether the network restores pictures."""
-        return "generator" in self.network
+        return self.entry.role == "generator"
 
     @property
     def left_open(self) -> dict[str, Any]:
         """What `build` may be told: what `assumed` holds, and what only training has a use for."""
-        if self.entry is None or self.named is None:
+        if self.named is None:
             return self.assumed
         return {**{name: self.entry.defaults[name] for name in self.entry.in_training}, **self.assumed}
 
@@ -75,12 +75,13 @@ class WeightFile:
         """The number of values in all tensors."""
         return sum(tensor.size for _, tensor in self.tensors)
 
-    def build(self, *, dtype: Any = None, **overrides: Any) -> keras.Model:
+    def build(self, *, dtype: Any = None, frozen: bool = False, **overrides: Any) -> keras.Model:
         """Return the network with these weights, for images of any size where it can.
 
         Args:
             dtype: dtype policy of the layers; Keras' global one when None. A `.keras` archive of another network than
                 the tutorial's keeps the one that it was saved with.
+            frozen: whether they may be constants, for restoring alone; a network of thousands is there sooner so.
             overrides: values for what `left_open` holds, e.g. `residual=False`.
 
         Raises:
@@ -91,9 +92,8 @@ class WeightFile:
             if name not in self.left_open:
                 known = ", ".join(self.assumed) or "nothing"
                 raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
-            if self.entry is not None:
-                self.entry.check(name, value)
-        return self.builder(dtype=dtype, **overrides)
+            self.entry.check(name, value)
+        return self.builder(dtype=dtype, **{"frozen": frozen} if self.freezes else {}, **overrides)
 
 
 def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFile:
@@ -251,12 +251,12 @@ def _read_hdf5(path: Path) -> WeightFile:
         return WeightFile(
             path,
             "Keras 3 weights",
+            entry,
             entry.kind,
             options,
             named.tensors,
             named.build,
             assumed=switches,
-            entry=entry,
             named=named,
         )
     content = tutorial.read_tutorial(path)  # which reports what cannot be opened
@@ -266,11 +266,11 @@ def _read_hdf5(path: Path) -> WeightFile:
 def _tutorial_file(
     path: Path, kind: str, content: tutorial.GeneratorWeights | tutorial.DiscriminatorWeights
 ) -> WeightFile:
-    generator = content if isinstance(content, tutorial.GeneratorWeights) else None
-    network = "tutorial generator" if generator else "tutorial discriminator"
+    role = "generator" if isinstance(content, tutorial.GeneratorWeights) else "critic"
+    network = zoo.find(role, "tutorial")
     entries = [*content.convs, *content.norms]
     tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]
-    return WeightFile(path, kind, network, content.hyper_parameters, tensors, content.build, generator=generator)
+    return WeightFile(path, kind, network, network.kind, content.hyper_parameters, tensors, content.build)
 
 
 def _hdf5_format(path: Path) -> str:
@@ -309,7 +309,7 @@ def _read_keras_archive(path: Path) -> WeightFile:
     def build(dtype: Any = None) -> keras.Model:
         return model  # in the precision that it was saved with
 
-    return WeightFile(path, "Keras 3 archive", entry.kind, {}, tensors, build)
+    return WeightFile(path, "Keras 3 archive", entry, entry.kind, {}, tensors, build)
 
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:
@@ -334,8 +334,15 @@ def _recognised(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> Wei
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {error}") from error
 
-    options, assumed = found.options, found.assumed
-    named = zoo.Identity(entry.role, entry.name, {**options, **assumed}) if found.certain else None
     return WeightFile(
-        path, kind, found.kind, options, list(tensors.items()), build, assumed=assumed, entry=entry, named=named
+        path,
+        kind,
+        entry,
+        found.kind,
+        found.options,
+        list(tensors.items()),
+        build,
+        assumed=found.assumed,
+        freezes=found.freezes,
+        named=zoo.Identity(entry.role, entry.name, {**found.options, **found.assumed}) if found.certain else None,
     )

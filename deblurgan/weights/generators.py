@@ -4,8 +4,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-
 from deblurgan.devices import QUALITIES, default_quality
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
@@ -49,13 +47,6 @@ def generator_file(path: str | os.PathLike[str], *, stages: int | None = None) -
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
     return content
-
-
-def float32_network(content: WeightFile, **assumed: Any) -> keras.Model:
-    """Return the generator for images of any size in float32; the tutorial's with folded normalisations."""
-    if content.generator is not None and not assumed:
-        return content.generator.folded(dtype="float32")
-    return content.build(dtype="float32", **assumed)
 
 
 def quality_in_words(stages: int) -> str:

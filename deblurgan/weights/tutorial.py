@@ -74,27 +74,6 @@ class GeneratorWeights:
         """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
         _assign(model, self.convs, self.norms, self.source)
 
-    def folded(self, *, dtype: Any = None) -> keras.Model:
-        """Return an inference-only network that computes the same with each normalisation inside its convolution."""
-        channels = self.convs[0].kernel_shape[2]
-        model = networks.generator_model(
-            (None, None, channels), **self.hyper_parameters, dropout=0, use_batchnorm=False, dtype=dtype
-        )
-        self.assign_folded(model)
-        return model
-
-    def assign_folded(self, model: keras.Model) -> None:
-        """Fold the normalisations into the convolutions and put those into `model`, as `folded` built it."""
-        layers, _ = _weighted_layers(model)
-        _check_count(layers, self.convs, self.source)
-        for layer, conv, norm in zip(layers, self.convs, [*self.norms, None], strict=True):
-            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], conv, self.source)
-            tensors = conv.tensors
-            if norm is not None:
-                check_shapes(f"the normalisation after {layer.name}", [(layer.filters,)] * 4, norm, self.source)
-                tensors = _fold(conv, norm, isinstance(layer, keras.layers.Conv2DTranspose))
-            layer.set_weights(list(tensors))
-
 
 @dataclass(frozen=True)
 class DiscriminatorWeights:
@@ -224,16 +203,3 @@ def _check_count(layers: list[Any], entries: list[LayerWeights], source: str) ->
     """Raise WeightsError unless there are as many entries as layers."""
     if len(layers) != len(entries):
         raise WeightsError(f"{source}: expected {len(layers)} layers for the network, found {len(entries)}")
-
-
-def _fold(conv: LayerWeights, norm: LayerWeights, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias of `conv` with the inference-time normalisation after it taken in, computed in float64.
-
-    y = gamma (W x + b - mean) / sqrt(variance + 0.001) + beta; 0.001 is Keras' epsilon, which no file stores.
-    """
-    kernel, bias = (tensor.astype(np.float64) for tensor in conv.tensors)
-    gamma, beta, mean, variance = (tensor.astype(np.float64) for tensor in norm.tensors)
-    factor = gamma / np.sqrt(variance + 1e-3)
-    kernel = kernel * (factor[:, np.newaxis] if transposed else factor)
-    bias = (bias - mean) * factor + beta
-    return kernel.astype(np.float32), bias.astype(np.float32)

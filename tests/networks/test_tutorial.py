@@ -206,13 +206,6 @@ def test_dropout_0_leaves_the_layers_out(randomised):
     np.testing.assert_array_equal(model(images, training=True), model(images, training=True))
 
 
-@upsamplings
-def test_a_generator_without_batchnorm_has_only_convolutions(upsampling):
-    model = generator_model((16, 16, 3), ngf=4, n_blocks=2, use_batchnorm=False, upsampling=upsampling)
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
-    assert [layer.name for layer in model.layers if layer.weights] == generator_layers(2)[0]
-
-
 def test_the_generator_maps_minus_1_to_1_onto_itself(randomised):
     model = randomised(generator_model((16, 16, 3), ngf=4, n_blocks=1))
     model.get_layer("out_conv").bias.assign([50, -50, 0])

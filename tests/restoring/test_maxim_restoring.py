@@ -15,7 +15,7 @@ from deblurgan.networks.maxim import maxim
 from deblurgan.networks.maxim_weights import initial
 from deblurgan.restoring import memory
 from deblurgan.restoring import restorer as restorers
-from deblurgan.restoring.restorer import WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from tests.maxim_files import TINY, flax_arrays, keras_arrays
 
 OPTIONS = {**TINY, "stages": 1, "depth": 1, "scales": 1, "low_grid_size": (8, 8)}  # multiples of 16
@@ -49,7 +49,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def restorer(model):
-    return WholePictureRestorer(model)
+    return Restorer(model)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def made(model, restorer):
     """What makes other restorers with the same network, which share its graphs: they take longest."""
 
     def make(**options):
-        other = WholePictureRestorer(model, **options)
+        other = Restorer(model, **options)
         other._run = restorer._run
         return other
 
@@ -238,7 +238,7 @@ def test_less_memory_makes_smaller_tiles_and_too_little_is_refused(model, monkey
     monkeypatch.setattr(restorers, "ALIKE_OVERLAP", 32)
 
     def sides(**options):
-        restore = WholePictureRestorer(model, **options)
+        restore = Restorer(model, **options)
         plan = restore.tile_plan(3000, 4000)
         seen = [{part.see_to - part.see_from for part in parts} for parts in plan]
         assert [len(lengths) for lengths in seen] == [1, 1]
@@ -252,7 +252,7 @@ def test_less_memory_makes_smaller_tiles_and_too_little_is_refused(model, monkey
     assert less < 0.6 * pixels
     assert smaller < 0.5 * activations
     with pytest.raises(InputError, match=r"^memory: expected \d+ MB more for tiles of \d+ pixels, received 1\.1GB$"):
-        WholePictureRestorer(model, memory="1.1GB").tile_plan(3000, 4000)
+        Restorer(model, memory="1.1GB").tile_plan(3000, 4000)
 
 
 def test_smaller_tiles_are_blended_as_well(answers, made):
@@ -266,7 +266,7 @@ def test_smaller_tiles_are_blended_as_well(answers, made):
 
 def test_a_network_whose_multiple_is_larger_than_the_usual_tile_takes_it_for_its_tile(monkeypatch):
     """A stand-in, as such a network would take long."""
-    restore = WholePictureRestorer.__new__(WholePictureRestorer)
+    restore = Restorer.__new__(Restorer)
     restore.needs = footprint.Footprint(512, 600, 0, True, 1000, 512)
     restore._tile_pixels = 10**7
     rows, columns = restore.tile_plan(700, 3000)

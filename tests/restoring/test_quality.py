@@ -51,9 +51,13 @@ def opened(monkeypatch):
 
         def __init__(self, model, *, strength, **options):
             self.strength = strength
-            self.stages = {int(weight.path.split("_")[1].split(".")[0]) for weight in model.weights}
+            self.stages = {
+                int(weight.path.split("_")[1].split(".")[0])
+                for weight in model.weights
+                if weight.path.startswith("stage_")
+            }
 
-    monkeypatch.setattr(opening, "WholePictureRestorer", Recorded)
+    monkeypatch.setattr(opening, "Restorer", Recorded)
     monkeypatch.setattr(devices, "gpu_names", lambda: ())
 
     def call(path, **options):

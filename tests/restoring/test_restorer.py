@@ -2,17 +2,19 @@ import keras
 import numpy as np
 import pytest
 
-from deblurgan.errors import InputError, WeightsError
+from deblurgan.errors import InputError
+from deblurgan.networks.folding import folded
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.pictures.pixels import from_model, to_model
 from deblurgan.restoring import memory
 from deblurgan.restoring import restorer as restorers
-from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+from deblurgan.restoring.opening import open_restorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.any_file import load
-from deblurgan.weights.tutorial import generator_weights, read_generator
+from deblurgan.weights.hdf5 import save_weights
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 
@@ -29,7 +31,12 @@ def generator(randomised):
 
 @pytest.fixture(scope="module")
 def restorer(generator):
-    return Restorer(generator, precision="float32")
+    return fast(generator)
+
+
+def fast(model, **options):
+    """As `open_restorer` makes it of a weight file."""
+    return Restorer(folded(model), fixed=True, **options)
 
 
 def plainly_restored(generator, image):
@@ -47,7 +54,7 @@ def largest_difference(image, other):
 # Whole images
 
 
-@pytest.mark.parametrize("size", [(5, 5), (5, 40), (6, 7), (7, 9), (8, 8), (9, 13), (16, 12), (33, 50), (61, 64)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (5, 40), (7, 9), (8, 8), (9, 13), (16, 12), (33, 50), (61, 64)])
 def test_an_image_of_any_size_is_restored_as_keras_alone_does_within_a_level(restorer, generator, size):
     image = noise(*size)
     restored = restorer(image)
@@ -62,11 +69,11 @@ def test_an_image_of_any_size_is_restored_as_keras_alone_does_within_a_level(res
 @upsamplings
 def test_a_restorer_takes_the_weights_of_a_file(tmp_path, randomised, upsampling):
     model = randomised(generator_model((16, 16, 3), ngf=4, n_blocks=1, upsampling=upsampling))
-    model.save_weights(tmp_path / "g.weights.h5")
+    save_weights(model, tmp_path / "g.weights.h5")
     image = noise(18, 23)
     expected = plainly_restored(load(tmp_path / "g.weights.h5"), image)
-    for weights in (read_generator(tmp_path / "g.weights.h5"), generator_weights(model), model):
-        assert largest_difference(Restorer(weights, precision="float32")(image), expected) <= 1
+    for restore in (open_restorer(tmp_path / "g.weights.h5", precision="float32"), Restorer(model), fast(model)):
+        assert largest_difference(restore(image), expected) <= 1
 
 
 def test_restoring_is_repeatable_and_leaves_the_image_alone(restorer):
@@ -90,7 +97,7 @@ def test_a_network_that_changes_nothing_gives_half_of_the_image_back(restorer, g
     model.get_layer("out_conv").kernel.assign(np.zeros((7, 7, 4, 3)))
     image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = (image.astype(float) + 127.5) / 2
-    restored = Restorer(model, precision="float32")(image)
+    restored = fast(model)(image)
     assert np.abs(restored - expected).max() <= 0.5
 
 
@@ -131,8 +138,8 @@ SIZES = [(299, 262), (120, 413), (517, 9)]  # cut in both directions, or in one
 @pytest.mark.parametrize("size", SIZES)
 def test_tiles_make_the_same_picture_as_the_whole(size):
     model, image = far_sighted(), noise(*size)
-    whole = Restorer(model, precision="float32")(image)
-    tiled = Restorer(model, precision="float32", tile_pixels=256 * 256)(image)
+    whole = fast(model)(image)
+    tiled = fast(model, tile_pixels=256 * 256)(image)
     assert whole.std() > 20
     assert largest_difference(tiled, whole) <= 1
     assert np.mean(tiled != whole) < 0.01
@@ -142,18 +149,18 @@ def test_tiles_make_the_same_picture_as_the_whole(size):
 def test_tiles_of_a_random_network_make_the_same_picture_as_the_whole(randomised, upsampling):
     model = randomised(generator_model((None, None, 3), ngf=4, upsampling=upsampling))
     image = noise(270, 283)
-    whole = Restorer(model, precision="float32")(image)
-    tiled = Restorer(model, precision="float32", tile_pixels=252 * 256)(image)
+    whole = fast(model)(image)
+    tiled = fast(model, tile_pixels=252 * 256)(image)
     assert largest_difference(tiled, whole) <= 1
     assert np.mean(tiled != whole) < 0.01
 
 
 def test_a_smaller_overlap_would_show(monkeypatch):
     model, image = far_sighted(), noise(299, 262)
-    whole = Restorer(model, precision="float32")(image)
+    whole = fast(model)(image)
     monkeypatch.setattr(restorers, "MOST_OVERLAP", 48)
     monkeypatch.setattr(restorers, "BLEND", 0)
-    tiled = Restorer(model, precision="float32", tile_pixels=256 * 256)(image)
+    tiled = fast(model, tile_pixels=256 * 256)(image)
     assert largest_difference(tiled, whole) > 10
 
 
@@ -183,33 +190,11 @@ def test_the_overlap_covers_the_receptive_field(upsampling):
     assert 72 + 6 < max(radii) <= footprint(model).reach <= 88
 
 
-# New weights
-
-
-def test_update_follows_the_models_new_weights(randomised):
-    model = randomised(generator_model((16, 16, 3), ngf=4, n_blocks=2), seed=1)
-    restorer, image = Restorer(model, precision="float32"), noise(22, 31)
-    before = restorer(image)
-    randomised(model, seed=2)
-    np.testing.assert_array_equal(restorer(image), before)
-    restorer.update(model)
-    after = restorer(image)
-    assert largest_difference(after, before) > 20
-    np.testing.assert_array_equal(after, Restorer(model, precision="float32")(image))
-
-
-@pytest.mark.parametrize("arguments", [{"n_blocks": 3}, {"ngf": 5}, {"upsampling": "resize"}], ids=str)
-def test_update_refuses_a_model_of_another_shape(generator, arguments):
-    other = generator_model((16, 16, 3), **{"ngf": 4, "n_blocks": 2, **arguments})
-    with pytest.raises(WeightsError, match=r"Generator: .*expected"):
-        Restorer(generator, precision="float32").update(other)
-
-
 # Precision
 
 
 @upsamplings
-def test_bfloat16_restores_nearly_the_same_picture(randomised, photos, upsampling):
+def test_bfloat16_restores_nearly_the_same_picture(randomised, photos, upsampling, tmp_path):
     """With the statistics that training on photographs leaves, at a tenth of the real width."""
     blurred, sharp = photos
     model = randomised(generator_model((None, None, 3), ngf=6, upsampling=upsampling, dropout=0))
@@ -217,16 +202,21 @@ def test_bfloat16_restores_nearly_the_same_picture(randomised, photos, upsamplin
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(to_model(blurred)[None], training=True)
-    exact, half = (Restorer(model, precision=precision)(blurred) for precision in ("float32", "bfloat16"))
+    save_weights(model, tmp_path / "g.weights.h5")
+    exact, half = (
+        open_restorer(tmp_path / "g.weights.h5", precision=precision)(blurred)
+        for precision in ("float32", "bfloat16")
+    )
     assert largest_difference(exact, blurred) > 50
     assert psnr(exact, half) > 40
     assert psnr(sharp, half) == pytest.approx(psnr(sharp, exact), abs=0.05)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "auto"])
-def test_every_precision_restores(generator, restorer, precision):
+def test_every_precision_restores(generator, restorer, precision, tmp_path):
     image = noise(24, 30)
-    restored = Restorer(generator, precision=precision)(image)
+    save_weights(generator, tmp_path / "g.weights.h5")
+    restored = open_restorer(tmp_path / "g.weights.h5", precision=precision)(image)
     assert restored.dtype == np.uint8
     assert psnr(restored, restorer(image)) > 35
 
@@ -242,8 +232,6 @@ IMAGES = {
     "a batch": (np.zeros((1, 16, 16, 3), np.uint8), r"received uint8 \(1, 16, 16, 3\)"),
     "floats": (np.zeros((16, 16, 3), np.float64), r"received float64 \(16, 16, 3\)"),
     "32 bits": (np.zeros((16, 16, 3), np.uint32), r"received uint32 \(16, 16, 3\)"),
-    "low": (np.zeros((4, 16, 3), np.uint8), "expected at least 5x5 pixels, received 16x4"),
-    "narrow": (np.zeros((16, 4, 3), np.uint8), "expected at least 5x5 pixels, received 4x16"),
     "empty": (
         np.zeros((0, 16, 3), np.uint8),
         r"expected uint8, uint16 or float32 \(height, width, 3\), received uint8 \(0, 16, 3\)",
@@ -271,9 +259,10 @@ def test_an_option_that_makes_no_sense_is_refused(generator, option, message):
         Restorer(generator, **option)
 
 
-def test_an_unknown_precision_is_refused(generator):
+def test_an_unknown_precision_is_refused(generator, tmp_path):
+    save_weights(generator, tmp_path / "g.weights.h5")
     with pytest.raises(InputError, match="precision: expected one of"):
-        Restorer(generator, precision="double")
+        open_restorer(tmp_path / "g.weights.h5", precision="double")
 
 
 # 16 bits and floats, flips and turns, strength
@@ -289,7 +278,7 @@ def exactly(model, image):
 @pytest.mark.parametrize("options", [{}, {"tile_pixels": 216 * 216}], ids=["whole", "tiles"])
 def test_16_bit_images_are_restored_without_rounding_to_8_bits(generator, options):
     image = np.random.default_rng(0).integers(0, 2**16, (240, 248, 3), dtype=np.uint16)
-    restored = Restorer(generator, precision="float32", **options)(image)
+    restored = fast(generator, **options)(image)
     assert restored.dtype == np.uint16
     np.testing.assert_allclose(restored, exactly(generator, image) * 65535, atol=2)
     assert len(np.unique(restored % 257)) > 250  # more than 8 bits hold
@@ -314,7 +303,7 @@ def test_flips_and_turns_are_averaged_and_blended_with_the_input(generator, dtyp
             back = np.rot90(exactly(generator, turned), -turns)
             ways.append(np.fliplr(back) if flipped else back)
     expected = 0.4 * np.mean(ways, axis=0) * top + 0.6 * image
-    got = Restorer(generator, precision="float32", tta=True, strength=0.4, **options)(image)
+    got = fast(generator, tta=True, strength=0.4, **options)(image)
     assert got.dtype == dtype
     np.testing.assert_allclose(got, expected, atol=0.51 if dtype == np.uint8 else 2)
     assert np.std(ways, axis=0).max() > 0.01  # the network is not symmetric
@@ -325,7 +314,7 @@ def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
     images = [noise(22, 30, seed) for seed in range(5)]
     alone = [restorer(image) for image in images]
     for options in ({}, {"tile_pixels": 24 * 32 * 2}, {"tile_pixels": 24 * 32}):
-        together = Restorer(generator, precision="float32", **options).batch(images)
+        together = fast(generator, **options).batch(images)
         assert len(together) == 5
         for one, other in zip(together, alone, strict=True):
             assert one.dtype == np.uint8
@@ -341,7 +330,7 @@ def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
 def difference_of_tiles(model, image, tile_pixels):
     """The largest and mean difference that tiles make, and the mean change by the network; in levels."""
     image = (image / 255).astype(np.float32)
-    whole, tiled = (WholePictureRestorer(model, tile_pixels=pixels)(image) for pixels in (10**9, tile_pixels))
+    whole, tiled = (Restorer(model, tile_pixels=pixels)(image) for pixels in (10**9, tile_pixels))
     difference = 255 * np.abs(tiled - whole)
     return difference.max(), difference.mean(), 255 * np.abs(whole - image).mean()
 
@@ -368,7 +357,7 @@ def test_tiles_with_the_statistics_of_the_whole_picture_are_exact(randomised, mo
     def of_whole(self, padded, parts):
         return [None] if len(parts[0]) == 1 else [self._run.measured(padded[np.newaxis])]
 
-    monkeypatch.setattr(WholePictureRestorer, "_statistics", of_whole)
+    monkeypatch.setattr(Restorer, "_statistics", of_whole)
     largest, _, change = difference_of_tiles(model, textured(280, 400), 160 * 160)
     assert largest < 0.05
     assert change > 20
@@ -380,7 +369,7 @@ def test_tiles_of_an_instance_normalised_network_share_statistics(randomised, mo
     image = textured(280, 400)
     image[:, 200:] //= 2
     _, shared, change = difference_of_tiles(model, image, 160 * 160)
-    monkeypatch.setattr(WholePictureRestorer, "_statistics", lambda self, padded, parts: [None])
+    monkeypatch.setattr(Restorer, "_statistics", lambda self, padded, parts: [None])
     _, own, _ = difference_of_tiles(model, image, 160 * 160)
     assert shared < 0.5 * own
     assert shared < 0.25 * change
@@ -409,7 +398,7 @@ def test_tiles_of_a_unet_are_blended(randomised):
 
 def test_a_smaller_memory_makes_smaller_tiles_and_too_small_a_one_is_refused(generator, monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 10**9)
-    small, large = (Restorer(generator, precision="float32", memory=size) for size in ("1.6GB", "3GB"))
+    small, large = (fast(generator, memory=size) for size in ("1.6GB", "3GB"))
     tiles = [restorer.tile_plan(4000, 6000) for restorer in (small, large)]
     assert len(tiles[0][0]) * len(tiles[0][1]) > len(tiles[1][0]) * len(tiles[1][1])
     for restorer, (rows, columns), size in zip((small, large), tiles, (1.6e9, 3e9), strict=True):
@@ -421,7 +410,7 @@ def test_a_smaller_memory_makes_smaller_tiles_and_too_small_a_one_is_refused(gen
 
 
 def test_an_error_in_the_middle_leaves_nothing_behind(generator, monkeypatch):
-    restorer = Restorer(generator, precision="float32", tile_pixels=216 * 216)
+    restorer = fast(generator, tile_pixels=216 * 216)
     image, other = noise(240, 248), noise(240, 248, seed=1)
     expected, run, calls = restorer(image), restorer._run, []
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from deblurgan.networks.footprint import run
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.restoring import fast_layers, winograd
-from deblurgan.restoring.restorer import WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from tests import reference
 
 MANY = fast_layers.MANY
@@ -91,8 +91,8 @@ def test_weights_of_later_count(randomised):
     x = keras.layers.Conv2D(MANY, 3)(ReflectionPadding2D(((1, 1), (1, 1)))(x))
     model = randomised(keras.Model(inputs, keras.layers.Conv2D(3, 1)(x)), 0)
     image = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    restorer = WholePictureRestorer(model)
+    restorer = Restorer(model)
     before = restorer(image)
     randomised(model, 1)
-    np.testing.assert_array_equal(restorer(image), WholePictureRestorer(model)(image))
+    np.testing.assert_array_equal(restorer(image), Restorer(model)(image))
     assert (restorer(image) != before).any()

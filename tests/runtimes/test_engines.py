@@ -12,7 +12,7 @@ from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
 from deblurgan.restoring.opening import open_restorer
-from deblurgan.restoring.restorer import WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import generators
@@ -121,7 +121,7 @@ def test_tiles_turns_strength_and_batches_are_those_of_tensorflow(generator_file
     network = engines.open_exported(exported / "g.onnx", engine, "float32")
     keras_network = generators.generator_file(generator_file).build()
     for options in ({"tile_pixels": 60 * 60}, {"tta": True}, {"strength": 0.3}, {"tile_pixels": 3600, "tta": True}):
-        theirs, ours = (WholePictureRestorer(each, **options) for each in (network, keras_network))
+        theirs, ours = (Restorer(each, **options) for each in (network, keras_network))
         assert theirs.tile_plan(300, 200) == ours.tile_plan(300, 200)
         for a, b in zip(theirs.batch(images), ours.batch(images), strict=True):
             assert np.abs(a.astype(int) - b).max() <= 1
@@ -131,9 +131,9 @@ def test_tiles_turns_strength_and_batches_are_those_of_tensorflow(generator_file
 def test_tiles_make_the_picture_of_the_whole(exported, engine):
     network = engines.open_exported(exported / "g.onnx", engine, "float32")
     image = noise(150, 130)
-    tiled = WholePictureRestorer(network, tile_pixels=96 * 96)
+    tiled = Restorer(network, tile_pixels=96 * 96)
     assert min(map(len, tiled.tile_plan(150, 130))) > 1
-    whole = WholePictureRestorer(network)
+    whole = Restorer(network)
     assert len(whole.tile_plan(150, 130)[0]) == 1
     assert np.abs(tiled(image).astype(int) - whole(image)).max() <= 1
 
@@ -210,7 +210,7 @@ def test_tiles_of_instance_normalisation_are_refused(tmp_path, randomised):
     path = tmp_path / "g.weights.h5"
     save_network(randomised(build_generator("paper", options)), path, "paper", options)
     export(path, tmp_path / "g.xml")
-    restore = WholePictureRestorer(engines.open_exported(tmp_path / "g.xml"), tile_pixels=128 * 128)
+    restore = Restorer(engines.open_exported(tmp_path / "g.xml"), tile_pixels=128 * 128)
     with pytest.raises(InputError, match="instance normalisation restores in tiles with tensorflow only"):
         restore(noise(200, 300))
 

@@ -18,7 +18,7 @@ from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.restoring.opening import open_restorer
-from deblurgan.restoring.restorer import Restorer, WholePictureRestorer
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.weights.any_file import convert, load, read
 from deblurgan.weights.hdf5 import save_keras2, save_weights
 from tests import torch_reference
@@ -227,14 +227,6 @@ def test_a_tutorial_generator_restores_in_tiles_and_a_discriminator_does_not_res
     save_weights(tiny_discriminator(), tmp_path / "d.weights.h5")
     with pytest.raises(WeightsError, match="expected a generator's weights, found those of a tutorial discriminator"):
         open_restorer(tmp_path / "d.weights.h5")
-
-
-def test_a_whole_picture_restorer_gives_what_the_tutorials_does(randomised):
-    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
-    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
-    whole, tiled = WholePictureRestorer(model)(image), Restorer(model, precision="float32")(image)
-    assert whole.shape == image.shape
-    assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
 def run(*arguments):

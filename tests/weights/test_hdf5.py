@@ -224,38 +224,6 @@ def test_names_stored_as_text_are_read_too(model, tmp_path):
     np.testing.assert_array_equal(load(path)(IMAGES), model(IMAGES))
 
 
-# Folding
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@upsamplings
-def test_the_folded_network_equals_the_unfolded_one(build, upsampling, channels):
-    model = build(upsampling=upsampling, n_blocks=4, image_shape=(16, 20, channels))
-    folded = generator_weights(model).folded()
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
-    assert folded.input_shape == (None, None, None, channels)
-    images = IMAGES[..., :channels]
-    np.testing.assert_allclose(folded(images), model(images), rtol=0, atol=1e-5)
-
-
-def test_the_real_sized_folded_network_equals_the_unfolded_one(build):
-    model = build(ngf=64, n_blocks=9)
-    np.testing.assert_allclose(generator_weights(model).folded()(IMAGES), model(IMAGES), rtol=0, atol=2e-5)
-
-
-def test_the_folded_network_takes_a_dtype_policy(model):
-    folded = generator_weights(model).folded(dtype="mixed_bfloat16")
-    assert folded.get_layer("in_conv").compute_dtype == "bfloat16"
-    np.testing.assert_allclose(folded(IMAGES), model(IMAGES), atol=0.05)
-
-
-def test_new_weights_are_folded_into_a_network_that_stands(build, randomised):
-    folded = generator_weights(build()).folded()
-    model = randomised(build(), seed=1)
-    generator_weights(model).assign_folded(folded)
-    np.testing.assert_allclose(folded(IMAGES), model(IMAGES), rtol=0, atol=1e-5)
-
-
 # Errors
 
 
@@ -473,30 +441,28 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("use", ["build", "folded"])
 @pytest.mark.parametrize(("key", "change", "layer", "expected", "found"), WRONG.values(), ids=WRONG.keys())
 def test_a_tensor_of_a_wrong_shape_is_named_with_both_shapes(
-    resize_model, tmp_path, key, change, layer, expected, found, use
+    resize_model, tmp_path, key, change, layer, expected, found
 ):
     path = tmp_path / "g.h5"
     save_as_keras2(resize_model, path)
     change_tensor(path, key, change)
     weights = read_generator(path)
     with pytest.raises(WeightsError) as error:
-        getattr(weights, use)()
+        weights.build()
     message = one_line(error, path)
     assert message.startswith(f"layer {layer} does not fit ")
     assert message.endswith(f": expected shapes {expected}, found {found}")
 
 
-@pytest.mark.parametrize("use", ["build", "folded"])
-def test_a_convolution_without_bias_is_refused(model, tmp_path, use):
+def test_a_convolution_without_bias_is_refused(model, tmp_path):
     path = tmp_path / "g.h5"
     save_as_keras2(model, path)
     with h5py.File(path, "r+") as file:
         file["conv2d_40"].attrs["weight_names"] = [b"conv2d_40/kernel:0"]
     with pytest.raises(WeightsError, match=r"layer conv2d_40 does not fit .*found 3x3x16x16$"):
-        getattr(read_generator(path), use)()
+        read_generator(path).build()
 
 
 @pytest.mark.parametrize("arguments", [{"n_blocks": 3}, {"ngf": 5}, {"upsampling": "resize"}], ids=str)
@@ -504,9 +470,6 @@ def test_weights_do_not_fit_a_model_of_another_shape(build, arguments):
     weights, other = generator_weights(build()), build(**arguments)
     with pytest.raises(WeightsError, match=r"Generator: .*expected"):
         weights.assign(other)
-    folded = generator_weights(other).folded()
-    with pytest.raises(WeightsError, match=r"Generator: .*expected"):
-        weights.assign_folded(folded)
 
 
 @pytest.mark.parametrize("kind", KINDS)
