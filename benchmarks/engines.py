@@ -31,7 +31,7 @@ from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.restorer import Restorer
-from deblurgan.runtimes import converting, engines
+from deblurgan.runtimes import contract, converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.tutorial import GeneratorWeights, generator_weights, read_generator
 
@@ -123,7 +123,7 @@ def main() -> None:
 
     ours = {name: Restorer(folded(weights.build(dtype=policy(name))), fixed=True) for name in precisions}
     network = folded(weights.build(dtype="float32"))
-    about = converting.about(network, "tutorial generator")
+    about = contract.about(network, "tutorial generator")
     others = {
         f"{engine} {precision}": engines.from_model(network, about, engine, precision).run
         for engine, precision in (("onnxruntime", "float32"), *(("openvino", name) for name in precisions))

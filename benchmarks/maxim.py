@@ -33,7 +33,7 @@ from deblurgan.networks.maxim_layers import Composite, CrossGating, Fusion, Mult
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.opening import open_restorer
-from deblurgan.runtimes import converting, engines
+from deblurgan.runtimes import contract, converting, engines
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights import any_file, catalogue
 
@@ -124,7 +124,7 @@ def main() -> None:
     stages = arguments.stages
     content = any_file.read(catalogue.DEFAULT, stages=stages)
     network = content.build(stages=stages, dtype="float32")
-    about = converting.about(network, content.network)
+    about = contract.about(network, content.network)
     precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
     if len(precisions) == 1:
         print("this CPU would emulate bfloat16, which is left out")

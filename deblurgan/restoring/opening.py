@@ -10,7 +10,7 @@ from deblurgan.files import shown
 from deblurgan.networks.folding import folded
 from deblurgan.restoring.preview import HalfSizeRestorer
 from deblurgan.restoring.restorer import Restorer
-from deblurgan.runtimes import converting, engines
+from deblurgan.runtimes import contract, engines
 from deblurgan.weights import catalogue
 from deblurgan.weights.generators import open_generator, quality_in_words
 
@@ -78,7 +78,7 @@ def _opened(
         restorer = Restorer(model, fixed=True, **options)
     else:
         model = folded(content.build(dtype="float32", **assumed))
-        about = converting.about(model, content.network)
+        about = contract.about(model, content.network)
         restorer = Restorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
         restorer.quality = quality_in_words(assumed["stages"])

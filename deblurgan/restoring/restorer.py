@@ -14,7 +14,7 @@ from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
 from deblurgan.runtimes import engines
-from deblurgan.runtimes.converting import LEAST_INPUT
+from deblurgan.runtimes.contract import LEAST_INPUT
 
 DEFAULT_ROOM = 1_800_000_000  # bytes for pictures and the network, unless half of what is free is less
 WARM_UP = 80_000_000  # bytes that TensorFlow takes for itself when a network first runs

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from deblurgan.devices import AUTO, ENGINES, PRECISIONS, cpu_features, cpu_has_bfloat16, gpu_names
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
-from deblurgan.runtimes.converting import KEY, About, Images, optional, parse_about, to_onnx, to_openvino
+from deblurgan.runtimes.contract import KEY, About, Images, optional, parse_about
+from deblurgan.runtimes.converting import to_onnx, to_openvino
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +28,7 @@ class Engine:
         name: one of `devices.ENGINES`.
         about: what it is and needs.
         precision: what it computes in, "float32" or "bfloat16", integers apart.
-        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `converting`.
+        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `contract`.
     """
 
     name: str
@@ -93,7 +94,7 @@ def from_model(model: "keras.Model", about: About, engine: str, precision: str =
 
     Args:
         model: a generator that computes in float32.
-        about: from `converting.about`.
+        about: from `contract.about`.
         engine: "openvino" or "onnxruntime".
         precision: see `resolve_precision`.
 

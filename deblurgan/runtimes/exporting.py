@@ -12,8 +12,8 @@ import numpy as np
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import folder_beside, shown
 from deblurgan.networks.folding import folded
-from deblurgan.runtimes import converting, engines, int8
-from deblurgan.runtimes.converting import About, Images, optional
+from deblurgan.runtimes import contract, converting, engines, int8
+from deblurgan.runtimes.contract import About, Images, optional
 from deblurgan.weights import catalogue
 from deblurgan.weights.generators import open_generator, quality_in_words
 
@@ -100,7 +100,7 @@ def export(
     _check_replaceable(parts, folder=not suffix)
     content, assumed = open_generator(catalogue.DEFAULT if source is None else source, quality, assumed)
     model = folded(content.build(dtype="float32", **assumed))
-    about = converting.about(model, content.network)
+    about = contract.about(model, content.network)
     calibration = None
     if calibrate is not None:
         about = replace(about, precision="int8")
@@ -205,7 +205,7 @@ def _open_tflite(path: Path) -> Run:
         str(path), num_threads=engines.threads()
     )
     runner = interpreter.get_signature_runner()
-    return lambda images: runner(**{converting.INPUT: images})["output_0"]
+    return lambda images: runner(**{contract.INPUT: images})["output_0"]
 
 
 @dataclass(frozen=True)

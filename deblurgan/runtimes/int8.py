@@ -16,7 +16,7 @@ from deblurgan.files import shown
 from deblurgan.pictures.listing import list_images
 from deblurgan.pictures.pixels import to_8_bits
 from deblurgan.pictures.reading import read_picture
-from deblurgan.runtimes.converting import Images, optional
+from deblurgan.runtimes.contract import Images, optional
 from deblurgan.scoring.metrics import psnr
 
 PICTURES = 16  # of the folder, spread evenly over it

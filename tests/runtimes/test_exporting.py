@@ -15,7 +15,7 @@ from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
-from deblurgan.runtimes import converting, exporting, int8
+from deblurgan.runtimes import contract, converting, exporting, int8
 from deblurgan.runtimes.exporting import export
 from deblurgan.runtimes.int8 import Calibration, read_calibration
 from deblurgan.weights import catalogue, generators
@@ -185,7 +185,7 @@ def test_a_file_says_what_it_takes(files, tmp_path, target):
         "float32 (count, height, width, 3), RGB in [0, 1], height and width multiples of 32, at least 32; "
         "gives the same"
     )
-    about = converting.parse_about(text, target)
+    about = contract.parse_about(text, target)
     assert about == done.about
     assert about.needs == footprint(build_generator("unet", NETWORKS["unet"]))
 
