@@ -5,11 +5,13 @@ one core, its convolutions do not get faster below 16 output channels, and it do
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from deblurgan.devices import gpu_names
+from deblurgan.networks.footprint import run, takes_statistics
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.maxim_layers import Composite
 from deblurgan.restoring import fast_maxim, winograd
@@ -19,17 +21,32 @@ BLOCK = 4  # pixels, a side of the squares that a convolution to few channels co
 MANY = 64  # channels, from which on Winograd's algorithm gains more than it costs
 
 
-def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
-    """Return what `layer`, any layer of a network, makes of `inputs` outside training.
+def restored(
+    model: keras.Model, images: Any, *, fixed: bool = False, normalise: Callable[[Any, Any], Any] | None = None
+) -> Any:
+    """Return what `model` makes of images outside training.
 
     Args:
-        layer: the layer.
-        inputs: a tensor or what this function returned, or a list of these where the layer takes several.
+        model: any network from images to images.
+        images: a tensor.
         fixed: whether the graph that is being traced may keep what is computed from the present weights.
+        normalise: called in place of each layer that takes statistics of the images, with it and its input.
+    """
 
-    Returns:
-        A tensor, or, between two layers that gain by it, the rows of one apart; `winograd.joined` makes a tensor of
-        both.
+    def called(layer: Any, given: Any) -> Any:
+        if normalise is not None and takes_statistics(layer):
+            return normalise(layer, winograd.joined(given))
+        return call(layer, given, fixed)
+
+    return winograd.joined(run(model, images, called))
+
+
+def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
+    """Return what one layer makes of `inputs`: a tensor, a list of these, or what this function returned.
+
+    The rows of images come apart, `winograd.Halves`, at the reflection before a convolution by Winograd's algorithm.
+    They stay so through more reflections and such convolutions, and through what computes pixel by pixel. Before any
+    other layer they are joined.
     """
     given = inputs if isinstance(inputs, list) else [inputs]
     if isinstance(layer, ReflectionPadding2D) and layer.data_format == "channels_last":
@@ -39,13 +56,13 @@ def call(layer: Any, inputs: Any, fixed: bool = False) -> Any:
             return _of_halves(layer, given)
         if _is_plain(layer) and _takes_halves(layer):
             return _convolved_in_halves(layer, given[0], fixed)
-        given = [winograd.joined(x) for x in given]
+    given = [winograd.joined(x) for x in given]
     if _is_plain(layer):
         return _convolved(layer, *given)
-    if isinstance(layer, Composite):
-        given = [_cast(layer, x) for x in given]
-        return fast_maxim.call(layer, given if isinstance(inputs, list) else given[0], fixed)
-    return layer(given if isinstance(inputs, list) else given[0])
+    is_composite = isinstance(layer, Composite)
+    given = [_cast(layer, x) for x in given] if is_composite else given
+    joined = given if isinstance(inputs, list) else given[0]
+    return fast_maxim.call(layer, joined, fixed) if is_composite else layer(joined)
 
 
 def _is_elementwise(layer: Any) -> bool:
@@ -66,13 +83,8 @@ def _takes_halves(layer: Any) -> bool:
 def _convolved_in_halves(layer: Any, images: winograd.Halves, fixed: bool) -> winograd.Halves:
     import tensorflow as tf
 
-    def four() -> list[Any]:
-        return [
-            tf.cast(kernel, layer.compute_dtype) for kernel in winograd.kernels(tf.convert_to_tensor(layer.kernel))
-        ]
-
     with tf.init_scope() if fixed else contextlib.nullcontext():
-        kernels = four()
+        kernels = [_cast(layer, kernel) for kernel in winograd.kernels(tf.convert_to_tensor(layer.kernel))]
     return winograd.convolved(images.map(lambda rows: _cast(layer, rows)), kernels, _cast(layer, layer.bias))
 
 

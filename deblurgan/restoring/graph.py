@@ -1,6 +1,7 @@
 """One call of a network on pictures: scaled, computed and rounded, in one compiled graph or by another engine."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.errors import InputError
-from deblurgan.networks.footprint import footprint, run, takes_statistics
-from deblurgan.restoring import fast_layers, winograd
+from deblurgan.networks.footprint import footprint, takes_statistics
+from deblurgan.restoring import fast_layers
 from deblurgan.runtimes import engines
 
 Image = NDArray[Any]
@@ -73,19 +74,17 @@ class Compiled:
     def _traced(self, source: str, target: str | None, with_statistics: bool) -> Any:
         import tensorflow as tf
 
-        def scaled(images: Any) -> Any:
-            half = top(np.dtype(source)) / 2
-            return tf.cast(images, tf.float32) / half - 1.0
+        def restored(normalise: Callable[[Any, Any], Any] | None, images: Any) -> Any:
+            scaled = tf.cast(images, tf.float32) / (top(np.dtype(source)) / 2) - 1.0
+            return fast_layers.restored(self._network, scaled, fixed=self._fixed, normalise=normalise)
 
         def restore(images: Any, *statistics: Any) -> Any:
-            known = iter(statistics[0]) if with_statistics else None
+            known = iter(statistics[0] if with_statistics else ())
 
-            def called(layer: Any, given: Any) -> Any:
-                if known is not None and takes_statistics(layer):
-                    return layer.normalised(winograd.joined(given), *next(known))
-                return fast_layers.call(layer, given, self._fixed)
+            def normalise(layer: Any, x: Any) -> Any:
+                return layer.normalised(x, *next(known))
 
-            x = winograd.joined(run(self._network, scaled(images), called))
+            x = restored(normalise if with_statistics else None, images)
             half = top(np.dtype(target)) / 2
             x = tf.clip_by_value(x * half + half, 0.0, 2 * half)
             return x if target == "float32" else tf.cast(tf.round(x), target)
@@ -93,14 +92,11 @@ class Compiled:
         def measure(images: Any) -> Any:
             found = []
 
-            def called(layer: Any, given: Any) -> Any:
-                if not takes_statistics(layer):
-                    return fast_layers.call(layer, given, self._fixed)
-                given = winograd.joined(given)
-                found.append(layer.moments(given, of_all=True))
-                return layer.normalised(given, *found[-1])
+            def normalise(layer: Any, x: Any) -> Any:
+                found.append(layer.moments(x, of_all=True))
+                return layer.normalised(x, *found[-1])
 
-            run(self._network, scaled(images), called)
+            restored(normalise, images)
             return found
 
         signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]

@@ -64,12 +64,12 @@ def _opened(
     assumed: dict[str, Any],
 ) -> Restorer:
     """As `open_restorer`, at full size; `options` are those of `Restorer`."""
-    engine = engines.choose(path, engine)
     if engines.is_exported(path):
         if assumed or quality is not None:
             found = assumed or f"quality {quality!r}"
             raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
         return Restorer(engines.open_exported(path, engine, precision), **options)
+    engine = engines.choose(path, engine)
     content, assumed = open_generator(path, quality, assumed)
     if engine == AUTO:
         engine = engines.fastest(convolutional=content.entry.convolutional)

@@ -11,8 +11,8 @@ import numpy as np
 from deblurgan import devices
 from deblurgan.errors import InputError
 from deblurgan.networks.folding import folded
-from deblurgan.networks.footprint import footprint, run
-from deblurgan.restoring import fast_layers, winograd
+from deblurgan.networks.footprint import footprint
+from deblurgan.restoring import fast_layers
 from deblurgan.training.recipe import Recipe
 from deblurgan.weights.generators import generator_file
 
@@ -61,7 +61,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     network.trainable = False
 
     def restore(images: Any) -> Any:
-        restored = winograd.joined(run(network, images, fast_layers.call))
+        restored = fast_layers.restored(network, images)
         return keras.ops.clip(keras.ops.cast(restored, "float32"), -1.0, 1.0)
 
     return Teacher(content.network, _digest(network), restore)
