@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.test_rooms import modules
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,6 +23,5 @@ def in_the_table():
 
 
 def test_the_table_of_modules_is_complete():
-    package = ROOT / "deblurgan"
-    modules = [path.relative_to(package).with_suffix("").as_posix() for path in package.rglob("*.py")]
-    assert sorted(in_the_table()) == sorted(name for name in modules if not name.endswith("__"))
+    expected = [name.replace(".", "/") for name, path in modules().items() if not path.stem.startswith("__")]
+    assert sorted(in_the_table()) == sorted(expected)
