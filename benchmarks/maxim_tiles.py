@@ -28,7 +28,7 @@ def restored(restorer, image, side, overlap):
     multiple = restorer.needs.multiple
     sides = [max(height, width) // multiple * multiple + multiple] if side is None else [side]
     limits = {"pixels": 10**9, "overlap": overlap, "multiple": ALIKE_STEP}
-    rows, columns = tiles.plan_alike(height, width, sides=sides, best=sides[0], **limits)
+    rows, columns = tiles.cut_alike(height, width, sides=sides, best=sides[0], **limits)
     more = [(0, rows[-1].see_to - height), (0, columns[-1].see_to - width), (0, 0)]
     padded = np.pad(image, more, mode="reflect")
 

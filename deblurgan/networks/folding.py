@@ -26,7 +26,9 @@ def folded(model: keras.Model) -> keras.Model:
             return given
         config = layer.get_config()
         norm = norms.get(layer)
-        copy = type(layer).from_config(config if norm is None else {**config, "use_bias": True})
+        copy = type(layer).from_config(
+            config if norm is None else {**config, "use_bias": True, "kernel_initializer": "zeros"}
+        )
         made = copy(given)
         copy.set_weights(layer.get_weights() if norm is None else _folded(layer, norm))
         return made

@@ -117,7 +117,7 @@ class Restorer:
         """
         check(image)
         height, width = image.shape[:2]
-        parts = self._plan(height, width, 2 * image.nbytes)
+        parts = self._cut(height, width, 2 * image.nbytes)
         padded = _padded(image, parts)
         if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self.strength == 1:
             return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
@@ -156,7 +156,7 @@ class Restorer:
             return []
         height, width = images[0].shape[:2]
         held = 2 * sum(image.nbytes for image in images)
-        parts = self._plan(height, width, held)
+        parts = self._cut(height, width, held)
         count = self._pixels(held) // (parts[0][-1].see_to * parts[1][-1].see_to)
         if count < 2 or len(parts[0]) * len(parts[1]) > 1 or len(self._turns) > 1 or self.strength != 1:
             return [self(image) for image in images]
@@ -168,7 +168,7 @@ class Restorer:
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """Return how a picture would be cut: the parts of its height and those of its width, padding included."""
-        return self._plan(height, width, 2 * height * width * 3 * np.dtype(dtype).itemsize)
+        return self._cut(height, width, 2 * height * width * 3 * np.dtype(dtype).itemsize)
 
     def _pixels(self, held: int) -> int:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
@@ -176,7 +176,7 @@ class Restorer:
             return self._tile_pixels
         return max(0, int((self._room - held) / self._bytes_per_pixel))
 
-    def _plan(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
+    def _cut(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
         multiple, pixels = self.needs.multiple, self._pixels(held)
         if self.needs.tile is not None:
@@ -186,7 +186,7 @@ class Restorer:
             needed = tiles.least_alike(height, width, **alike)
             if pixels < needed:
                 raise self._too_little(needed, held)
-            return tiles.plan_alike(height, width, best=tile, pixels=pixels, multiple=ALIKE_STEP, **alike)
+            return tiles.cut_alike(height, width, best=tile, pixels=pixels, multiple=ALIKE_STEP, **alike)
         height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
         band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
         limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
@@ -194,7 +194,7 @@ class Restorer:
         needed = tiles.least_pixels(height, width, **limits)
         if pixels < needed:
             raise self._too_little(needed, held)
-        return tiles.plan(height, width, pixels=pixels, **limits)
+        return tiles.cut(height, width, pixels=pixels, **limits)
 
     def _too_little(self, needed: int, held: int) -> InputError:
         more = (needed * self._bytes_per_pixel + held - self._room) / 1e6

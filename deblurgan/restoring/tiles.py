@@ -50,7 +50,7 @@ def spans(size: int, count: int, overlap: int, multiple: int) -> list[Span]:
     ]
 
 
-def plan(
+def cut(
     height: int, width: int, *, pixels: int, overlap: int, multiple: int, least: int = 1, band: float = 0
 ) -> tuple[list[Span], list[Span]]:
     """Cut a picture so that no tile has too many pixels, and as little as can be is computed twice.
@@ -93,7 +93,7 @@ def plan(
     return spans(height, rows, overlap, multiple), spans(width, columns, overlap, multiple)
 
 
-def plan_alike(
+def cut_alike(
     height: int, width: int, *, sides: Sequence[int], best: int, pixels: int, overlap: int, multiple: int
 ) -> tuple[list[Span], list[Span]]:
     """Cut a picture into tiles that are all alike, for a network that mixes over whatever it is given.
@@ -134,7 +134,7 @@ def plan_alike(
 
 
 def least_alike(height: int, width: int, *, sides: Sequence[int], overlap: int) -> int:
-    """Return the `pixels` that `plan_alike` needs for the smallest tiles."""
+    """Return the `pixels` that `cut_alike` needs for the smallest tiles."""
     tall, wide = (min(side for _, side in _ways_alike(size, sides, overlap, True)) for size in (height, width))
     return tall * wide
 
@@ -164,7 +164,7 @@ def _alike(size: int, count: int, side: int, multiple: int) -> list[Span]:
 
 
 def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1, band: float = 0) -> int:
-    """Return the `pixels` that `plan` needs for the smallest tiles."""
+    """Return the `pixels` that `cut` needs for the smallest tiles."""
     tallest, widest = (_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))
     return tallest * (widest + math.ceil(band * width))
 
@@ -235,7 +235,7 @@ def stitched(
     """Put tiles together, row of tiles by row, holding only the rows of pixels that are not yet complete.
 
     Args:
-        rows: the parts of the height, as from `plan`, with interiors of at least `2 * blend`.
+        rows: the parts of the height, as from `cut`, with interiors of at least `2 * blend`.
         columns: those of the width.
         blend: see `ramp`.
         restore: returns the restored tile, float32 (height, width, 3), for what it sees: rows and columns.

@@ -7,10 +7,10 @@ import pytest
 from deblurgan.errors import InputError
 from deblurgan.restoring.tiles import (
     computed,
+    cut,
+    cut_alike,
     least_alike,
     least_pixels,
-    plan,
-    plan_alike,
     ramp,
     samples,
     spans,
@@ -81,9 +81,9 @@ def test_a_plan_keeps_to_the_pixels_and_computes_least(overlap, multiple, least)
         for pixels in {needed, needed + 37, height * width // 2, height * width - 1, height * width}:
             if pixels < needed:
                 with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles"):
-                    plan(height, width, pixels=pixels, **limits)
+                    cut(height, width, pixels=pixels, **limits)
                 continue
-            parts = plan(height, width, pixels=pixels, **limits)
+            parts = cut(height, width, pixels=pixels, **limits)
             assert largest(parts) <= pixels
             assert computed(parts) == min(cost for size, cost in ways if size <= pixels)
             if pixels == height * width:
@@ -96,16 +96,16 @@ def test_a_plan_leaves_room_for_the_rows_in_progress(band):
     for height, width in itertools.product([40, 100, 400], [40, 120, 604]):
         needed = least_pixels(height, width, **limits)
         with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles"):
-            plan(height, width, pixels=needed - 1, **limits)
+            cut(height, width, pixels=needed - 1, **limits)
         for pixels in (needed, 2 * needed, 10 * needed):
-            rows, columns = plan(height, width, pixels=pixels, **limits)
+            rows, columns = cut(height, width, pixels=pixels, **limits)
             tallest = max(row.see_to - row.see_from for row in rows)
             assert largest((rows, columns)) + band * tallest * width <= pixels
 
 
 def test_a_photograph_of_24_megapixels_is_planned_as_by_hand():
     """Two rows and four columns: 2000 + 96 rows and 1500 + 2 x 96 columns are 3.55 million pixels."""
-    rows, columns = plan(4000, 6000, pixels=3_600_000, overlap=96, multiple=4)
+    rows, columns = cut(4000, 6000, pixels=3_600_000, overlap=96, multiple=4)
     assert len(rows) == 2
     assert len(columns) == 4
     assert columns[1] == (1500, 3000, 1404, 3096)
@@ -193,7 +193,7 @@ def test_tiles_that_are_alike_cover_a_picture_and_share_enough(alike):
     random = np.random.default_rng(0)
     overlap, multiple, step = alike["overlap"], alike["multiple"], alike["sides"].step
     for height, width in np.exp(random.uniform(0, np.log(6000), (150, 2))).astype(int).tolist():
-        plan = plan_alike(height, width, pixels=10**9, **alike)
+        plan = cut_alike(height, width, pixels=10**9, **alike)
         for size, parts in zip((height, width), plan, strict=True):
             length = lengths_alike(parts)
             assert parts[0].start == parts[0].see_from == 0
@@ -224,7 +224,7 @@ def test_as_little_as_can_be_is_computed_twice(alike):
             (tall, wide): counted(height, tall, overlap) * counted(width, wide, overlap)
             for tall, wide in itertools.product(sides, sides)
         }
-        plan = plan_alike(height, width, pixels=10**9, **alike)
+        plan = cut_alike(height, width, pixels=10**9, **alike)
         assert computed(plan) == min(ways.values())
         away = {
             way: sum(abs(side - alike["best"]) for side in way)
@@ -241,11 +241,11 @@ def test_tiles_that_are_alike_become_smaller_where_memory_is_short(alike):
     for height, width in np.exp(random.uniform(0, np.log(2500), (60, 2))).astype(int).tolist():
         needed = least_alike(height, width, sides=alike["sides"], overlap=overlap)
         with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles, received"):
-            plan_alike(height, width, pixels=needed - 1, **alike)
+            cut_alike(height, width, pixels=needed - 1, **alike)
         for pixels in (needed, 2 * needed, alike["best"] ** 2):
             if pixels < needed:
                 continue
-            plan = plan_alike(height, width, pixels=pixels, **alike)
+            plan = cut_alike(height, width, pixels=pixels, **alike)
             assert math.prod(map(lengths_alike, plan)) <= pixels
             for size, parts in zip((height, width), plan, strict=True):
                 assert parts[-1].stop == parts[-1].see_to >= size
@@ -265,7 +265,7 @@ def test_pictures_of_usual_sizes_are_cut_as_by_hand():
         (300, 500): ([(0, 320)], [(0, 512)]),
         (720, 1280): ([(0, 384), (336, 720)], [(0, 448), (416, 864), (832, 1280)]),
     }.items():
-        plan = plan_alike(height, width, pixels=10**9, **alike)
+        plan = cut_alike(height, width, pixels=10**9, **alike)
         assert tuple([(part.see_from, part.see_to) for part in parts] for parts in plan) == expected
 
 
@@ -273,7 +273,7 @@ def test_pictures_of_usual_sizes_are_cut_as_by_hand():
 @pytest.mark.parametrize("pixels", [96 * 96, 128 * 96, 10**9])
 def test_tiles_that_are_alike_and_agree_make_the_picture(size, pixels):
     alike = {"sides": range(160, 257, 32), "best": 192, "overlap": 32, "multiple": 8}
-    rows, columns = plan_alike(*size, pixels=pixels, **alike)
+    rows, columns = cut_alike(*size, pixels=pixels, **alike)
     picture = np.random.default_rng(0).random((rows[-1].see_to, columns[-1].see_to, 3), np.float32)
     seen = []
 
