@@ -24,11 +24,10 @@ def folded(model: keras.Model) -> keras.Model:
         is_dropout = isinstance(layer, keras.layers.Dropout) and not getattr(layer, "always", False)
         if is_dropout or layer in spare:
             return given
-        config = layer.get_config()
-        norm = norms.get(layer)
-        copy = type(layer).from_config(
-            config if norm is None else {**config, "use_bias": True, "kernel_initializer": "zeros"}
-        )
+        config, norm = layer.get_config(), norms.get(layer)
+        if norm is not None:
+            config |= {"use_bias": True, "kernel_initializer": "zeros"}
+        copy = type(layer).from_config(config)
         made = copy(given)
         copy.set_weights(layer.get_weights() if norm is None else _folded(layer, norm))
         return made
