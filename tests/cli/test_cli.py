@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from deblurgan import cli, devices, files
+from deblurgan.devices import policy
 from deblurgan.jobs import restoring
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.pixels import resize
@@ -737,8 +738,8 @@ def test_the_network_computes_in_the_precision_asked_for(
     class Negative:
         engine, engine_precision, quality = "tensorflow", None, None
 
-        def __init__(self, weights, *, precision, **options):
-            asked.append(precision)
+        def __init__(self, model, **options):
+            asked.append(model.get_layer("in_conv").dtype_policy.name)
 
         def __call__(self, image):
             return 255 - image
@@ -750,7 +751,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     result = deblurgan(command, *arguments, *places)
     assert result.exit_code == 0
     assert result.stderr == said(weights, precision)
-    assert asked == [precision]
+    assert asked == [policy(precision)]
 
 
 def test_deblur_restores_one_picture_of_any_size(weights, tmp_path):
