@@ -18,6 +18,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
 from deblurgan.jobs.finding import Job, Source, plan
 from deblurgan.jobs.writing import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
+from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
 from deblurgan.pictures.listing import list_images
 from deblurgan.pictures.pixels import Pixels, Restore, resize, side_by_side, to_8_bits
@@ -163,15 +164,11 @@ def restore_jobs(
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(opened_output(output, standard_output))
         add = stack.enter_context(opened_comparison(compare))
-        reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-        stack.callback(writer.shutdown)
-        stack.callback(reader.shutdown, cancel_futures=True)
+        writer = stack.enter_context(ThreadPoolExecutor(1))
         saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
         found = ((job, _read(read, job)) for job in jobs)
         groups = _groups(found) if hasattr(restore, "batch") else ([one] for one in found)
-        reading = reader.submit(next, groups, None)
-        while group := reading.result():
-            reading = reader.submit(next, groups, None)
+        for group in stack.enter_context(ahead(groups)):
             while len(saving) > 1:
                 _settle(*saving.popleft(), report, progress)
             for job, restored in _restored(restore, group, beside_input):

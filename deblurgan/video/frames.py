@@ -51,10 +51,10 @@ class _Converter:
         return self._graph.vpull()
 
 
-def read_frames(video: Video, first: int | None, end: int | None) -> Generator[Frame, None, int]:
+def read_frames(video: Video, first: int | None, end: int | None, lost: list[int]) -> Generator[Frame, None, None]:
     """Yield the frames whose time is `first` or later, and before `end`, in units of the time base.
 
-    Times that do not increase are made to. Returns the number of packets that could not be decoded.
+    Times that do not increase are made to. `lost` gets an entry for each packet that cannot be decoded.
 
     Raises:
         FileError: it cannot be read, or the frames change their size.
@@ -63,7 +63,6 @@ def read_frames(video: Video, first: int | None, end: int | None) -> Generator[F
     path, step = video.path, max(1, round(1 / (video.rate * video.time_base)))
     colours = f"in_color_matrix={video.matrix}:in_range={video.value_range}:out_range=full"
     converters: dict[str, _Converter] = {}
-    lost: list[int] = []
     with named_errors(path, "cannot be read"), av.open(file_url(path), metadata_errors="replace") as file:
         stream = file.streams[video.index]
         stream.thread_type = "AUTO"
@@ -86,7 +85,6 @@ def read_frames(video: Video, first: int | None, end: int | None) -> Generator[F
                 converters[name] = _Converter(video.size, name, target, colours)
             rgb = converters[name](frame).to_ndarray()
             yield Frame(time, frame.duration or step, rgb)
-    return len(lost)
 
 
 def _from(file: Any, stream: Any, first: int | None, lost: list[int]) -> Iterator[Any]:

@@ -1,17 +1,18 @@
 """Restoring videos: frame by frame, in parts that outlast an interruption."""
 
+import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, held, shown
+from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.pixels import Restore
-from deblurgan.video.frames import Frame, read_frames
+from deblurgan.video.frames import read_frames
 from deblurgan.video.joining import join
 from deblurgan.video.looking import Video, look_at
 from deblurgan.video.options import Span, VideoOptions
@@ -95,36 +96,26 @@ def _restore_frames(restore: Restore, video: Video, parts: Parts, span: Span, op
     many = getattr(restore, "batch", None) or (lambda images: [restore(image) for image in images])
     lost: list[int] = []
 
-    def frames() -> Generator[Frame, None, None]:
-        lost.append((yield from read_frames(video, start, end)))
-
-    waiting = frames()
-    reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    saving: Future[None] | None = None
-    try:
-        with options.progress(video.path, parts.frames, max(0, total)) as add:
-            reading = reader.submit(_some, waiting, size)
-            while batch := reading.result():
-                reading = reader.submit(_some, waiting, size)
+    with (
+        contextlib.closing(read_frames(video, start, end, lost)) as frames,
+        ahead(iter(lambda: list(itertools.islice(frames, size)), [])) as batches,
+        ThreadPoolExecutor(1) as writer,
+        options.progress(video.path, parts.frames, max(0, total)) as add,
+    ):
+        saving: Future[None] | None = None
+        for batch in batches:
+            try:
                 restored = many([frame.rgb for frame in batch])
-                if saving is not None:
-                    saving.result()
-                saving = writer.submit(parts.add, batch, restored)
-                add(len(batch))
-                del batch, restored
+            except InputError as error:
+                raise InputError(f"{shown(video.path)}: {error}") from error
+            if saving is not None:
+                saving.result()
+            saving = writer.submit(parts.add, batch, restored)
+            add(len(batch))
+            del batch, restored
         if saving is not None:
             saving.result()
-    except InputError as error:
-        raise InputError(f"{shown(video.path)}: {error}") from error
-    finally:
-        reader.shutdown(cancel_futures=True)
-        writer.shutdown()
-        waiting.close()
-    return lost[0]
-
-
-def _some(frames: Iterator[Frame], count: int) -> list[Frame]:
-    return list(itertools.islice(frames, count))
+    return len(lost)
 
 
 def _kept(video: Video, parts: Parts) -> str:

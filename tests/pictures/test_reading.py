@@ -2,6 +2,7 @@ import contextlib
 import struct
 import sys
 import warnings
+import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError, FileError, InputError
+from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
 from deblurgan.pictures.writing import encode_picture, not_kept, write_image, write_picture
 from tests.photographs import noise, save, smooth
@@ -437,3 +439,36 @@ def test_tiff_pixels_that_cannot_be_read_are_told_to_be_so(tmp_path):
     tifffile.imwrite(tmp_path / "f.tif", np.zeros((4, 5, 3), np.float32), photometric="rgb")
     with pytest.raises(FileError, match="expected grey, RGB or CMYK with 8 or 16 bits, got TIFF pixels of another"):
         read_picture(tmp_path / "f.tif")
+
+
+def test_one_picture_is_read_ahead_and_none_is_held(tmp_path):
+    class Made:
+        pass
+
+    made = []
+
+    def items():
+        for _ in range(3):
+            item = Made()
+            made.append(weakref.ref(item))
+            yield item
+            del item
+
+    with ahead(items()) as waiting:
+        for number, item in enumerate(waiting, 1):
+            before = made[: number - 1]
+            assert [reference() for reference in before] == [None] * len(before)
+            assert len(made) <= number + 1
+            del item
+    assert len(made) == 3
+
+
+def test_what_goes_wrong_while_reading_ahead_is_raised_where_it_is_asked_for():
+    def items():
+        yield 1
+        raise FileError("no second one")
+
+    with ahead(items()) as waiting:
+        assert next(waiting) == 1
+        with pytest.raises(FileError, match="no second one"):
+            next(waiting)
