@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.errors import InputError
+from deblurgan.files import check_no_address
 from deblurgan.pictures.html import slider
 from deblurgan.pictures.pillow import to_pillow
 from deblurgan.pictures.pixels import Restore, grey_of, side_by_side, to_8_bits
@@ -144,6 +145,7 @@ def _read(path: str | os.PathLike[str]) -> Picture:
     if not isinstance(path, (str, os.PathLike)):
         kind = type(path).__name__
         raise InputError(f"image: expected a NumPy array, a Pillow image or the name of a file, received {kind}")
+    check_no_address(path)
     return read_picture(path)
 
 

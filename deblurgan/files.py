@@ -1,7 +1,10 @@
 """Writing files so that they appear whole or not at all, and naming them in messages of one line."""
 
 import contextlib
+import errno
+import glob
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -16,6 +19,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _ENDING = 16  # characters: enough for .weights.h5, and short where a name has a point early on
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/+[^/]", re.IGNORECASE)  # of two letters or more: C:/ is a drive
+_STAND_INS = {  # how files begin that are not what their names say
+    b"version https://git-lfs": "a Git LFS pointer; `git lfs pull` gets the file itself",
+    b"/annex/objects/": "a git-annex pointer; `git annex get` gets the file itself",
+    b"<!doctype html": "a web page, which a server sent in place of the file",
+    b"<html": "a web page, which a server sent in place of the file",
+}
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -27,9 +37,25 @@ def shown(path: str | os.PathLike[str]) -> str:
 def reason(error: Exception) -> str:
     """Return in one line what an exception says went wrong."""
     text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        text = os.strerror(error.errno) if error.errno else error.strerror
+    if isinstance(error, OSError) and error.errno:
+        text = os.strerror(error.errno)
+        if error.errno == errno.ENOLCK:  # of HDF5
+            text += "; with HDF5_USE_FILE_LOCKING=FALSE in the environment it does without"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
     return " ".join(text.split())
+
+
+def check_no_address(path: object) -> None:
+    """Raise FileError where `path` is an address of the network, `https://...`, which nothing here reads."""
+    if isinstance(path, (str, os.PathLike)) and _ADDRESS.match(os.fspath(path)) and not os.path.lexists(path):
+        raise FileError(f"{shown(path)}: expected a file, received an address; download it first")
+
+
+def stand_in(start: bytes) -> str | None:
+    """Say what a file is that begins with `start`, where it only stands for the one that was wanted; else None."""
+    start = start.lstrip().lower()
+    return next((what for mark, what in _STAND_INS.items() if start.startswith(mark)), None)
 
 
 @contextlib.contextmanager
@@ -95,6 +121,22 @@ def held(folder: Path, taken: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def without_wildcards(path: Path) -> Iterator[Path]:
+    """Yield a name of `path`, a folder or the beginning of several files' names, that TensorFlow finds them under.
+
+    TensorFlow takes a `[1]` in the name of a checkpoint, or of a folder above it, for a pattern.
+    """
+    if not glob.has_magic(str(path.absolute())):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in path.absolute().parent.iterdir():
+            if file.name == path.name or file.name.startswith(f"{path.name}."):
+                Path(folder, f"plain{file.name.removeprefix(path.name)}").symlink_to(file)
+        yield Path(folder, "plain")
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import reason, shown
+from deblurgan.files import check_no_address, reason, shown
 from deblurgan.pictures.formats import (
     EXTENSIONS,
     IMAGE_EXTENSIONS,
@@ -144,6 +144,7 @@ def _found(
     tell: Callable[[str], object],
 ) -> list[Source]:
     """The pictures that one of the inputs names."""
+    check_no_address(name)
     path = Path(name)
     if os.fspath(name) == "-":
         return [Source(STANDARD, Path("stdin"))]
@@ -160,12 +161,20 @@ def _found(
     if os.path.lexists(path):
         return _in_file(path, problems, tell)
     if glob.has_magic(os.fspath(name)):
-        matches = [Path(match) for match in sorted(glob.glob(os.fspath(name), recursive=True))]
-        files = [match for match in matches if os.path.isfile(match) and (_is_wanted(match) or is_zip(match))]
+        files = [match for match in _matches(path) if os.path.isfile(match) and (_is_wanted(match) or is_zip(match))]
         if not files:
             raise FileError(f"{shown(path)}: no picture, video or zip file matches this pattern")
         return [source for file in files for source in _in_file(file, problems, tell)]
     raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """What a pattern matches, sorted; a folder in it that is there stands for itself, whatever its name."""
+    here = pattern
+    while not os.path.lexists(here):
+        here = here.parent
+    names = pattern.relative_to(here)
+    return [Path(match) for match in sorted(glob.glob(str(Path(glob.escape(str(here)), names)), recursive=True))]
 
 
 def _in_file(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:

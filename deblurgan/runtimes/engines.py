@@ -13,6 +13,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
 from deblurgan.runtimes.contract import KEY, About, Images, optional, parse_about
 from deblurgan.runtimes.converting import to_onnx, to_openvino
+from deblurgan.weights.untrusted import opened
 
 if TYPE_CHECKING:
     import keras
@@ -116,18 +117,14 @@ def open_exported(path: str | os.PathLike[str], engine: str | None = None, preci
         InputError: a package is missing, or an engine or precision that does not fit.
     """
     engine = choose(path, engine)
-    if not os.path.isfile(path):
-        raise FileError(f"{shown(path)}: expected an exported network, found {_found(path)}")
+    with opened(path, "an exported network"):
+        pass
     return (_open_openvino if engine == "openvino" else _open_onnxruntime)(Path(path), precision)
 
 
 def threads() -> int:
     """Return how many threads may compute at once: all that this process has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _found(path: str | os.PathLike[str]) -> str:
-    return "a folder" if os.path.isdir(path) else "nothing"
 
 
 def _session(content: str | bytes) -> tuple[Any, Callable[[Images], Images]]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import folder_beside, shown
+from deblurgan.files import folder_beside, shown, without_wildcards
 from deblurgan.networks.folding import folded
 from deblurgan.runtimes import contract, converting, engines, int8
 from deblurgan.runtimes.contract import About, Images, optional
@@ -190,14 +190,16 @@ def _write_saved_model(model: keras.Model, about: About, path: Path, calibration
 def _open_saved_model(path: Path) -> Run:
     import tensorflow as tf
 
-    network = tf.saved_model.load(str(path))
+    with without_wildcards(path) as plain:
+        network = tf.saved_model.load(str(plain))
     return lambda images: network.serve(images).numpy()
 
 
 def _write_tflite(model: keras.Model, about: About, path: Path, calibration: Any) -> None:
     folder = path.parent / "saved_model"
     converting.write_saved_model(model, about, folder)
-    path.write_bytes(converting.to_tflite(folder, about, calibration and calibration.inputs))
+    with without_wildcards(folder) as plain:
+        path.write_bytes(converting.to_tflite(plain, about, calibration and calibration.inputs))
 
 
 def _open_tflite(path: Path) -> Run:

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.files import atomic_path, folder_beside, reason, shown
+from deblurgan.files import atomic_path, folder_beside, reason, shown, without_wildcards
 from deblurgan.networks import zoo
 from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file, tutorial
+from deblurgan.weights.untrusted import DAMAGE, opened
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
@@ -102,9 +102,8 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     Known are Keras 3 `.weights.h5` and `.keras`, HDF5 of Keras 1 and 2 (`save_weights` and `model.save`), PyTorch's
     `.pth` of either format, `.safetensors`, MAXIM as its authors' `checkpoint.npz` and as a TensorFlow.js graph model
     (`model.json`, its folder, or a `.tgz`), and the SavedModel folders and TensorFlow checkpoints (named without
-    `.index`) that `convert` writes. What the file is decides, not its name, but for PyTorch's earlier format and
-    `.safetensors`, which have no mark of their own. A folder with a `stage_0.safetensors` and so on holds MAXIM, a
-    stage in each.
+    `.index`) that `convert` writes. What the file is decides, not its name. A folder with a `stage_0.safetensors`
+    and so on holds MAXIM, a stage in each.
 
     Args:
         path: the file or folder; or a name, see `catalogue.resolve`.
@@ -134,22 +133,21 @@ def _read(path: Path) -> WeightFile:
     if not os.path.isfile(path):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(HDF5_MAGIC))
-    except OSError as error:
-        raise FileError(f"{shown(path)}: cannot be read: {error.strerror}") from error
-    if magic == HDF5_MAGIC:
+    with opened(path, "a weight file") as file:
+        is_hdf5 = file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+        is_zip = zipfile.is_zipfile(file)
+    suffix = path.suffix.lower()  # of a damaged file, which has no other mark
+    if is_hdf5:
         return _read_hdf5(path)
-    if zipfile.is_zipfile(path) and _is_keras_archive(path):
+    if is_zip and _is_keras_archive(path):
         return _read_keras_archive(path)
-    if path.suffix.lower() == ".safetensors":
+    if torch_file.is_safetensors(path) or suffix == ".safetensors":
         return _recognised(path, "safetensors", torch_file.read_safetensors(path))
-    if zipfile.is_zipfile(path) and flax.is_checkpoint(path):
+    if is_zip and flax.is_checkpoint(path):
         return _recognised(path, "NumPy archive", flax.read_checkpoint(path))
-    if zipfile.is_zipfile(path) or path.suffix.lower() in TORCH_SUFFIXES:
+    if is_zip or torch_file.is_torch(path) or suffix in TORCH_SUFFIXES:
         return _recognised(path, "PyTorch", torch_file.read_torch(path))
-    if magic and tfjs.is_graph_model(path):
+    if tfjs.is_graph_model(path):
         return _recognised(path, "TensorFlow.js graph model", tfjs.read_graph_model(path))
     raise FileError(
         f"{shown(path)}: expected a weight file: HDF5, .keras, PyTorch (.pth), .safetensors, or MAXIM's .npz or "
@@ -231,20 +229,22 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     import tensorflow as tf
 
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        found = {
-            int(match[1]): reader.get_tensor(key)
-            for key in reader.get_variable_to_shape_map()
-            if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
-        }
+        with without_wildcards(prefix) as plain:
+            reader = tf.train.load_checkpoint(str(plain))
+            found = {
+                int(match[1]): reader.get_tensor(key)
+                for key in reader.get_variable_to_shape_map()
+                if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
+            }
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
-    return _tutorial_file(path, kind, tutorial.tutorial_from_tensors(str(path), tensors))
+    return _tutorial_file(path, kind, tutorial.from_tensors(str(path), tensors))
 
 
 def _read_hdf5(path: Path) -> WeightFile:
-    named = None if zipfile.is_zipfile(path) else named_file.read(path)
+    content = hdf5.read(path)
+    named = named_file.of(path, content)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
         entry, switches = named.network, named.switches
         options = {option: value for option, value in named.options.items() if option not in switches}
@@ -259,8 +259,8 @@ def _read_hdf5(path: Path) -> WeightFile:
             assumed=switches,
             named=named,
         )
-    content = tutorial.read_tutorial(path)  # which reports what cannot be opened
-    return replace(_tutorial_file(path, _hdf5_format(path), content), named=named)
+    found = tutorial.from_layers(str(path), content.layers)
+    return replace(_tutorial_file(path, content.kind, found), named=named)
 
 
 def _tutorial_file(
@@ -273,21 +273,9 @@ def _tutorial_file(
     return WeightFile(path, kind, network, network.kind, content.hyper_parameters, tensors, content.build)
 
 
-def _hdf5_format(path: Path) -> str:
-    if zipfile.is_zipfile(path):
-        return "Keras 3 archive"
-    with h5py.File(path, "r") as file:
-        if "model_weights" in file:
-            return "HDF5 of Keras 1 or 2, whole model"
-        return "HDF5 of Keras 1 or 2, weights" if "layer_names" in file.attrs else "Keras 3 weights"
-
-
 def _is_keras_archive(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
-    except hdf5.READING_ERRORS as error:
-        raise FileError(f"{shown(path)}: expected a weight file, found a damaged archive: {reason(error)}") from error
+    with opened(path, "a weight file") as file, zipfile.ZipFile(file) as archive:
+        return "config.json" in archive.namelist() or "model.weights.h5" in archive.namelist()
 
 
 def _read_keras_archive(path: Path) -> WeightFile:
@@ -295,14 +283,14 @@ def _read_keras_archive(path: Path) -> WeightFile:
     try:
         with zipfile.ZipFile(path) as archive:
             name = json.loads(archive.read("config.json"))["config"]["name"]
-    except hdf5.READING_ERRORS:
+    except (OSError, *DAMAGE):
         name = None  # the weights may still tell what they are
     entry = zoo.in_archive(name)
     if entry is None:
         return _read_hdf5(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except hdf5.READING_ERRORS as error:
+    except (OSError, *DAMAGE) as error:
         raise FileError(f"{shown(path)}: expected a .keras archive of a {entry.kind}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deblurgan.errors import FileError, InputError, nearest
-from deblurgan.files import atomic_path, ensure_folder, reason, shown, weights_of_run
+from deblurgan.files import atomic_path, check_no_address, ensure_folder, reason, shown, weights_of_run
 
 DEFAULT = "maxim-gopro"
 VARIABLE = "DEBLURGAN_CACHE"  # of the environment: a folder in place of the platform's
@@ -290,8 +290,9 @@ def resolve(given: str | os.PathLike[str], say: Say | None = None) -> Path:
     is there; the weights of that name, see `get`; and `given` itself, for its reader to report.
 
     Raises:
-        FileError: as `get`.
+        FileError: as `get`; or it is an address.
     """
+    check_no_address(given)
     found = Path(given)
     if os.path.isfile(found) or os.path.isfile(f"{found}.index"):  # the latter: a checkpoint
         return found

@@ -8,33 +8,20 @@ import io
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
-from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
+from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path
+from deblurgan.weights.untrusted import opened
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
-READING_ERRORS = (  # what h5py and zipfile raise for damaged files, and what unexpected contents lead to
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+ATTRIBUTE = "deblurgan"  # of a file that says which network it belongs to; see `named_file`
 
 
 @dataclass(frozen=True)
@@ -106,35 +93,43 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return " + ".join("x".join(map(str, shape)) for shape in shapes)
 
 
-@contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open the HDF5 file at `path`, or the one inside the `.keras` archive there."""
-    if not os.path.isfile(path):
-        found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{path}: expected a weight file, found {found}")
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+@dataclass(frozen=True)
+class Content:
+    """What is in an HDF5 file of Keras.
+
+    Attributes:
+        kind: which of Keras' formats it has.
+        about: what the file says of its network, as it stands in `ATTRIBUTE`; None where that is not there.
+        layers: those that have tensors, in the network's order.
+    """
+
+    kind: str
+    about: Any
+    layers: list[LayerWeights]
+
+
+def read(path: str | os.PathLike[str]) -> Content:
+    """Read an HDF5 file, or the one inside a `.keras` archive. Its lock, where others hold it, is not waited for.
+
+    Raises:
+        FileError: it is missing, unreadable or damaged.
+    """
+    with opened(path, "a weight file (HDF5 or .keras)") as file:
+        stored: Any = path
+        kind = None
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
                 if "model.weights.h5" not in archive.namelist():
-                    raise FileError(f"{path}: expected a weight file, found an archive without model.weights.h5")
-                stored: Any = io.BytesIO(archive.read("model.weights.h5"))
-        else:
-            stored = path
-        with h5py.File(stored, "r") as file:
-            yield file
-    except DeblurganError:
-        raise
-    except READING_ERRORS as error:
-        raise FileError(f"{path}: expected a weight file (HDF5 or .keras), which it is not: {error}") from error
-
-
-def read_layers(file: h5py.File) -> Iterator[LayerWeights]:
-    """Yield the layers of `file` that have tensors, in the network's order."""
-    root = file.get("model_weights", file)
-    if "layer_names" in root.attrs:
-        yield from _read_keras2(root)
-    elif "layers" in root:
-        yield from _read_keras3(root["layers"])
+                    raise FileError("expected a weight file, found an archive without model.weights.h5")
+                stored, kind = io.BytesIO(archive.read("model.weights.h5")), "Keras 3 archive"
+        with h5py.File(stored, "r", locking=False) as content:
+            root = content.get("model_weights", content)
+            if "layer_names" in root.attrs:
+                whole = "weights" if root is content else "whole model"
+                found, layers = f"HDF5 of Keras 1 or 2, {whole}", _read_keras2(root)
+            else:
+                found, layers = "Keras 3 weights", _read_keras3(root.get("layers", {}))
+            return Content(kind or found, content.attrs.get(ATTRIBUTE), list(layers))
 
 
 def _read_keras2(root: h5py.Group) -> Iterator[LayerWeights]:

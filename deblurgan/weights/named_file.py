@@ -20,9 +20,7 @@ from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import atomic_path, shown
 from deblurgan.networks import zoo
 from deblurgan.networks.layers import InstanceNormalization
-from deblurgan.weights.hdf5 import LayerWeights, check_shapes, open_hdf5, read_layers, save_weights
-
-ATTRIBUTE = "deblurgan"
+from deblurgan.weights.hdf5 import ATTRIBUTE, Content, LayerWeights, check_shapes, save_weights
 
 
 @dataclass(frozen=True)
@@ -144,20 +142,17 @@ def save_network(
             file.attrs[ATTRIBUTE] = json.dumps(about)
 
 
-def read(path: Path) -> NamedWeights | None:
-    """Read an HDF5 file that says which network it belongs to; None for one that does not.
+def of(path: Path, content: Content) -> NamedWeights | None:
+    """Return what network a file says that it belongs to, with the weights; None where it says nothing.
 
     Raises:
-        FileError: it is missing, unreadable or damaged.
         WeightsError: what it says is not of a network that is known here.
     """
-    with open_hdf5(path) as file:
-        if ATTRIBUTE not in file.attrs:
-            return None
-        text = file.attrs[ATTRIBUTE]
-        layers = {entry.name: entry for entry in read_layers(file)}
+    if content.about is None:
+        return None
+    layers = {entry.name: entry for entry in content.layers}
     try:
-        about = json.loads(text)
+        about = json.loads(content.about)
         role, name, options = about["role"], about["network"], about["options"]
         return NamedWeights(path, role, name, zoo.checked_options(role, name, options), layers)
     except InputError as error:
@@ -165,5 +160,5 @@ def read(path: Path) -> NamedWeights | None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{shown(path)}: expected JSON with network, role and options in the attribute {ATTRIBUTE}, "
-            f"received {str(text)[:60]!r}"
+            f"received {str(content.about)[:60]!r}"
         ) from error

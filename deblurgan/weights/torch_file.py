@@ -50,10 +50,26 @@ _SAFETENSORS_DTYPES = {
 }
 _ITEM_SIZES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _SAFETENSORS_DTYPES.values()}
 
+_KIND = "a weight file"
 _MAX_OPCODES = 2_000_000  # of one pickle; a tensor takes about 40
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTO = b"\x80"  # begins a pickle
 _TORCH_PROTOCOL = 1001
+
+
+def is_torch(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is of PyTorch's format before 1.6, which begins with a pickle of a certain number."""
+    with opened(path, _KIND) as file:
+        start = file.read(32)
+    return start.startswith(_PROTO) and _TORCH_MAGIC.to_bytes(10, "little") in start
+
+
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON text, and that."""
+    with opened(path, _KIND) as file:
+        length, start = int.from_bytes(file.read(8), "little"), file.read(1)
+        return start == b"{" and length <= size_of(file) - 8
 
 
 def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

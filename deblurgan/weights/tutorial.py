@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 
 from deblurgan.errors import WeightsError
 from deblurgan.networks import tutorial as networks
-from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes, open_hdf5, read_layers
+from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes, read
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def generator_weights(model: keras.Model) -> GeneratorWeights:
 
 
 def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
-    """Read the tutorial generator's weights from a file of any kind named above.
+    """Read the tutorial generator's weights from a file that `hdf5.read` reads.
 
     Layer names and numbers in the file are arbitrary; tensors are matched by order and shape.
 
@@ -138,46 +137,33 @@ def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
         FileError: missing, unreadable, or not a weight file.
         WeightsError: the file holds something else than a generator; the message says what was found.
     """
-    return GeneratorWeights(str(path), *_read_convs_and_norms(Path(path)))
+    return GeneratorWeights(str(path), *_convs_and_norms(read(path).layers))
 
 
-def read_tutorial(path: str | os.PathLike[str]) -> GeneratorWeights | DiscriminatorWeights:
-    """Read whichever of the tutorial's two networks the file holds; otherwise as `read_generator`."""
-    return _tutorial(str(path), *_read_convs_and_norms(Path(path)))
-
-
-def tutorial_from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights | DiscriminatorWeights:
-    """Return whichever of the tutorial's two networks has these tensors, in the order of its `weights`.
+def from_layers(source: str, layers: Sequence[LayerWeights]) -> GeneratorWeights | DiscriminatorWeights:
+    """Return whichever of the tutorial's two networks has these layers, in its order.
 
     Raises:
         WeightsError: neither has.
     """
-    convs: list[LayerWeights] = []
-    norms: list[LayerWeights] = []
-    start = 0
-    while start < len(tensors):
-        has_kernel = tensors[start].ndim > 1
-        count = 2 if has_kernel else len(NORM_TENSORS)
-        entry = LayerWeights(f"variables/{start}", tuple(tensors[start : start + count]))
-        (convs if has_kernel else norms).append(entry)
-        start += count
-    return _tutorial(source, convs, norms)
-
-
-def _tutorial(
-    source: str, convs: list[LayerWeights], norms: list[LayerWeights]
-) -> GeneratorWeights | DiscriminatorWeights:
+    convs, norms = _convs_and_norms(layers)
     kind = DiscriminatorWeights if convs and convs[0].kernel_shape[:2] == (4, 4) else GeneratorWeights
     return kind(source, convs, norms)
 
 
-def _read_convs_and_norms(path: Path) -> tuple[list[LayerWeights], list[LayerWeights]]:
-    convs: list[LayerWeights] = []
-    norms: list[LayerWeights] = []
-    with open_hdf5(path) as file:
-        for entry in read_layers(file):
-            (norms if entry.is_norm else convs).append(entry)
-    return convs, norms
+def from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights | DiscriminatorWeights:
+    """As `from_layers`, of all tensors in the order of a network's `weights`."""
+    layers: list[LayerWeights] = []
+    start = 0
+    while start < len(tensors):
+        count = 2 if tensors[start].ndim > 1 else len(NORM_TENSORS)
+        layers.append(LayerWeights(f"variables/{start}", tuple(tensors[start : start + count])))
+        start += count
+    return from_layers(source, layers)
+
+
+def _convs_and_norms(layers: Sequence[LayerWeights]) -> tuple[list[LayerWeights], list[LayerWeights]]:
+    return [layer for layer in layers if not layer.is_norm], [layer for layer in layers if layer.is_norm]
 
 
 def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:

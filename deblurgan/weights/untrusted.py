@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deblurgan.errors import DeblurganError, FileError
-from deblurgan.files import reason, shown
+from deblurgan.files import reason, shown, stand_in
 
 # Sound files stay far below.
 MAX_HEADER = 100_000_000  # bytes of a safetensors header, as its specification says, and of other JSON
@@ -19,7 +19,7 @@ MAX_INFLATION = 20  # times the size of an archive that it may unpack to, or els
 MAX_SMALL = 2**26  # bytes
 MAX_DIMENSIONS = 32  # NumPy's own limit before 2.0
 
-DAMAGE = (  # what the standard library and NumPy raise for damaged files, and what unexpected contents lead to
+DAMAGE = (  # what the standard library, NumPy and h5py raise for damaged files, and what unexpected contents lead to
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -38,7 +38,7 @@ DAMAGE = (  # what the standard library and NumPy raise for damaged files, and w
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], kind: str) -> Iterator[IO[bytes]]:
-    """Open the file for reading; errors inside the block become those of this package and name the file."""
+    """Open a file for reading, `kind` in words; errors inside the block become those of this package and name it."""
     path = Path(path)
     if not path.is_file():
         raise FileError(f"{shown(path)}: expected {kind}, found {'a folder' if path.is_dir() else 'nothing'}")
@@ -46,12 +46,15 @@ def opened(path: str | os.PathLike[str], kind: str) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             if not size_of(file):
                 raise FileError(f"expected {kind}, found an empty file")
+            if other := stand_in(file.read(256)):
+                raise FileError(f"expected {kind}, found {other}")
+            file.seek(0)
             yield file
     except DeblurganError as error:
         raise type(error)(f"{shown(path)}: {error}") from error
-    except OSError as error:
-        raise FileError(f"{shown(path)}: cannot be read: {reason(error)}") from error
-    except DAMAGE as error:
+    except (OSError, *DAMAGE) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise FileError(f"{shown(path)}: cannot be read: {reason(error)}") from error
         detail = f"{type(error).__name__}: {shown(reason(error)[:100])}"
         raise FileError(f"{shown(path)}: damaged, or not {kind} ({detail})") from error
 

@@ -253,6 +253,19 @@ def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
     assert str(sources[1].name) == str(tmp_path / "a.zip" / "sub" / "사진.png")
 
 
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
+    save(tmp_path / "trip [1]" / "a.png")
+    save(tmp_path / "trip [1]" / "b2.png")
+    assert found(tmp_path / "trip [1]" / "b[0-9].png") == (["b2.png"], [])
+    assert found(tmp_path / "trip [1]" / "**" / "*.png") == (["a.png", "b2.png"], [])
+    assert found(tmp_path / "trip ?1]" / "*.png") == (["a.png", "b2.png"], [])
+
+
+def test_an_address_is_told_from_a_picture():
+    with pytest.raises(FileError, match=r"^https://host/a\.png: expected a file, received an address"):
+        find_sources(["https://host/a.png"])
+
+
 def test_a_pattern_finds_zip_files_too(folder, tmp_path):
     with zipfile.ZipFile(folder / "p.zip", "w") as archive:
         archive.write(save(tmp_path / "x.png"), "x.png")

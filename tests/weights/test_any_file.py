@@ -4,6 +4,7 @@ tf_keras is Keras 2: it writes the files, and computes what the networks in them
 """
 
 import contextlib
+import fcntl
 import json
 from collections import OrderedDict
 
@@ -197,7 +198,17 @@ def test_another_extension_is_refused_and_nothing_is_written(randomised, tmp_pat
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(None, "found nothing"), (b"", "it is none of these"), (b"hello", "it is none of these")],
+    [
+        (None, "found nothing"),
+        (b"", "found an empty file"),
+        (b"hello", "it is none of these"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n",
+            "found a Git LFS pointer; `git lfs pull`",
+        ),
+        (b"/annex/objects/SHA256E-s5--1.h5\n", "found a git-annex pointer"),
+        (b"\n<!DOCTYPE html>\n<html lang=en>", "found a web page, which a server sent in place of the file"),
+    ],
 )
 def test_what_is_no_weight_file_is_one_clear_line(tmp_path, content, error):
     path = tmp_path / "weights.h5"
@@ -207,6 +218,27 @@ def test_what_is_no_weight_file_is_one_clear_line(tmp_path, content, error):
         read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_address_is_told_from_a_file():
+    with pytest.raises(FileError, match=r"^https://host/g\.pth: expected a file, received an address"):
+        read("https://host/g.pth")
+
+
+def test_a_file_is_read_that_others_have_locked(tmp_path):
+    save_weights(generator_model(ngf=4, n_blocks=1), tmp_path / "g.weights.h5")
+    with (tmp_path / "g.weights.h5").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert read(tmp_path / "g.weights.h5").network == "tutorial generator"
+
+
+@pytest.mark.parametrize("target", ["a [1]/g.ckpt", "a [1]/g", "a [1]/g.h5", "g[1].ckpt", "*"])
+def test_brackets_and_stars_in_a_name_are_no_pattern(randomised, tmp_path, target):
+    model = randomised(generator_model((None, None, 3), ngf=4, n_blocks=1))
+    save_weights(model, tmp_path / "g.weights.h5")
+    (tmp_path / "a [1]").mkdir()
+    convert(tmp_path / "g.weights.h5", tmp_path / target)
+    np.testing.assert_array_equal(load(tmp_path / target)(images(16)), model(images(16)))
 
 
 def test_a_folder_is_no_weight_file(tmp_path):
@@ -288,7 +320,7 @@ def save_safetensors(tmp_path):
             header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
             data += raw
         text = json.dumps(header).encode()
-        path = tmp_path / "weights.safetensors"
+        path = tmp_path / "weights.h5"  # the content decides
         path.write_bytes(len(text).to_bytes(8, "little") + text + data)
         return path
 
@@ -308,6 +340,7 @@ def test_deblurgans_pth_restores_a_picture_as_the_reference_does(save, tmp_path,
     network = torch_reference.resnet_generator(ngf=4, n_blocks=2)
     state = torch_reference.random_state(network.shapes())
     path = save(OrderedDict((f"module.{name}", Tensor(values)) for name, values in state.items()), form)
+    path = path.rename(tmp_path / "g.h5")  # the content decides
     content = read(path)
     assert (content.format, content.network) == ("PyTorch", "DeblurGAN generator")
     image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8)
@@ -375,7 +408,7 @@ def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, 
 
 def test_a_state_dict_of_another_network_is_one_line_that_names_the_file(save_safetensors):
     path = save_safetensors({"encoder.weight": np.zeros((2, 3), "float32")})
-    with pytest.raises(WeightsError, match=r"weights\.safetensors: expected the tensors of a DeblurGAN generator"):
+    with pytest.raises(WeightsError, match=r"weights\.h5: expected the tensors of a DeblurGAN generator"):
         read(path)
 
 

@@ -239,13 +239,13 @@ def one_line(error, path):
 def test_a_missing_file_is_reported(tmp_path, name):
     with pytest.raises(FileError) as error:
         read_generator(tmp_path / name)
-    assert one_line(error, tmp_path / name) == "expected a weight file, found nothing"
+    assert one_line(error, tmp_path / name) == "expected a weight file (HDF5 or .keras), found nothing"
 
 
 def test_a_folder_is_reported(tmp_path):
     with pytest.raises(FileError) as error:
         read_generator(tmp_path)
-    assert one_line(error, tmp_path) == "expected a weight file, found a folder"
+    assert one_line(error, tmp_path) == "expected a weight file (HDF5 or .keras), found a folder"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,8 @@ def test_a_file_of_something_else_is_reported(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(FileError) as error:
         read_generator(path)
-    assert one_line(error, path).startswith("expected a weight file (HDF5 or .keras)")
+    expected = "damaged, or not a weight file (" if content else "expected a weight file ("
+    assert one_line(error, path).startswith(expected)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
@@ -267,7 +268,7 @@ def test_a_truncated_file_is_reported(model, tmp_path, kind, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(FileError) as error:
         read_generator(path)
-    assert one_line(error, path).startswith("expected a weight file")
+    assert one_line(error, path).startswith("damaged, or not a weight file (HDF5 or .keras) (")
 
 
 def test_an_archive_without_weights_is_reported(tmp_path):
@@ -362,7 +363,7 @@ def test_hdf5_of_something_else_is_reported(tmp_path, write):
         write(file)
     with pytest.raises((FileError, WeightsError)) as error:
         read_generator(path)
-    assert one_line(error, path).startswith("expected a")
+    assert one_line(error, path).startswith(("expected a", "damaged, or not a weight file"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

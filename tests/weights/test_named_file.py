@@ -12,9 +12,11 @@ from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks import zoo
 from deblurgan.restoring.opening import open_restorer
+from deblurgan.weights import hdf5, named_file
 from deblurgan.weights.any_file import convert, load
 from deblurgan.weights.any_file import read as read_any
-from deblurgan.weights.named_file import ATTRIBUTE, read, save_network
+from deblurgan.weights.hdf5 import ATTRIBUTE
+from deblurgan.weights.named_file import save_network
 
 NETWORKS = {
     "tutorial": ("generator", "tutorial", {"ngf": 4, "n_blocks": 2, "upsampling": "resize"}),
@@ -44,6 +46,10 @@ each_network = pytest.mark.parametrize(
     ("role", "name", "options"), [pytest.param(*network, id=key) for key, network in NETWORKS.items()]
 )
 NAFNET = NETWORKS["nafnet"][2]
+
+
+def read(path):
+    return named_file.of(path, hdf5.read(path))
 
 
 def noise(shape):
