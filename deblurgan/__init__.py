@@ -28,6 +28,8 @@ def load(
 
     `deblurgan.load().restore("blurred.jpg").save("restored.jpg")`
 
+    What is returned can be pickled and copied; the copy loads the same weights anew, with the same options.
+
     Args:
         path: a weight file of any kind that `weights.any_file.read` knows, or a `.onnx` or `.xml` file that
             `deblurgan export` wrote; the folder of a training run, or the name of one in the folder `weights`, for
@@ -47,9 +49,8 @@ def load(
         FileError, WeightsError, InputError: see `restoring.opening.open_restorer`.
     """
     require_tensorflow()
-    from deblurgan.deblurrer import Deblurrer
-    from deblurgan.restoring.opening import open_restorer
+    from deblurgan.deblurrer import opened
 
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
     options |= {"engine": engine, "quality": quality}
-    return Deblurrer(open_restorer(path, **options, **assumed))
+    return opened(path, {**options, **assumed})

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.restoring.alpha import restore_with_alpha
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import restore_video
+from deblurgan.weights import catalogue
 
 SHOWN_SIDE = 1280  # pixels; larger pictures are shown smaller in a notebook
 SLACK = 0.5  # how far outside [0, 1] floats may be: interpolation overshoots, but [-1, 1] or 0 .. 255 are a mistake
@@ -33,6 +34,11 @@ class Deblurrer:
 
     def __init__(self, restore: Restore) -> None:
         self._restore = restore
+        self._loaded: tuple[str | None, dict[str, Any]] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickle, and copy, what `opened` made by its weights and options."""
+        return super().__reduce_ex__(protocol) if self._loaded is None else (opened, self._loaded)
 
     def restore(self, image: NDArray[Any] | Image.Image | str | os.PathLike[str]) -> Any:
         """Return `image` restored: an array for an array, a Pillow image for a Pillow image or the name of a file.
@@ -105,6 +111,23 @@ class Deblurrer:
         alpha = values[:, :, 3] if mode.endswith("A") else None
         rgb, alpha = restore_with_alpha(self._restore, np.ascontiguousarray(values[:, :, :3]), alpha)
         return to_pillow(grey_of(rgb) if mode.startswith("L") else rgb, alpha)
+
+
+def opened(path: str | os.PathLike[str] | None, options: dict[str, Any]) -> Deblurrer:
+    """Return what `deblurgan.load` does, for the path and all options.
+
+    Its pickle holds the options and, of weights that have a name, that, else the absolute path.
+    """
+    from deblurgan.restoring.opening import open_restorer
+
+    name = None
+    if path is not None:
+        path = catalogue.resolve(path)
+        name = catalogue.called(path)
+        name = name if name in catalogue.KNOWN else os.path.abspath(path)
+    deblurrer = Deblurrer(open_restorer(path, **options))
+    deblurrer._loaded = name, options
+    return deblurrer
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,21 @@ def require_tensorflow() -> None:
         )
 
 
+def require_own_process() -> None:
+    """Raise InputError in a process forked from one that computed before: TensorFlow would wait there for ever."""
+    if _process() != os.getpid():
+        raise InputError(
+            "process: expected one that was started anew, since TensorFlow cannot go on in a fork of one that has "
+            "computed; start it by multiprocessing.get_context('spawn')"
+        )
+
+
+@functools.cache
+def _process() -> int:
+    """The process in which this was called first."""
+    return os.getpid()
+
+
 def _require_backend() -> None:
     if (backend := _keras_settings()["backend"]) != "tensorflow":
         raise InputError(

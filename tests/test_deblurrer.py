@@ -1,4 +1,6 @@
+import copy
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -118,6 +120,8 @@ def test_a_file_becomes_a_pillow_image(tmp_path):
 def test_what_cannot_be_restored_is_refused(tmp_path):
     with pytest.raises(FileError, match="No such file"):
         deblurrer.restore(tmp_path / "none.png")
+    with pytest.raises(FileError, match=r"^https://host/a\.png: expected a file, received an address"):
+        deblurrer.restore("https://host/a.png")
     with pytest.raises(InputError, match="expected 8 or 16 bits, received mode 'F'"):
         deblurrer.restore(Image.fromarray(np.zeros((4, 4), np.float32)))
     with pytest.raises(InputError, match="expected a NumPy array, a Pillow image or the name of a file, received li"):
@@ -178,17 +182,64 @@ def test_a_notebook_gets_both_pictures(tmp_path):
         np.testing.assert_array_equal(both[:, -6:], 255 - image)
 
 
-def test_load_restores_with_a_weight_file(randomised, tmp_path):
+@pytest.fixture
+def weights(randomised, tmp_path):
     from deblurgan.networks.tutorial import generator_model
-    from deblurgan.restoring.opening import open_restorer
     from deblurgan.weights.hdf5 import save_weights
 
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
+    return tmp_path / "g.weights.h5"
+
+
+def test_load_restores_with_a_weight_file(weights):
+    from deblurgan.restoring.opening import open_restorer
+
     image = noise(20, 24, 3)
-    restored = deblurgan.load(tmp_path / "g.weights.h5", precision="float32", strength=0.5).restore(image)
-    expected = open_restorer(tmp_path / "g.weights.h5", precision="float32", strength=0.5)(image)
+    restored = deblurgan.load(weights, precision="float32", strength=0.5).restore(image)
+    expected = open_restorer(weights, precision="float32", strength=0.5)(image)
     np.testing.assert_array_equal(restored, expected)
     assert np.any(restored != image)
+
+
+def test_a_pickle_and_a_copy_load_the_same_weights_with_the_same_options(weights, monkeypatch):
+    monkeypatch.chdir(weights.parent)
+    loaded = deblurgan.load(weights.name, precision="float32", strength=0.5)
+    pickled = pickle.dumps(loaded)
+    assert len(pickled) < 1000
+    monkeypatch.chdir("/")
+    image = noise(20, 24, 3)
+    for again in (pickle.loads(pickled), copy.deepcopy(loaded)):
+        np.testing.assert_array_equal(again.restore(image), loaded.restore(image))
+
+
+def test_a_pickle_of_weights_that_have_a_name_holds_the_name(monkeypatch):
+    monkeypatch.setattr("deblurgan.restoring.opening.open_restorer", lambda path, **options: inverted)
+    assert deblurgan.load("maxim-gopro", tta=True).__reduce_ex__(2)[1] == (
+        "maxim-gopro",
+        {"precision": "auto", "memory": None, "tta": True, "strength": 1.0, "engine": None, "quality": None},
+    )
+
+
+def test_a_fork_of_a_process_that_has_loaded_says_what_to_do(weights):
+    code = f"""
+import multiprocessing, sys, deblurgan
+deblurrer = deblurgan.load({str(weights)!r}, precision="float32")
+import numpy as np
+def work(call):
+    try:
+        call()
+    except ValueError as error:
+        print(error)
+image = np.zeros((16, 16, 3), np.uint8)
+deblurrer.restore(image)
+for call in (lambda: deblurrer.restore(image), lambda: deblurgan.load()):
+    child = multiprocessing.get_context("fork").Process(target=work, args=(call,))
+    child.start()
+    child.join(60)
+    child.kill()
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.count("start it by multiprocessing.get_context('spawn')") == 2
 
 
 @pytest.mark.parametrize("name", ["generator_best.weights.h5", "generator_last.weights.h5"])

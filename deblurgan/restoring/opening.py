@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from deblurgan.devices import AUTO, policy
+from deblurgan.devices import AUTO, policy, require_own_process, require_tensorflow
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.networks.folding import folded
@@ -28,25 +28,16 @@ def open_restorer(
 ) -> Restorer | HalfSizeRestorer:
     """Return what restores pictures with the generator in the weight file `path`, of any kind that is known.
 
-    Args:
-        path: see `any_file.read`; or a `.onnx` or `.xml` file that `deblurgan export` wrote. None: the weights in
-            the package, `catalogue.DEFAULT`.
-        quality: of a network with stages, one of `QUALITIES`: "preview" (one stage at half size), "fast", "balanced"
-            and "best" (one, two and three). None for "best" on a GPU and "fast" on a CPU, as far as the file has
-            stages. `stages` among the assumptions takes its place.
-        precision: see `devices.resolve_precision`, for other engines than TensorFlow `engines.resolve_precision`.
-        memory: see `Restorer`, as for the next two.
-        tta: whether to average over turned and mirrored images.
-        strength: how much of the restored image to take.
-        engine: "tensorflow", "openvino" or "onnxruntime"; "auto" for the fastest of those that are installed; None
-            for TensorFlow, or what an exported file is made for.
-        assumed: what the file leaves open, e.g. `residual=False`; see `any_file.WeightFile`.
+    The arguments are those of `deblurgan.load`; `stages` among the assumptions takes the place of a quality.
 
     Raises:
         FileError, WeightsError: as `any_file.read` and `engines.open_exported`, or the file holds no generator.
-        InputError: an argument that is not as above, an assumption that this network does not know, or a package that
-            the engine needs and that is not installed.
+        InputError: an argument that is not as above, an assumption that this network does not know, a package that
+            the engine needs and that is not installed, another backend of Keras than TensorFlow, or a fork of a
+            process that has computed.
     """
+    require_tensorflow()
+    require_own_process()
     path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
     restorer = _opened(path, quality, precision, engine, options, assumed)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.devices import ENGINES
+from deblurgan.devices import ENGINES, require_own_process
 from deblurgan.errors import InputError
 from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
@@ -215,7 +215,8 @@ class Restorer:
 
 
 def check(image: Image) -> None:
-    """Raise InputError for an image that is not as `Restorer.__call__` wants it."""
+    """Raise InputError for an image that is not as `Restorer.__call__` wants it, and in a fork of the process."""
+    require_own_process()
     kinds = (np.uint8, np.uint16, np.float32)
     if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         expected = "uint8, uint16 or float32 (height, width, 3)"
