@@ -4,6 +4,9 @@ import contextlib
 import json
 import os
 import platform
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,36 @@ INTERRUPTED = 130
 TUTORIAL_WEIGHTS = Path("generator.h5")
 
 
-class Command(click.Command):
+class Program(click.Command):
+    """What can be started from the shell: there need not be all streams, and an end that is asked for is orderly."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; where standard input, output or error are closed, no file that is opened takes their number."""
+        while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(opened)
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
+        with ended_as_by_ctrl_c():
+            return super().main(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, unless they are ignored or handled, end the block as Ctrl-C does: no debris is left."""
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+class Command(Program):
     """A command whose options may be spelled with dashes or underscores, and whose errors are one line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -47,7 +79,7 @@ class Command(click.Command):
             raise click.ClickException(one_line(str(error))) from error
 
 
-class Group(click.Group):
+class Group(Program, click.Group):
     """Commands in the order in which one uses them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

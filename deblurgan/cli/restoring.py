@@ -217,9 +217,15 @@ def deblur(
             click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(where))}{there}")
         finish(problems, f"{len(inputs)} inputs")
         return
-    standard_output = sys.stdout.buffer if to_standard else None
-    if standard_output is not None and standard_output.isatty():
-        raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
+    standard_output = None
+    if to_standard:
+        if sys.stdout is None:
+            raise InputError("--output_dir -: expected a file or a pipe as standard output, which is closed")
+        standard_output = sys.stdout.buffer
+        if standard_output.isatty():
+            raise InputError(
+                "--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it"
+            )
     given = {"tta": tta or None, "strength": strength, "memory": memory}
     options = {**assume, **{name: value for name, value in given.items() if value is not None}}
     weight_path = located(weight_path)
@@ -245,7 +251,7 @@ def deblur(
             compare=compare,
             max_pixels=max_pixels,
             video=videos,
-            standard_input=lambda: sys.stdin.buffer.read(),
+            standard_input=lambda: sys.stdin.buffer.read() if sys.stdin else b"",
             standard_output=standard_output,
             progress=progress,
         )

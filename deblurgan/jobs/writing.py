@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
@@ -18,6 +18,7 @@ from deblurgan.pictures.pixels import Pixels, side_by_side
 from deblurgan.pictures.reading import Picture
 from deblurgan.pictures.writing import encode_picture
 
+T = TypeVar("T")
 Write = Callable[[Path, bytes], Path]
 Compare = Callable[[Path, Picture, Pixels], None]
 
@@ -46,7 +47,7 @@ def opened_output(output: str | os.PathLike[str] | None, standard_output: IO[byt
     """Yield a function that writes a file of this name and content, and returns where it is.
 
     In a folder each file appears whole or not at all, in folders made where missing; a zip file appears when the
-    block ends well and something was written.
+    block ends well, or by Ctrl-C, and something was written.
 
     Args:
         output: a folder; the name of a zip file; or `-` for `standard_output`. None: names are whole paths, in
@@ -82,7 +83,7 @@ def opened_output(output: str | os.PathLike[str] | None, standard_output: IO[byt
         yield write_out
     elif is_zip(output):
         ensure_folder(output.parent)
-        with _opened_zip(output) as write:
+        with _finished(_opened_zip(output)) as write:
             yield write
     else:
         ensure_folder(output)
@@ -104,6 +105,19 @@ def require_new(target: Path) -> None:
             f"{shown(target)}: is there already, and a result beside its picture replaces nothing; expected "
             "--skip_existing, another --suffix, or an --output_dir"
         )
+
+
+@contextlib.contextmanager
+def _finished(opened: contextlib.AbstractContextManager[T]) -> Iterator[T]:
+    """Let `opened` end well when Ctrl-C ends the block, so that what is in the file is kept."""
+    stopped = None
+    with opened as value:
+        try:
+            yield value
+        except KeyboardInterrupt as stop:
+            stopped = stop
+    if stopped is not None:
+        raise stopped
 
 
 @contextlib.contextmanager
@@ -161,6 +175,13 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
 
             yield add
         return
+    with _finished(_opened_page(place)) as add_to_page:
+        yield add_to_page
+
+
+@contextlib.contextmanager
+def _opened_page(place: Path) -> Iterator[Compare]:
+    """As `opened_comparison`, for a page."""
     ensure_folder(place.parent)
     with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8") as page:
         page.write(_PAGE_START)

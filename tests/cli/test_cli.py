@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -1026,20 +1027,54 @@ def test_an_output_folder_that_is_not_writable_is_refused(command, weights, smal
     assert error_of(deblurgan(*arguments)) == f"{tmp_path / 'out'}: the folder is not writable"
 
 
-def test_an_interrupted_deblurring_says_so_and_keeps_what_is_done(weights, small_pairs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("output", ["out", "out.zip"])
+def test_an_ended_deblurring_says_so_and_keeps_what_is_done(
+    weights, small_pairs, tmp_path, monkeypatch, output, number
+):
     restore = restorers.Restorer.__call__
     save(small_pairs / "A" / "1.png", noise())
 
-    def interrupted(restorer, image):
+    def ended(restorer, image):
         if image.shape[0] == 24:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return restore(restorer, image)
 
-    monkeypatch.setattr(restorers.Restorer, "__call__", interrupted)
-    result = deblur(weights, small_pairs / "A", tmp_path / "out")
+    monkeypatch.setattr(restorers.Restorer, "__call__", ended)
+    result = deblur(weights, small_pairs / "A", tmp_path / output, "--compare", tmp_path / "page.html")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "Aborted!"
-    assert names(tmp_path / "out") == ["0.png"]
+    assert names(tmp_path) == [output, "page.html", "pairs"]
+    if output == "out":
+        assert names(tmp_path / "out") == ["0.png"]
+    else:
+        with zipfile.ZipFile(tmp_path / output) as archive:
+            assert archive.namelist() == ["0.png"]
+    assert (tmp_path / "page.html").read_text().count("<h2>") == 1
+    assert signal.getsignal(number) is (signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "error"),
+    [
+        ((2,), ["--output_dir", "out"], ""),
+        ((0, 1, 2), ["--output_dir", "out"], ""),
+        ((1,), ["--output_dir", "-"], "Error: --output_dir -: expected a file or a pipe as standard output, which"),
+        ((0,), ["-", "--output_dir", "out"], "failed: -: "),
+    ],
+)
+def test_streams_may_be_closed(weights, tmp_path, closed, arguments, error):
+    save(tmp_path / "a.png", noise())
+    command = [sys.executable, "-m", "deblurgan", "deblur", "a.png", "--weight_path", str(weights), *arguments]
+    closing = " ".join(f"{number}>&-" for number in closed)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        f"{shlex.join(command)} {closing}", shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "Traceback" not in ran.stderr
+    assert error in ran.stderr
+    assert (ran.returncode == 0) is (not error)
+    assert (tmp_path / "out" / "a.png").exists() is (closed != (1,))
 
 
 def test_deblur_py_works_from_anywhere_and_says_nothing_but_what_matters(weights, small_pairs, tmp_path):
