@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.maxim import maxim, size_multiple
 from deblurgan.networks.maxim_weights import initial
 from deblurgan.restoring.opening import open_restorer
@@ -159,6 +159,16 @@ def test_the_first_stages_of_a_network_are_one(small):
     first = built(arrays, {**SMALL, "stages": 1})
     (image,) = called(first, IMAGE)
     np.testing.assert_allclose(image, everything[0], rtol=0, atol=1e-5)
+
+
+def test_frozen_weights_are_constants_and_the_pictures_the_same(small):
+    arrays, _, everything = small
+    frozen = built(arrays, SMALL, frozen=True)
+    assert frozen.count_params() < built(arrays, SMALL).count_params() / 2
+    (image,) = called(frozen, IMAGE)
+    np.testing.assert_allclose(image, everything[2], rtol=0, atol=1e-5)
+    with pytest.raises(WeightsError, match="stage_0_encoder_block_0/Conv_0/kernel is missing"):
+        built({k: v for k, v in arrays.items() if k != "stage_0_encoder_block_0/Conv_0/kernel"}, SMALL, frozen=True)
 
 
 def test_bfloat16_stays_close(small):
