@@ -186,12 +186,13 @@ def recognise(tensors: Tensors) -> Found | None:
     if second is None:
         assumed["block"] = "first"
     kind = "DeblurGAN generator" if residual else "CycleGAN ResNet generator"
-    return torch_weights.found(kind, _with_half_blocks, tensors, layers, options, assumed)
+    builder = _with_half_blocks if second is None else paper_generator
+    return torch_weights.found(kind, builder, tensors, layers, options, assumed)
 
 
 def _with_half_blocks(**options: Any) -> keras.Model:
-    """Build the generator for a file that says of its blocks that they are not whole, where it says anything."""
-    if options.get("block") == "whole":
+    """Build a generator with one convolution in each block."""
+    if options["block"] == "whole":
         raise InputError("block: expected 'first' or 'second' for weights with one convolution in each block")
     return paper_generator(**options)
 

@@ -117,17 +117,19 @@ def checked_options(role: str, name: str, options: Mapping[str, Any]) -> dict[st
 
 def size_multiple(name: str, options: Mapping[str, Any] | None = None) -> int:
     """Return what the sides of images for a generator must be multiples of; raise InputError as `build_generator`."""
-    network = find("generator", name)
-    return network.multiple({**network.defaults, **checked_options("generator", name, options or {})})
+    return find("generator", name).multiple(_all_options(name, options))
 
 
 def reductions(name: str, options: Mapping[str, Any] | None = None) -> tuple[int, ...]:
     """Return the `Network.reductions` of a generator; raise InputError as `build_generator`."""
-    network = find("generator", name)
-    return network.reductions({**network.defaults, **checked_options("generator", name, options or {})})
+    return find("generator", name).reductions(_all_options(name, options))
 
 
 def for_restoring(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a generator's options without those that only training has a use for."""
     in_training = find("generator", name).in_training
     return {option: value for option, value in options.items() if option not in in_training}
+
+
+def _all_options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**find("generator", name).defaults, **checked_options("generator", name, options or {})}

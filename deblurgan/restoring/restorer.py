@@ -57,8 +57,7 @@ class Restorer:
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
         tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
-        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again; for
-            a network from `networks.folding.folded`, which restores fastest.
+        fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again.
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
