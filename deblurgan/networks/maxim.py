@@ -13,12 +13,11 @@ from deblurgan.networks.maxim_layers import (
     ChannelAttentionBlock,
     CrossGating,
     Fusion,
-    Initial,
     MultiAxisGmlp,
     Subsampled,
     SupervisedAttention,
-    started,
 )
+from deblurgan.networks.maxim_parts import Initial, started
 from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import Shape, check_choice, check_counts, check_rate, checked_shape
 

@@ -13,7 +13,7 @@ import keras
 from deblurgan.devices import gpu_names
 from deblurgan.networks.footprint import run, takes_statistics
 from deblurgan.networks.layers import ReflectionPadding2D
-from deblurgan.networks.maxim_layers import Composite
+from deblurgan.networks.maxim_parts import Composite
 from deblurgan.restoring import fast_maxim, winograd
 
 FEW = 4  # output channels

@@ -9,7 +9,7 @@ import functools
 import json
 from typing import Any
 
-from deblurgan.networks.maxim_layers import EPSILON, SLOPE, Arithmetic, Composite
+from deblurgan.networks.maxim_parts import EPSILON, SLOPE, Arithmetic, Composite
 
 
 class TensorFlowArithmetic(Arithmetic):

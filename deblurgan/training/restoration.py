@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from deblurgan.networks.maxim_layers import KERAS
+from deblurgan.networks.maxim_parts import KERAS
 from deblurgan.training.adversarial import AdversarialLoss, gradient_penalty
 from deblurgan.training.losses import WeightedSum
 
