@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from deblurgan.files import shown
 from deblurgan.pictures import exif as exif_blocks
-from deblurgan.pictures import png
+from deblurgan.pictures import icc, png
 from deblurgan.pictures.boxes import primary_properties
 
 # What Pillow raises for damaged files.
@@ -40,9 +40,14 @@ _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
 _XMP_POINTER = re.compile(
     rb"""\s*xmpNote:HasExtendedXMP\s*=\s*("[^"]*"|'[^']*')|<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"""
 )
+# What else may be in the file of a picture, by how XMP says so
+_COMPANIONS = {
+    "its gain map for HDR": re.compile(rb"""\s+hdrgm:Version\s*=\s*("[^"]*"|'[^']*')"""),
+    "the video in it": re.compile(rb"""\s+G?Camera:(MotionPhoto|MicroVideo)\s*=\s*["']1["']"""),
+}
 _XMP_TEXT = "XML:com.adobe.xmp"
 _EXIF_TEXT = "Raw profile type exif"  # how programs stored it before PNG had an EXIF chunk
-_COMMENT = "Comment"  # PNG's keyword for what JPEG and GIF call so
+_COMMENT = "Comment"  # PNG's keyword for what JPEG, JPEG 2000 and GIF call so
 _COMMENT_PART = f"text ({_COMMENT})"
 _COMPRESSED = range(1024, 1 << 20)  # characters; of larger ones Pillow by itself reads only what is not compressed
 _PNG_COLOUR = (b"gAMA", b"cHRM", b"mDCV", b"cLLI")
@@ -55,7 +60,7 @@ _HOLDERS = {
     "extended XMP": frozenset({"JPEG"}),
     "IPTC": frozenset({"JPEG", "TIFF"}),
 }
-_WITH_COMMENT = frozenset({"GIF", "JPEG"})
+_WITH_COMMENT = frozenset({"GIF", "JPEG", "JPEG2000"})
 _WITH_CICP = frozenset({"AVIF", "HEIF", "PNG"})
 # Numbers of ITU-T H.273: those that are, or are taken for, sRGB; and names of others.
 _USUAL_PRIMARIES, _USUAL_TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
@@ -72,7 +77,7 @@ class Metadata:
         xmp: an XMP packet.
         xmp_extension: the segments of a JPEG file that hold what its XMP packet points to.
         iptc: IPTC's records, as JPEG and TIFF files hold them.
-        texts: keyword and text of a PNG file; the comment of a JPEG or GIF file is one of them.
+        texts: keyword and text of a PNG file; the comment of a JPEG, JPEG 2000 or GIF file is one.
         dpi: horizontal and vertical resolution in pixels per inch.
         cicp: primaries, transfer function, matrix and range of the values, where they are said by numbers of ITU-T
             H.273, as in a PNG file's chunk cICP.
@@ -117,8 +122,8 @@ class Metadata:
         Raises:
             DECODING_ERRORS: EXIF is damaged.
         """
-        options: dict[str, Any] = {"dpi": self.dpi, "icc_profile": self.icc_profile, "exif": self.exif}
-        if file_format == "GIF":
+        options: dict[str, Any] = {"dpi": self.dpi, "icc_profile": self._profile(file_format), "exif": self.exif}
+        if file_format in _WITH_COMMENT:
             options["comment"] = self._comment
         xmp = self.xmp and (self.xmp if file_format == "JPEG" else _XMP_POINTER.sub(b"", self.xmp))
         if file_format == "JPEG":
@@ -179,12 +184,19 @@ class Metadata:
         if file_format == "JPEG":
             large = [name for name, part in self._jpeg_parts().items() if len(part) > _JPEG_SEGMENT_BYTES]
             lost += [f"JPEG holds no {', '.join(large)} above 64 KB"] if large else []
-        if file_format not in _WITH_CICP and self.cicp and (names := _unusual(self.cicp)):
+        names = _unusual(self.cicp) if self.cicp and file_format not in _WITH_CICP else []
+        if names and not self._profile(file_format):
             lost.append(f"{file_format} holds no sign of {' and '.join(names)}: colours will look different")
         gamma = dict(self.png_colour).get(b"gAMA")
         if file_format != "PNG" and gamma and not 45000 < struct.unpack(">I", gamma)[0] < 46000:  # sRGB: 1 / 2.2
             lost.append(f"{file_format} holds no gamma, which the PNG file states: brightness will look different")
         return lost
+
+    def _profile(self, file_format: str) -> bytes | None:
+        """The colour profile to write: the file's own, or one in the place of `cicp` where that cannot be written."""
+        if self.icc_profile or not self.cicp or file_format not in _PHOTOGRAPHS - _WITH_CICP:
+            return self.icc_profile
+        return icc.profile(*self.cicp[:2]) if _unusual(self.cicp) else None
 
     @property
     def _comment(self) -> bytes:
@@ -212,10 +224,11 @@ def _unusual(cicp: bytes) -> list[str]:
     return names + ([] if cicp[1] in _USUAL_TRANSFERS else [_NAMES[1].get(cicp[1], f"transfer function {cicp[1]}")])
 
 
-def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, bool]:
-    """Return the metadata of an image that Pillow has opened, and whether it has damaged EXIF, which is left out.
+def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, list[str]]:
+    """Return the metadata of an image that Pillow has opened, and a line for each thing that is left out.
 
     Viewers turn a picture whose EXIF is damaged elsewhere, so that its orientation is kept where it can be read.
+    XMP does not speak of what is left out.
 
     Some PNG files have theirs behind the pixels: call `image.load()` before.
     """
@@ -223,10 +236,18 @@ def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, bool]:
     cicp, png_colour = _colour(image, file)
     file.seek(before)
     extension = tuple(part for part in _segments(image, "APP1") if part.startswith(_XMP_EXTENSION_HEADER))
-    xmp = _xmp(image)
+    xmp, companions = _xmp(image) or b"", []
+    for companion, sign in _COMPANIONS.items():
+        xmp, found = sign.subn(b"", xmp)
+        companions += [companion] if found else []
+    if "hdrgainmap" in str(image.info.get("aux")):  # of a HEIC file
+        companions.append("its gain map for HDR")
+    left_out = [f"{companion} is not kept" for companion in companions]
+    if not extension:
+        xmp = _XMP_POINTER.sub(b"", xmp)
     metadata = Metadata(
         icc_profile=image.info.get("icc_profile"),
-        xmp=xmp if extension or xmp is None else _XMP_POINTER.sub(b"", xmp),
+        xmp=xmp or None,
         xmp_extension=extension if xmp else (),
         iptc=_iptc(image),
         texts=_texts(image),
@@ -238,11 +259,12 @@ def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, bool]:
         with_exif = dataclasses.replace(metadata, exif=_exif(image))
         with_exif.upright(1, 1)
     except DECODING_ERRORS:
+        left_out.append("damaged EXIF is not kept")
         try:
-            return dataclasses.replace(metadata, exif=exif_blocks.orientation_alone(_exif(image) or b"")), True
+            return dataclasses.replace(metadata, exif=exif_blocks.orientation_alone(_exif(image) or b"")), left_out
         except DECODING_ERRORS:
-            return metadata, True
-    return with_exif, False
+            return metadata, left_out
+    return with_exif, left_out
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
@@ -302,7 +324,7 @@ def _iptc(image: Image.Image) -> bytes | None:
 
 
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
-    """The texts of a PNG file, or the comment of a JPEG or GIF file."""
+    """The texts of a PNG file, or the comment of another."""
     if image.format == "PNG":
         texts = {str(keyword): text for keyword, text in image.info.items() if isinstance(text, str)}
         return tuple(item for item in texts.items() if item[0] not in (_XMP_TEXT, _EXIF_TEXT))

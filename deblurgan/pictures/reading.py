@@ -29,6 +29,7 @@ _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
 
 _EXPECTED = "expected grey, RGB or CMYK with 8 or 16 bits"
 _PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_JPEG2000_HEAD = 1 << 16  # bytes, before which the code begins
 _MAY_BE_LARGE = 1 << 10  # bytes, of text that is compressed by 1000 at most
 _WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
 
@@ -103,20 +104,19 @@ def read_picture(
         rgb, alpha = _pixels(image, file, rawmode)
         if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
             notices.append(f"16-bit {image.mode} is read with 8 bits")
-        if image.format == "AVIF" and (depth := bits(file)) > 8:
-            notices.append(f"{depth}-bit AVIF is read with 8 bits")
+        if rgb.dtype == np.uint8 and (depth := _stated_bits(image, file)) > 8:
+            notices.append(f"{depth}-bit {file_format} is read with 8 bits")
         grey = image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
         if image.mode in ("P", "PA"):
             of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
             grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
             if image.format != "GIF":
                 notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
-        metadata, damaged = read_metadata(image, file)
+        metadata, left_out = read_metadata(image, file)
         if image.mode == "CMYK":
             notices.append("CMYK is converted to RGB, without its colour profile")
             metadata = replace(metadata, icc_profile=None)
-        if damaged:
-            notices.append("damaged EXIF is not kept")
+        notices += left_out
         orientation = 1 if image.format == "TIFF" else metadata.orientation  # a TIFF has been turned by Pillow
         rgb = _turned_upright(rgb, orientation)
         return Picture(
@@ -295,6 +295,18 @@ def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, 
         image = image.convert("LA")
     rgba = np.array(image.convert("RGBA"))
     return np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+
+
+def _stated_bits(image: Image.Image, file: IO[bytes]) -> int:
+    """How many bits a channel has in the file, of formats of which Pillow does not say; else 8."""
+    if image.format == "AVIF":
+        return bits(file)
+    if image.format == "JPEG2000":
+        file.seek(0)
+        head = file.read(_JPEG2000_HEAD)
+        depth = head.find(b"\xff\x4f\xff\x51") + 42  # in the first segment of its code: Ssiz
+        return 1 + (head[depth] & 0x7F) if 42 <= depth < len(head) else 8
+    return 8
 
 
 def _turned_upright(array: Pixels, orientation: int) -> Pixels:

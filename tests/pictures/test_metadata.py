@@ -1,10 +1,11 @@
+import io
 import struct
 import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, IptcImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import FileError
@@ -368,7 +369,49 @@ def test_the_numbers_of_colours_go_along_between_png_avif_and_heic(tmp_path, num
 
 
 def test_what_the_numbers_of_colours_say_is_told_where_it_is_lost(tmp_path):
-    for numbers, told in ((P3, ["Display P3"]), (PQ, ["BT.2020 and PQ"]), (b"\1\x0d\0\1", [])):
+    for numbers, told in ((P3, "Display P3"), (PQ, "BT.2020 and PQ")):
         picture = read_picture(with_chunks(save(tmp_path / "in.png", smooth()), (b"cICP", numbers)))
-        expected = [f"JPEG holds no sign of {names}: colours will look different" for names in told]
-        assert not_kept(picture, "JPEG") == expected
+        assert not_kept(picture, "BMP") == [f"BMP holds no sign of {told}: colours will look different"]
+    assert not_kept(picture, "JPEG") == ["JPEG holds no sign of BT.2020 and PQ: colours will look different"]
+    usual = read_picture(with_chunks(save(tmp_path / "in.png", smooth()), (b"cICP", b"\1\x0d\0\1")))
+    assert not_kept(usual, "BMP") == not_kept(usual, "JPEG") == []
+
+
+# From linear light of these primaries to that of sRGB, as published by W3C (CSS Color 4)
+TO_SRGB = {
+    P3: [[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09827]],
+    b"\x09\x0d\0\1": [[1.66049, -0.58764, -0.07285], [-0.12455, 1.1329, -0.00835], [-0.01815, -0.10058, 1.11873]],
+}
+
+
+@pytest.mark.parametrize("target", ["jpg", "tif", "webp"])
+@pytest.mark.parametrize("numbers", TO_SRGB)
+def test_a_colour_profile_stands_for_the_numbers_of_colours_where_there_are_none(tmp_path, numbers, target):
+    source = with_chunks(save(tmp_path / "in.png", smooth()), (b"cICP", numbers))
+    picture, path = written(tmp_path, source, f"out.{target}")
+    assert not_kept(picture, {"jpg": "JPEG", "tif": "TIFF", "webp": "WEBP"}[target]) == []
+    with Image.open(path) as image:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    rgb = noise(20, 20) // 2 + 60  # within sRGB
+    srgb = ImageCms.createProfile("sRGB")
+    seen = ImageCms.profileToProfile(Image.fromarray(rgb), profile, srgb, renderingIntent=1)
+    coded = rgb / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    linear = (linear @ np.transpose(TO_SRGB[numbers])).clip(0, 1)
+    expected = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    assert np.abs(np.asarray(seen) - expected).max() < 2
+
+
+# What else may be in the file of a picture
+
+
+@pytest.mark.parametrize(
+    ("sign", "companion"),
+    [(' hdrgm:Version="1.0"', "its gain map for HDR"), (' GCamera:MotionPhoto="1"', "the video in it")],
+)
+def test_what_a_file_holds_besides_its_picture_is_told_and_xmp_speaks_of_it_no_more(tmp_path, sign, companion):
+    xmp = f'<rdf:Description a="b"{sign} c="d"/>'
+    picture, path = written(tmp_path, save(tmp_path / "in.jpg", smooth(), xmp=xmp.encode()), "out.jpg")
+    assert picture.notices == (f"{companion} is not kept",)
+    again = read_picture(path)
+    assert (again.metadata.xmp.decode(), again.notices) == (xmp.replace(sign, ""), ())

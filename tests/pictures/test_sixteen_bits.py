@@ -219,3 +219,12 @@ def test_grey_and_alpha_of_16_bits_become_10_in_heic(kind):
 def test_avif_of_10_bits_is_read_with_8_and_that_is_told(tmp_path):
     assert read_picture(save(tmp_path / "a.avif", smooth())).notices == ()
     assert read_picture(DATA / "pq_10_bits.avif").notices == ("10-bit AVIF is read with 8 bits",)
+
+
+def test_jpeg_2000_of_more_than_8_bits_is_read_with_8_and_that_is_told(tmp_path):
+    path = save(tmp_path / "a.j2k", smooth())
+    content = bytearray(path.read_bytes())
+    assert read_picture(path).notices == ()
+    content[42:51:3] = b"\x0b" * 3  # bits, less one, of each channel: after the standard's segment SIZ
+    path.write_bytes(content)
+    assert read_picture(path).notices == ("12-bit JPEG2000 is read with 8 bits",)
