@@ -27,6 +27,7 @@ from deblurgan.cli.common import (
 from deblurgan.devices import resolve_precision, start_quietly
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder
+from deblurgan.weights import catalogue
 
 METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 
@@ -124,7 +125,7 @@ def evaluate(
         )
     click.echo(evaluation.table(scores))
     about = {
-        "weights": str(weight_path),
+        "weights": catalogue.called(weight_path),
         "input_dir": str(input_dir),
         "resize": resize,
         "quality": restore.quality,

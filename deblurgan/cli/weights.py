@@ -107,7 +107,7 @@ def convert(source: Path, target: Path, assume: dict[str, Any]) -> None:
     from deblurgan.weights.any_file import convert as convert_file
 
     content = convert_file(source, target, **assume)
-    click.echo(f"{content.network} of {source} ({content.format}) written to {target}")
+    click.echo(f"{content.network} of {catalogue.called(source)} ({content.format}) written to {target}")
 
 
 @command("export", "Write a generator for other programs: ONNX and others.")
