@@ -19,7 +19,8 @@ import keras
 import numpy as np
 
 from deblurgan.devices import describe, policy
-from deblurgan.jobs.finding import find_sources, plan
+from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.planning import Where, plan
 from deblurgan.jobs.restoring import restore_jobs
 from deblurgan.networks.folding import folded
 from deblurgan.networks.tutorial import generator_model
@@ -83,9 +84,10 @@ def main() -> None:
             for _ in range(1 + arguments.rounds):
                 for kind in (Timed, TimedTogether):
                     network = kind(restore)
-                    jobs = plan(find_sources([Path(folder, "in")])[0], Path(folder, "out"))
+                    where = Where(Path(folder, "out"))
+                    jobs = plan(find_sources([Path(folder, "in")])[0], where)
                     began = time.perf_counter()
-                    restore_jobs(network, jobs, Path(folder, "out"))
+                    restore_jobs(network, jobs, where)
                     wall = time.perf_counter() - began
                     walls.setdefault(kind, []).append((wall, network.seconds / wall))
             (alone, _), (together, share) = (min(rounds[1:]) for rounds in walls.values())

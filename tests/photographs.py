@@ -1,5 +1,7 @@
 """Pictures that tests restore: noise and slopes as arrays, in files, and from files."""
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -27,3 +29,7 @@ def pixels(path):
     """The values that a file holds, as Pillow reads them."""
     with Image.open(path) as image:
         return np.array(image)
+
+
+def names(folder):
+    return sorted(os.listdir(folder))

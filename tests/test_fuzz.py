@@ -13,8 +13,9 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError
-from deblurgan.jobs.finding import find_sources, plan
-from deblurgan.jobs.restoring import restore_jobs
+from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.planning import Where, plan
+from deblurgan.jobs.restoring import PictureOptions, restore_jobs
 from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture
@@ -107,8 +108,10 @@ def check_zip(folder, content):
     (folder / "a.zip").write_bytes(content)
     try:
         sources, problems = find_sources([folder / "a.zip"])
-        jobs = plan(sources, folder / "out")
-        report = restore_jobs(lambda image: image, jobs, folder / "out", max_pixels=MAX_PIXELS)
+        where = Where(folder / "out")
+        options = PictureOptions(max_pixels=MAX_PIXELS)
+        jobs = plan(sources, where)
+        report = restore_jobs(lambda image: image, jobs, where, options)
     except DeblurganError as error:
         assert "\n" not in str(error)  # noqa: PT017
     else:

@@ -1,6 +1,8 @@
 """What the commands share: the program `main`, how its commands behave, options that several have."""
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import platform
@@ -8,8 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from tqdm import tqdm
@@ -19,6 +22,7 @@ from deblurgan.devices import AUTO, ENGINES, PRECISIONS, QUALITIES, describe, st
 from deblurgan.errors import DeblurganError, FileError, nearest
 from deblurgan.weights import catalogue
 
+T = TypeVar("T")
 INTERRUPTED = 130
 TUTORIAL_WEIGHTS = Path("generator.h5")
 
@@ -207,26 +211,61 @@ def located(path: Path | None) -> Path:
     return catalogue.resolve(path or TUTORIAL_WEIGHTS, notice)
 
 
-def restorer(
-    weight_path: Path,
-    precision: str,
-    assumed: Mapping[str, Any],
-    engine: str | None = None,
-    quality: str | None = None,
-) -> Any:
-    """Load the weights, from `located`, and say which they are and on which device they will run."""
-    if not (os.path.exists(weight_path) or os.path.exists(f"{weight_path}.index")):  # the latter: a checkpoint
-        raise FileError(f"--weight_path {weight_path}: no such file{catalogue.hint(weight_path)}")
-    start_quietly()
-    from deblurgan.restoring.opening import open_restorer
+def gathered(kind: type[T], options: dict[str, Any]) -> T:
+    """Return an object of a data class, made of the options that are its fields, which `options` loses."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name in options]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names})
 
-    restorer = open_restorer(weight_path, quality=quality, precision=precision, engine=engine, **assumed)
-    other = restorer.engine_precision
-    device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(precision)
-    chosen = f", quality {restorer.quality}" if restorer.quality else ""
-    notice(f"Weights: {catalogue.called(weight_path)}{chosen}")
-    notice(f"Device: {device}")
-    return restorer
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that options name, and how to restore with them; see `deblurgan.load`."""
+
+    weight_path: Path | None = None
+    quality: str | None = None
+    precision: str = "auto"
+    engine: str | None = None
+    assume: Mapping[str, Any] = field(default_factory=dict)
+    tta: bool = False
+    strength: float | None = None
+    memory: str | None = None
+
+    @functools.cached_property
+    def path(self) -> Path:
+        """Where they are; see `located`."""
+        return located(self.weight_path)
+
+    def opened(self) -> Any:
+        """Load them, and say which they are and on which device they will run."""
+        path = self.path
+        if not (os.path.exists(path) or os.path.exists(f"{path}.index")):  # the latter: a checkpoint
+            raise FileError(f"--weight_path {path}: no such file{catalogue.hint(path)}")
+        start_quietly()
+        from deblurgan.restoring.opening import open_restorer
+
+        restorer = open_restorer(
+            path,
+            quality=self.quality,
+            precision=self.precision,
+            engine=self.engine,
+            tta=self.tta,
+            strength=1.0 if self.strength is None else self.strength,
+            memory=self.memory,
+            **self.assume,
+        )
+        other = restorer.engine_precision
+        device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(self.precision)
+        chosen = f", quality {restorer.quality}" if restorer.quality else ""
+        notice(f"Weights: {catalogue.called(path)}{chosen}")
+        notice(f"Device: {device}")
+        return restorer
+
+    def settings(self, restorer: Any) -> str:
+        """Return a text that differs where what is restored would."""
+        state = os.stat(self.path) if os.path.exists(self.path) else None  # none: a checkpoint of several files
+        file = (os.path.abspath(self.path), state and (state.st_size, state.st_mtime_ns))
+        how = (restorer.quality, self.precision, self.engine, self.tta, self.strength, self.memory)
+        return repr((file, how, sorted(self.assume.items())))
 
 
 @contextlib.contextmanager

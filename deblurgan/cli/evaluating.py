@@ -8,11 +8,11 @@ import click
 from tqdm import tqdm
 
 from deblurgan.cli.common import (
+    Weights,
     assume_option,
     command,
     engine_option,
     finish,
-    located,
     new_file_type,
     one_line,
     pairs_dir_option,
@@ -20,7 +20,6 @@ from deblurgan.cli.common import (
     precision_option,
     quality_option,
     resize_option,
-    restorer,
     tiles_bar,
     weight_path_option,
 )
@@ -73,8 +72,6 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 @engine_option
 @assume_option
 def evaluate(
-    weight_path: Path | None,
-    quality: str | None,
     input_dir: Path,
     n_images: int,
     seed: int,
@@ -85,9 +82,7 @@ def evaluate(
     html_path: Path | None,
     html_pictures: int,
     resize: int | None,
-    precision: str,
-    engine: str | None,
-    assume: dict[str, Any],
+    **options: Any,
 ) -> None:
     """Restore the blurred picture of each pair, and score it, and the blurred one, against the sharp one.
 
@@ -112,8 +107,8 @@ def evaluate(
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
-    weight_path = located(weight_path)
-    restore = restorer(weight_path, precision, assume, engine, quality)
+    weights = Weights(**options)
+    restore = weights.opened()
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         scores = evaluation.evaluate(
             restore,
@@ -125,12 +120,12 @@ def evaluate(
         )
     click.echo(evaluation.table(scores))
     about = {
-        "weights": catalogue.called(weight_path),
+        "weights": catalogue.called(weights.path),
         "input_dir": str(input_dir),
         "resize": resize,
         "quality": restore.quality,
         "engine": restore.engine,
-        "precision": restore.engine_precision or resolve_precision(precision),
+        "precision": restore.engine_precision or resolve_precision(weights.precision),
     }
     if csv_path:
         evaluation.write_scores_csv(scores, csv_path)

@@ -1,23 +1,24 @@
 """`deblurgan deblur` and `test`: using a trained generator."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from deblurgan.cli.common import (
     INTERRUPTED,
+    Weights,
     assume_option,
     command,
     engine_option,
     finish,
-    located,
+    gathered,
     notice,
     one_line,
     pairs_dir_option,
@@ -25,7 +26,6 @@ from deblurgan.cli.common import (
     precision_option,
     quality_option,
     resize_option,
-    restorer,
     tiles_bar,
     weight_path_option,
 )
@@ -33,8 +33,11 @@ from deblurgan.errors import InputError
 from deblurgan.pictures.formats import EXTENSIONS, is_an_image_file
 
 if TYPE_CHECKING:
-    from deblurgan.jobs.finding import Job, Source
-    from deblurgan.jobs.restoring import Report
+    from deblurgan.jobs.finding import Source
+    from deblurgan.jobs.planning import Job, Where
+    from deblurgan.jobs.report import Report
+    from deblurgan.jobs.restoring import PictureOptions
+    from deblurgan.video.options import VideoOptions
 
 
 @command("deblur", "Restore pictures and videos.")
@@ -125,32 +128,7 @@ if TYPE_CHECKING:
 @engine_option
 @assume_option
 def deblur(
-    inputs: tuple[Path, ...],
-    weight_path: Path | None,
-    quality: str | None,
-    input_dir: Path | None,
-    output_dir: Path | None,
-    recursive: bool,
-    file_format: str | None,
-    jpeg_quality: int | None,
-    suffix: str | None,
-    skip_existing: bool,
-    overwrite: bool,
-    dry_run: bool,
-    watch: bool,
-    compare: Path | None,
-    max_pixels: int | None,
-    start: float | None,
-    end: float | None,
-    crf: int | None,
-    tta: bool,
-    strength: float | None,
-    memory: str | None,
-    side_by_side: bool,
-    resize: int | None,
-    precision: str,
-    engine: str | None,
-    assume: dict[str, Any],
+    inputs: tuple[Path, ...], input_dir: Path | None, recursive: bool, dry_run: bool, watch: bool, **options: Any
 ) -> None:
     """Restore pictures at their own size: photo.jpg becomes photo_deblurred.jpg beside it, or OUTPUT_DIR/photo.jpg.
 
@@ -163,118 +141,159 @@ def deblur(
     --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
     videos are refused.
     """
-    from deblurgan.jobs.finding import STANDARD, find_sources, plan
-    from deblurgan.jobs.restoring import restore_jobs
+    from deblurgan.jobs.finding import STANDARD, find_sources
+    from deblurgan.jobs.planning import Where, plan
+    from deblurgan.jobs.restoring import PictureOptions
     from deblurgan.video.options import VideoOptions
-    from deblurgan.video.restoring import Interrupted
 
-    videos = VideoOptions(start=start, end=end, crf=crf)
     inputs += () if input_dir is None else (input_dir,)
     if not inputs:
         raise click.UsageError("Missing INPUTS or option '--input_dir'.")
-    if output_dir is None and STANDARD in inputs:
+    where = gathered(Where, options)
+    if where.output_dir is None and STANDARD in inputs:
         if inputs != (STANDARD,):
             raise click.UsageError("Missing option '--output_dir', which standard input beside other inputs needs.")
-        output_dir = STANDARD
+        where = replace(where, output_dir=STANDARD)
+    pictures, videos = gathered(PictureOptions, options), gathered(VideoOptions, options)
+    weights = gathered(Weights, options)
+    _check(where, pictures)
+
+    def find() -> "tuple[list[Source], list[str]]":
+        places = [place for place in (where.output_dir, where.compare) if place]
+        told = {} if watch else {"tell": notice}
+        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch, **told)
+
+    if watch:
+        _check_watched(inputs, where, dry_run)
+        _Restoring(weights, where, pictures, videos).watch(lambda: find()[0])
+        return
+    sources, problems = find()
+    jobs = plan(sources, where)
+    if dry_run:
+        _show_plan(jobs, where)
+        finish(problems, f"{len(inputs)} inputs")
+        return
+    _Restoring(weights, where, pictures, videos).restore(jobs, problems)
+
+
+def _check(where: "Where", pictures: "PictureOptions") -> None:
+    """Raise `InputError` for options that do not go together, before any file is looked at."""
+    output_dir = where.output_dir
     if output_dir and is_an_image_file(output_dir) and not os.path.isdir(output_dir):
         raise InputError(
             f"--output_dir {output_dir}: expected a folder, where results get the names of their inputs, received "
             "the name of a picture"
         )
-    if compare and side_by_side:
+    if where.compare and pictures.side_by_side:
         raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
 
-    def find() -> "tuple[list[Source], list[str]]":
-        places = [place for place in (output_dir, compare) if place]
-        told = {} if watch else {"tell": notice}
-        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch, **told)
 
-    def planned(sources: "Sequence[Source]") -> "list[Job]":
-        return plan(
-            sources,
-            output_dir,
-            file_format=file_format,
-            suffix=suffix or "",
-            skip_existing=skip_existing,
-            overwrite=overwrite,
+def _show_plan(jobs: "Sequence[Job]", where: "Where") -> None:
+    """Print what would be written where."""
+    from deblurgan.jobs.finding import STANDARD
+
+    for job in jobs:
+        to_standard = where.output_dir == STANDARD
+        target = STANDARD if to_standard else job.beside or Path(where.output_dir or "") / job.target
+        refused = job.beside is not None and os.path.lexists(job.beside)
+        there = " (exists: skipped)" if job.exists else " (exists: refused)" if refused else ""
+        click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(target))}{there}")
+
+
+def _standard_output() -> IO[bytes]:
+    """Standard output for a picture; raise `InputError` where that cannot be."""
+    if sys.stdout is None:
+        raise InputError("--output_dir -: expected a file or a pipe as standard output, which is closed")
+    if sys.stdout.buffer.isatty():
+        raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
+    return sys.stdout.buffer
+
+
+class _Restoring:
+    """Loaded weights, and what to do with them: with jobs that are known, or with what appears."""
+
+    def __init__(self, weights: Weights, where: "Where", pictures: "PictureOptions", videos: "VideoOptions") -> None:
+        from deblurgan.jobs.finding import STANDARD
+        from deblurgan.jobs.restoring import Streams
+
+        self._to_standard = where.output_dir == STANDARD
+        self._streams = Streams(
+            lambda: sys.stdin.buffer.read() if sys.stdin else b"", _standard_output() if self._to_standard else None
         )
+        self._network = weights.opened()
+        self._where, self._pictures = where, pictures
+        self._videos = replace(videos, settings=weights.settings(self._network), progress=_frames_bar)
 
-    if watch:
-        if output_dir is None:
-            raise click.UsageError("Missing option '--output_dir', which --watch needs.")
-        _check_watched(inputs, output_dir, compare, dry_run)
-        problems: list[str] = []
-        jobs: list[Job] = []
-    else:
-        sources, problems = find()
-        jobs = planned(sources)
-    to_standard = output_dir == STANDARD
-    if dry_run:
-        for job in jobs:
-            where = STANDARD if to_standard else job.beside or Path(output_dir or "") / job.target
-            refused = job.beside is not None and os.path.lexists(job.beside)
-            there = " (exists: skipped)" if job.exists else " (exists: refused)" if refused else ""
-            click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(where))}{there}")
-        finish(problems, f"{len(inputs)} inputs")
-        return
-    standard_output = None
-    if to_standard:
-        if sys.stdout is None:
-            raise InputError("--output_dir -: expected a file or a pipe as standard output, which is closed")
-        standard_output = sys.stdout.buffer
-        if standard_output.isatty():
-            raise InputError(
-                "--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it"
-            )
-    given = {"tta": tta or None, "strength": strength, "memory": memory}
-    options = {**assume, **{name: value for name, value in given.items() if value is not None}}
-    weight_path = located(weight_path)
-    restore = restorer(weight_path, precision, options, engine, quality)
-    weights = os.stat(weight_path) if os.path.exists(weight_path) else None  # none: a checkpoint of several files
-    state = weights and (weights.st_size, weights.st_mtime_ns)
-    videos = dataclasses.replace(
-        videos,
-        settings=repr(
-            (os.path.abspath(weight_path), state, restore.quality, precision, engine, given, sorted(assume.items()))
-        ),
-        progress=_frames_bar,
-    )
+    def _restored(self, jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
+        """Restore, and print what was not kept."""
+        from deblurgan.jobs.restoring import restore_jobs
 
-    def restored(jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
         report = restore_jobs(
-            restore,
+            self._network,
             jobs,
-            output_dir,
-            squash=resize,
-            beside_input=side_by_side,
-            quality=jpeg_quality,
-            compare=compare,
-            max_pixels=max_pixels,
-            video=videos,
-            standard_input=lambda: sys.stdin.buffer.read() if sys.stdin else b"",
-            standard_output=standard_output,
+            self._where,
+            self._pictures,
+            self._videos,
+            streams=self._streams,
             progress=progress,
         )
         for line in report.notices:
             click.echo(line, err=True)
         return report
 
-    if watch:
-        _watch(lambda: find()[0], planned, restored, Path(output_dir or ""))
-        return
-    try:
-        with tqdm(total=len(jobs), unit="picture", disable=None) as bar, tiles_bar(restore):
-            report = restored(jobs, lambda path: bar.update())
-    except Interrupted as stop:
-        click.echo(one_line(str(stop)), err=True)
-        click.get_current_context().exit(INTERRUPTED)
-    skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
-    total = len(jobs) + len(problems)
-    what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
-    into = f" into {output_dir}" if output_dir else f": {report.written[0]}" if len(report.written) == 1 else ""
-    summary = f"{len(report.written)} of {total} {what} restored{into}{skipped}"
-    click.echo(one_line(summary), err=to_standard)
-    finish(problems + report.failed, f"{total} {what}")
+    def restore(self, jobs: "Sequence[Job]", problems: list[str]) -> None:
+        """Restore with a bar, and tell how many it were; `problems` are inputs that there are not."""
+        from deblurgan.video.restoring import Interrupted
+
+        try:
+            with tqdm(total=len(jobs), unit="picture", disable=None) as bar, tiles_bar(self._network):
+                report = self._restored(jobs, lambda path: bar.update())
+        except Interrupted as stop:
+            click.echo(one_line(str(stop)), err=True)
+            click.get_current_context().exit(INTERRUPTED)
+        skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
+        total = len(jobs) + len(problems)
+        what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
+        output_dir = self._where.output_dir
+        into = f" into {output_dir}" if output_dir else f": {report.written[0]}" if len(report.written) == 1 else ""
+        summary = f"{len(report.written)} of {total} {what} restored{into}{skipped}"
+        click.echo(one_line(summary), err=self._to_standard)
+        finish(problems + report.failed, f"{total} {what}")
+
+    def watch(self, find: "Callable[[], list[Source]]") -> None:
+        """Restore what appears, and say so, until Ctrl-C."""
+        from deblurgan.jobs.planning import plan, same_result
+        from deblurgan.jobs.report import Report
+        from deblurgan.jobs.watching import watched
+
+        output_dir = Path(self._where.output_dir or "")
+        written = 0
+        failed: list[str] = []
+        results: dict[Path, Source] = {}
+        click.echo("Watching; Ctrl-C ends it.", err=True)
+        try:
+            for sources in watched(find):
+                for source in sources:  # one by one, so that each is told as soon as it is done
+                    try:
+                        (job,) = plan([source], self._where)
+                        first = results.setdefault(job.target, source)
+                        if first.path != source.path:
+                            raise same_result(output_dir / job.target, first, source)
+                        report = self._restored([job], lambda path: None)
+                    except InputError as error:
+                        report = Report(failed=[str(error)])
+                    written += len(report.written)
+                    failed += report.failed
+                    for path in report.written:
+                        click.echo(one_line(str(path)))
+                    for failure in report.failed:
+                        click.echo(f"failed: {failure}", err=True)
+        except KeyboardInterrupt as stop:
+            if str(stop):  # from a video
+                click.echo(one_line(str(stop)), err=True)
+            click.echo(one_line(f"{written} pictures restored into {output_dir}"))
+        if failed:
+            raise click.ClickException(f"{len(failed)} pictures failed")
 
 
 @contextlib.contextmanager
@@ -285,10 +304,13 @@ def _frames_bar(path: Path, done: int, total: int) -> Iterator[Callable[[int], o
         yield bar.update
 
 
-def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | None, dry_run: bool) -> None:
+def _check_watched(inputs: Sequence[Path], where: "Where", dry_run: bool) -> None:
     """Raise `InputError` unless all that is watched is a folder, and results go into one."""
     from deblurgan.jobs.finding import STANDARD, is_zip
 
+    output_dir, compare = where.output_dir, where.compare
+    if output_dir is None:
+        raise click.UsageError("Missing option '--output_dir', which --watch needs.")
     for path in inputs:
         if not os.path.isdir(path):
             raise InputError(f"--watch: expected folders to watch, received {path}")
@@ -300,45 +322,6 @@ def _check_watched(inputs: Sequence[Path], output_dir: Path, compare: Path | Non
             raise InputError(f"--watch: expected folders for what is written that are not watched, received {place}")
     if dry_run or (compare and compare.suffix.lower() in (".html", ".htm")):
         raise InputError("--watch: expected neither --dry_run nor a page for --compare with it")
-
-
-def _watch(
-    find: "Callable[[], list[Source]]",
-    planned: "Callable[[Sequence[Source]], list[Job]]",
-    restored: "Callable[[Sequence[Job], Callable[[Path], None]], Report]",
-    output_dir: Path,
-) -> None:
-    """Restore what appears, and say so, until Ctrl-C."""
-    from deblurgan.jobs.finding import same_result
-    from deblurgan.jobs.restoring import Report, watched
-
-    written = 0
-    failed: list[str] = []
-    results: dict[Path, Source] = {}
-    click.echo("Watching; Ctrl-C ends it.", err=True)
-    try:
-        for sources in watched(find):
-            for source in sources:  # one by one, so that each is told as soon as it is done
-                try:
-                    (job,) = planned([source])
-                    first = results.setdefault(job.target, source)
-                    if first.path != source.path:
-                        raise same_result(output_dir / job.target, first, source)
-                    report = restored([job], lambda path: None)
-                except InputError as error:
-                    report = Report(failed=[str(error)])
-                written += len(report.written)
-                failed += report.failed
-                for path in report.written:
-                    click.echo(one_line(str(path)))
-                for failure in report.failed:
-                    click.echo(f"failed: {failure}", err=True)
-    except KeyboardInterrupt as stop:
-        if str(stop):  # from a video
-            click.echo(one_line(str(stop)), err=True)
-        click.echo(one_line(f"{written} pictures restored into {output_dir}"))
-    if failed:
-        raise click.ClickException(f"{len(failed)} pictures failed")
 
 
 @command("test", "Write sharp, blurred and restored pictures side by side.")
@@ -359,29 +342,19 @@ def _watch(
 @engine_option
 @assume_option
 def test(
-    weight_path: Path | None,
-    quality: str | None,
-    input_dir: Path,
-    output_dir: Path,
-    n_images: int,
-    seed: int | None,
-    resize: int | None,
-    precision: str,
-    engine: str | None,
-    assume: dict[str, Any],
+    input_dir: Path, output_dir: Path, n_images: int, seed: int | None, resize: int | None, **options: Any
 ) -> None:
     """Write sharp, blurred and restored pictures beside each other, as the tutorial's test script did.
 
     For pairs of pictures; to see before and after of any others, use `deblur --compare`.
     """
     from deblurgan.data.pairs import choose_pairs, match_pairs
-    from deblurgan.jobs.restoring import write_strips
+    from deblurgan.jobs.strips import write_strips
 
     pairs = match_pairs(input_dir)
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
-    weight_path = located(weight_path)
-    restore = restorer(weight_path, precision, assume, engine, quality)
+    restore = Weights(**options).opened()
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
     for path in report.written:

@@ -1,4 +1,4 @@
-"""Which pictures and videos to restore, and where each result goes: decided before any of them is read."""
+"""Which pictures and videos to restore."""
 
 import glob
 import lzma
@@ -6,23 +6,19 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import check_no_address, reason, shown
 from deblurgan.pictures.formats import (
-    EXTENSIONS,
     IMAGE_EXTENSIONS,
-    WRITABLE,
     is_an_image_file,
-    named_format,
 )
 from deblurgan.pictures.listing import list_files
 from deblurgan.pictures.metadata import DECODING_ERRORS
-from deblurgan.video.containers import CONTAINERS, INSTEAD, is_a_video_file
+from deblurgan.video.containers import is_a_video_file
 
-BESIDE_SUFFIX = "_deblurred"
 STANDARD = Path("-")  # standard input, or output
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
@@ -69,30 +65,6 @@ class Source:
             return self.archive.read(self.member)
         except (zipfile.BadZipFile, lzma.LZMAError, *DECODING_ERRORS) as error:
             raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
-
-
-@dataclass(frozen=True)
-class Job:
-    """A picture to restore and where to.
-
-    Attributes:
-        source: the picture.
-        target: name of the result, with its folders, below the output folder or in the output zip file.
-        exists: there is one already, which is to be left alone.
-        as_it_came: write it in the format of the source, which has no name to tell it, and not in the target's.
-        beside: where the result goes instead, next to its picture.
-    """
-
-    source: Source
-    target: Path
-    exists: bool = False
-    as_it_came: bool = False
-    beside: Path | None = None
-
-    @property
-    def place(self) -> Path:
-        """Where the result goes, in the output or beside its picture."""
-        return self.beside or self.target
 
 
 def find_sources(
@@ -250,143 +222,6 @@ def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> 
     return found
 
 
-def plan(
-    sources: Sequence[Source],
-    output: str | os.PathLike[str] | None,
-    *,
-    file_format: str | None = None,
-    suffix: str = "",
-    skip_existing: bool = False,
-    overwrite: bool = False,
-    exists: Callable[[Path], bool] = os.path.lexists,
-    real: Callable[[Path], str] = os.path.realpath,
-) -> list[Job]:
-    """Return what is to be written where.
-
-    A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
-    `file_format` says otherwise, `.png` added where the name has none of a picture, and `.png` in place of one that
-    can only be read. A video keeps its own extension, or has `.mkv` in place of one that can only be read. What comes
-    from standard input and goes to standard output has the format that it came in.
-
-    Args:
-        sources: from `find_sources`.
-        output: a folder; the name of a zip file; or `-` for standard output. None: beside each picture (of a zip
-            file, beside that); results of earlier runs among the sources are left out then, and nothing is replaced.
-        file_format: one of `formats.EXTENSIONS`.
-        suffix: what to add to the names, before the extension; `BESIDE_SUFFIX` for results beside their pictures
-            when empty.
-        skip_existing: mark those whose result is there.
-        overwrite: allow that pictures are replaced by their own results.
-        exists: whether a file is there.
-        real: a path without links.
-
-    Raises:
-        InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
-            than into a folder.
-    """
-    if any(character in suffix for character in ("/", "\0", os.sep)):
-        raise InputError(f"suffix: expected a part of a file's name, received {suffix!r}")
-    if output is None:
-        return _planned_beside(sources, file_format, suffix or BESIDE_SUFFIX, skip_existing, exists)
-    output = Path(output)
-    jobs = [Job(source, _target(source.relative, file_format, suffix, source.is_video)) for source in sources]
-    videos = [source for source in sources if source.is_video]
-    if videos and (output == STANDARD or is_zip(output)):
-        raise InputError(f"{shown(videos[0].name)}: a video goes into a folder, received {shown(output)} for output")
-    if output == STANDARD:
-        if len(jobs) > 1:
-            raise InputError(f"standard output takes one picture, received {len(jobs)}")
-        return [replace(job, as_it_came=file_format is None and job.source.path == STANDARD) for job in jobs]
-    first: dict[Path, Source] = {}
-    for job in jobs:
-        other = first.setdefault(job.target, job.source)
-        if other is not job.source:
-            raise same_result(output / job.target, other, job.source)
-    if is_zip(output):
-        if skip_existing:
-            raise InputError(f"{shown(output)}: a zip file is written anew; to skip what exists, name a folder")
-        originals = [source for source in sources if real(source.path) == real(output)]
-        if originals and not overwrite:
-            raise InputError(f"{shown(output)}: is an input, and would be replaced; choose another name")
-        return jobs
-    check_originals(jobs, output, overwrite, real)
-    if not skip_existing:
-        return jobs
-    return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
-
-
-def _planned_beside(
-    sources: Sequence[Source],
-    file_format: str | None,
-    suffix: str,
-    skip_existing: bool,
-    exists: Callable[[Path], bool],
-) -> list[Job]:
-    """As `plan`, for results beside their pictures."""
-    jobs: dict[Path, Job] = {}
-    for source in sources:
-        target = _target(source.relative, file_format, suffix, source.is_video)
-        beside = source.path.parent / target.name
-        if beside in jobs:
-            raise same_result(beside, jobs[beside].source, source)
-        jobs[beside] = Job(source, target, skip_existing and exists(beside), beside=beside)
-    return [job for job in jobs.values() if job.source.path not in jobs]
-
-
-def same_result(result: Path, first: Source, second: Source) -> InputError:
-    """Return the error that two pictures would have one result."""
-    names = f"{shown(first.name)} and {shown(second.name)}"
-    return InputError(f"{shown(result)}: would be the result of two pictures, {names}")
-
-
 def is_zip(output: str | os.PathLike[str]) -> bool:
     """Whether results go into a zip file of that name. A folder may be named so, too."""
     return Path(output).suffix.lower() == ".zip" and not os.path.isdir(output)
-
-
-def check_originals(
-    jobs: Sequence[Job], output: Path, overwrite: bool, real: Callable[[Path], str] = os.path.realpath
-) -> None:
-    """Raise `InputError` where results go into a folder that pictures come from, or one would replace another's."""
-    folders: dict[Path, str] = {}
-    files = [job for job in jobs if job.source.path != STANDARD and job.source.member is None]
-    homes: dict[str, Source] = {}
-    originals: dict[str, Source] = {}
-    for job in files:
-        path = job.source.path
-        if path.parent not in folders:
-            folders[path.parent] = real(path.parent)
-        original = real(path)
-        homes.setdefault(folders[path.parent], job.source)
-        homes.setdefault(os.path.dirname(original), job.source)
-        originals.setdefault(original, job.source)
-        originals.setdefault(os.path.join(folders[path.parent], path.name), job.source)
-    places = {job.target.parent: real(output / job.target.parent) for job in jobs}
-    for job in jobs:
-        place = places[job.target.parent]
-        if place in homes and not overwrite:
-            raise InputError(
-                f"{shown(output)}: holds the input {shown(homes[place].name)}, which could be replaced; "
-                "choose another folder, or allow it with --overwrite"
-            )
-        replaced = originals.get(os.path.join(place, job.target.name), job.source)
-        if replaced is not job.source:
-            raise InputError(
-                f"{shown(output / job.target)}: the result of {shown(job.source.name)} would replace the input "
-                f"{shown(replaced.name)}"
-            )
-
-
-def _target(relative: Path, file_format: str | None, suffix: str, is_video: bool) -> Path:
-    """The name of the result of the picture or video `relative`."""
-    if is_video:
-        extension = relative.suffix if relative.suffix.lower() in CONTAINERS else INSTEAD
-        return relative.with_name(f"{relative.stem}{suffix}{extension}")
-    named = named_format(relative)
-    stem, extension = (relative.name, "") if named is None else (relative.stem, relative.suffix)
-    if file_format is not None:
-        wanted = EXTENSIONS[file_format]
-        extension = extension if named == named_format(f"x{wanted}") else wanted  # .jpeg is a .jpg
-    elif named not in WRITABLE:
-        extension = ".png"
-    return relative.with_name(f"{stem}{suffix}{extension}")

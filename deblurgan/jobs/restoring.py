@@ -1,29 +1,27 @@
-"""Restoring pictures, wherever they are and go, and the tutorial's strips to compare by eye."""
+"""Restoring pictures and videos, wherever they are and go: while one is restored, others are read and written."""
 
 import collections
 import contextlib
 import dataclasses
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from deblurgan.data.pairs import Pair
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder, shown
-from deblurgan.jobs.finding import Job, Source, plan
-from deblurgan.jobs.writing import Compare, Write, check_comparison, opened_comparison, opened_output, require_new
+from deblurgan.files import shown
+from deblurgan.jobs.before_after import Compare, check_comparison, opened_comparison
+from deblurgan.jobs.planning import Job, Where
+from deblurgan.jobs.report import Report
+from deblurgan.jobs.writing import Write, opened_output, require_new
 from deblurgan.pictures.ahead import ahead
-from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, format_to_write
-from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.formats import WRITABLE, format_to_write
 from deblurgan.pictures.pixels import Pixels, Restore, resize, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
-from deblurgan.pictures.writing import encode_picture, not_kept, write_image
+from deblurgan.pictures.writing import encode_picture, not_kept
 from deblurgan.restoring.alpha import restore_with_alpha
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import restore_video
@@ -31,151 +29,79 @@ from deblurgan.video.restoring import restore_video
 PIXELS_TOGETHER = 2**20  # how many are restored at once when pictures are small
 
 
-@dataclass
-class Report:
-    """What became of the pictures.
+@dataclass(frozen=True)
+class PictureOptions:
+    """How pictures are read, restored and written.
 
     Attributes:
-        written: the files written.
-        failed: for each picture that could not be restored, one line that names it and says why.
-        notices: for each picture of which something was not kept as it was, one line that says what.
-        skipped: the results that were there already.
+        resize: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
+        side_by_side: write input and result beside each other instead, without alpha, as the tutorial did.
+        jpeg_quality: of JPEG, WebP, AVIF and HEIC; see `writing.encode_picture`.
+        max_pixels: refuse larger pictures; see `reading.read_picture`.
     """
 
-    written: list[Path] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
+    resize: int | None = None
+    side_by_side: bool = False
+    jpeg_quality: int | None = None
+    max_pixels: int | None = None
 
 
-def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files in the folder `path`, or `path` itself when it is a file.
+@dataclass(frozen=True)
+class Streams:
+    """Standard input, as a function that reads it, and standard output."""
 
-    Raises:
-        FileError: there is nothing at `path`.
-        InputError: the folder has no image files.
-    """
-    path = Path(path)
-    if not os.path.lexists(path):
-        raise FileError(f"{shown(path)}: expected a picture or a folder of pictures, found nothing")
-    if not os.path.isdir(path):
-        return [path]
-    pictures = list_images(path)
-    if not pictures:
-        kinds = " ".join(sorted(IMAGE_EXTENSIONS))
-        raise InputError(f"{shown(path)}: expected pictures ({kinds}) directly in this folder, found none")
-    return pictures
-
-
-def deblur_pictures(
-    restore: Restore,
-    pictures: Sequence[Path],
-    output_dir: str | os.PathLike[str],
-    *,
-    squash: int | None = None,
-    beside_input: bool = False,
-    progress: Callable[[Path], None] = lambda picture: None,
-) -> Report:
-    """Restore `pictures` into the folder `output_dir`, each under its own name and in its own format.
-
-    Args:
-        restore: as for `restore_jobs`, as are the others.
-        pictures: from `find_pictures`.
-        output_dir: created where missing.
-        squash: squash each picture to a square of this many pixels first, as the tutorial did with 256.
-        beside_input: write the input and the result side by side instead, as the tutorial did.
-        progress: called with each picture when it is done.
-
-    Raises:
-        InputError: `output_dir` is the folder of one of the pictures, or of a file that one is a link to; or two of
-            them have the same name.
-        FileError: `output_dir` cannot be written to.
-    """
-    jobs = plan([Source(Path(path), Path(path.name)) for path in pictures], output_dir)
-    return restore_jobs(restore, jobs, output_dir, squash=squash, beside_input=beside_input, progress=progress)
+    read: Callable[[], bytes] = lambda: b""
+    output: IO[bytes] | None = None
 
 
 def restore_jobs(
     restore: Restore,
     jobs: Sequence[Job],
-    output: str | os.PathLike[str] | None,
+    where: Where,
+    pictures: PictureOptions | None = None,
+    videos: VideoOptions | None = None,
     *,
-    squash: int | None = None,
-    beside_input: bool = False,
-    quality: int | None = None,
-    compare: str | os.PathLike[str] | None = None,
-    max_pixels: int | None = None,
-    video: VideoOptions | None = None,
-    standard_input: Callable[[], bytes] = lambda: b"",
-    standard_output: IO[bytes] | None = None,
+    streams: Streams | None = None,
     progress: Callable[[Path], None] = lambda picture: None,
 ) -> Report:
-    """Restore pictures and videos and write each where `finding.plan` has decided.
+    """Restore pictures and videos and write each where `planning.plan` has decided.
 
     Size, orientation, alpha, grey, 16 bits, EXIF, colour profile and resolution stay as they were, as far as the
     format holds them. A picture that cannot be read, restored or written is reported and the others are still done.
-    While one is restored, the next is read and the one before written.
 
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example a `restorer.Restorer`.
             If it has a method `batch` as that has, small pictures of one size in a row are restored together.
-        jobs: from `finding.plan`.
-        output: the same as for that.
-        squash: squash each picture to a square of this many pixels first, in 8 bits, as the tutorial did with 256.
-        beside_input: write the input and the result side by side instead, without alpha, as the tutorial did.
-        quality: of JPEG, WebP, AVIF and HEIC; see `writing.encode_picture`.
-        compare: a folder, or the name of an HTML page, for pictures of before and after.
-        max_pixels: refuse larger pictures; see `reading.read_picture`.
-        video: how to restore videos, which `squash` and `beside_input` are not for; they are not compared.
-        standard_input: called for the content of the picture that is to come from there.
-        standard_output: where the picture goes that is to go there.
+        jobs: from `planning.plan`.
+        where: the same as for that.
+        pictures: how to restore pictures.
+        videos: how to restore videos, which are neither resized nor compared nor written beside their input.
+        streams: for a picture that comes from standard input or goes to standard output.
         progress: called with the name of each picture when it is done, in their order.
 
     Raises:
-        InputError: `compare` is a folder that inputs come from or results go to.
-        FileError: `output` or `compare` cannot be written to.
+        InputError: before and after would go into a folder that inputs come from or results go to.
+        FileError: a place of `where` cannot be written to.
         Interrupted: Ctrl-C while a video is restored; see `video.restoring.restore_video`.
     """
-    if compare is not None:
-        check_comparison(jobs, output, compare)
-
-    def read(job: Job) -> Picture:
-        if job.beside:
-            require_new(job.beside)  # before the work
-        content = job.source.content(standard_input)
-        picture = read_picture(job.source.name, content=content, max_pixels=max_pixels)
-        return picture if squash is None else _squashed(picture, squash)
-
-    def restored_video(job: Job) -> "_Saved | InputError | FileError":
-        name, target = shown(job.source.name), job.beside or Path(output or "") / job.target
-        if squash is not None or beside_input:
-            return InputError(
-                f"{name}: a video is restored at its own size, alone; expected neither of these options"
-            )
-        try:
-            if job.beside:
-                require_new(target)
-            notices = restore_video(restore, job.source.path, target, video)
-        except (InputError, FileError) as error:
-            return error
-        return _Saved(target, notices + (("a video: not compared",) if compare is not None else ()))
-
+    if where.compare is not None:
+        check_comparison(jobs, where.output_dir, where.compare)
+    pictures, streams = pictures or PictureOptions(), streams or Streams()
     report = Report()
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(opened_output(output, standard_output))
-        add = stack.enter_context(opened_comparison(compare))
+        write = stack.enter_context(opened_output(where.output_dir, streams.output))
+        add = stack.enter_context(opened_comparison(where.compare))
+        work = _Work(restore, where, pictures, videos, streams, write, add)
         writer = stack.enter_context(ThreadPoolExecutor(1))
         saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
-        found = ((job, _read(read, job)) for job in jobs)
+        found = ((job, work.read(job)) for job in jobs)
         groups = _groups(found) if hasattr(restore, "batch") else ([one] for one in found)
         for group in stack.enter_context(ahead(groups)):
             while len(saving) > 1:
                 _settle(*saving.popleft(), report, progress)
-            for job, restored in _restored(restore, group, beside_input):
-                if isinstance(restored, Job):
-                    saving.append((job, _done(restored_video(job))))
-                elif isinstance(restored, tuple):
-                    saving.append((job, writer.submit(_save, job, *restored, quality, write, add)))
+            for job, restored in work.restored(group):
+                if isinstance(restored, tuple):
+                    saving.append((job, writer.submit(work.save, job, *restored)))
                 else:
                     saving.append((job, _done(restored)))
             del group, restored
@@ -193,19 +119,91 @@ class _Saved:
 
 
 _Found = Picture | Job | _Saved | InputError | FileError  # a job: its video, which is read bit by bit
-_Outcome = tuple[Picture, Pixels] | Job | _Saved | InputError | FileError  # the first: what is to be written
+_Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first: what is to be written
 
 
-def _read(read: Callable[[Job], Picture], job: Job) -> _Found:
-    """The picture of a job, or what became of the job without one."""
-    if job.exists:
-        return _Saved(None, ())
-    if job.source.is_video:
-        return job
-    try:
-        return read(job)
-    except (InputError, FileError) as error:
-        return error
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each job: `read` in one thread, `restored` in the main one, `save` in a third."""
+
+    restore: Restore
+    where: Where
+    pictures: PictureOptions
+    videos: VideoOptions | None
+    streams: Streams
+    write: Write
+    add: Compare
+
+    def read(self, job: Job) -> _Found:
+        """The picture of a job, or what became of the job without one."""
+        if job.exists:
+            return _Saved(None, ())
+        if job.source.is_video:
+            return job
+        try:
+            if job.beside:
+                require_new(job.beside)  # before the work
+            content = job.source.content(self.streams.read)
+            picture = read_picture(job.source.name, content=content, max_pixels=self.pictures.max_pixels)
+        except (InputError, FileError) as error:
+            return error
+        return picture if self.pictures.resize is None else _squashed(picture, self.pictures.resize)
+
+    def restored(self, group: Sequence[tuple[Job, _Found]]) -> Iterator[tuple[Job, _Outcome]]:
+        """Restore what has been found; whoever takes a result lets it go before asking for the next."""
+        batch = _batch(self.restore, group)
+        for job, found in group:
+            if isinstance(found, Job):
+                yield job, self._video(job)
+            elif not isinstance(found, Picture):
+                yield job, found
+            else:
+                yield job, self._picture(job, found, batch)
+
+    def _picture(self, job: Job, picture: Picture, batch: Iterator[Pixels] | None) -> _Outcome:
+        """Restore a picture, or take it from the `batch`."""
+        alpha = None
+        try:
+            if batch is not None:
+                rgb = next(batch)
+            elif self.pictures.side_by_side:
+                rgb = self.restore(picture.rgb)
+            else:
+                rgb, alpha = restore_with_alpha(self.restore, picture.rgb, picture.alpha)
+        except InputError as error:
+            return InputError(f"{shown(job.source.name)}: {error}")
+        kind = picture.kind
+        if self.pictures.side_by_side:
+            kind, rgb = kind.rstrip("A"), side_by_side([picture.rgb, rgb])
+        return dataclasses.replace(picture, alpha=alpha, kind=kind), rgb
+
+    def _video(self, job: Job) -> _Outcome:
+        """Restore a video into its file."""
+        if self.pictures.resize is not None or self.pictures.side_by_side:
+            return InputError(
+                f"{shown(job.source.name)}: a video is restored at its own size, alone; expected neither of these "
+                "options"
+            )
+        target = job.beside or Path(self.where.output_dir or "") / job.target
+        try:
+            if job.beside:
+                require_new(target)
+            notices = restore_video(self.restore, job.source.path, target, self.videos)
+        except (InputError, FileError) as error:
+            return error
+        return _Saved(target, notices + (("a video: not compared",) if self.where.compare is not None else ()))
+
+    def save(self, job: Job, picture: Picture, rgb: Pixels) -> _Saved:
+        """Write a result, and before and after."""
+        as_it_came = job.as_it_came and picture.format in WRITABLE
+        file_format = picture.format if as_it_came else format_to_write(job.target)
+        try:
+            content = encode_picture(picture, rgb, file_format, quality=self.pictures.jpeg_quality)
+        except FileError as error:
+            raise FileError(f"{shown(job.source.name)}: {error}") from error
+        path = self.write(job.place, content)
+        self.add(job.target, picture, rgb)
+        return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))
 
 
 def _groups(found: Iterable[tuple[Job, _Found]]) -> Iterator[list[tuple[Job, _Found]]]:
@@ -237,49 +235,6 @@ def _alike(*pictures: _Found) -> bool:
     return len(kinds) == 1
 
 
-def _done(result: "_Saved | Exception") -> "Future[_Saved]":
-    """A future that is settled already."""
-    future: Future[_Saved] = Future()
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
-    return future
-
-
-def _squashed(picture: Picture, side: int) -> Picture:
-    """A picture, in 8 bits, that has been made square."""
-    rgb, *alpha = (resize(to_8_bits(part), (side, side)) for part in (picture.rgb, picture.alpha) if part is not None)
-    deep = ("16-bit input is squashed with 8 bits",) if picture.rgb.dtype == np.uint16 else ()
-    return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
-
-
-def _restored(
-    restore: Restore, group: Sequence[tuple[Job, _Found]], beside_input: bool
-) -> Iterator[tuple[Job, _Outcome]]:
-    """Restore the pictures of a group; whoever takes one lets it go before asking for the next."""
-    batch = _batch(restore, group)
-    for job, picture in group:
-        if not isinstance(picture, Picture):
-            yield job, picture
-            continue
-        alpha = None
-        try:
-            if batch is not None:
-                rgb = next(batch)
-            elif beside_input:
-                rgb = restore(picture.rgb)
-            else:
-                rgb, alpha = restore_with_alpha(restore, picture.rgb, picture.alpha)
-        except InputError as error:
-            yield job, InputError(f"{shown(job.source.name)}: {error}")
-            continue
-        kind = picture.kind
-        if beside_input:
-            kind, rgb = kind.rstrip("A"), side_by_side([picture.rgb, rgb])
-        yield job, (dataclasses.replace(picture, alpha=alpha, kind=kind), rgb)
-
-
 def _batch(restore: Restore, group: Sequence[tuple[Job, _Found]]) -> Iterator[Pixels] | None:
     """The results for several pictures, or None where each has to be restored on its own."""
     if len(group) == 1:
@@ -290,17 +245,21 @@ def _batch(restore: Restore, group: Sequence[tuple[Job, _Found]]) -> Iterator[Pi
         return None
 
 
-def _save(job: Job, picture: Picture, rgb: Pixels, quality: int | None, write: Write, add: Compare) -> _Saved:
-    """Write a result, and before and after."""
-    as_it_came = job.as_it_came and picture.format in WRITABLE
-    file_format = picture.format if as_it_came else format_to_write(job.target)
-    try:
-        content = encode_picture(picture, rgb, file_format, quality=quality)
-    except FileError as error:
-        raise FileError(f"{shown(job.source.name)}: {error}") from error
-    path = write(job.place, content)
-    add(job.target, picture, rgb)
-    return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))
+def _squashed(picture: Picture, side: int) -> Picture:
+    """A picture, in 8 bits, that has been made square."""
+    rgb, *alpha = (resize(to_8_bits(part), (side, side)) for part in (picture.rgb, picture.alpha) if part is not None)
+    deep = ("16-bit input is squashed with 8 bits",) if picture.rgb.dtype == np.uint16 else ()
+    return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
+
+
+def _done(result: "_Saved | Exception") -> "Future[_Saved]":
+    """A future that is settled already."""
+    future: Future[_Saved] = Future()
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+    return future
 
 
 def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callable[[Path], None]) -> None:
@@ -317,63 +276,3 @@ def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callab
         if saved.notices:
             report.notices.append(f"{shown(job.source.name)}: {'; '.join(saved.notices)}")
     progress(job.source.name)
-
-
-def watched(
-    find: Callable[[], Sequence[Source]], pause: Callable[[], None] = lambda: time.sleep(1)
-) -> Iterator[list[Source]]:
-    """Yield, again and again, the pictures that are new or have changed and are no longer being written.
-
-    A file is taken when its size and time are those that they were a pause before.
-
-    Args:
-        find: returns all pictures that are there now.
-        pause: called between two looks.
-    """
-    before: dict[Path, tuple[int, int]] = {}
-    done: dict[Path, tuple[int, int]] = {}
-    while True:
-        now: dict[Path, tuple[int, int]] = {}
-        settled = []
-        for source in find():
-            try:
-                found = os.stat(source.path)
-            except OSError:  # gone again, or a link to what is not there yet
-                continue
-            state = now[source.path] = (found.st_size, found.st_mtime_ns)
-            if before.get(source.path) == state != done.get(source.path):
-                done[source.path] = state
-                settled.append(source)
-        yield settled
-        before = now
-        pause()
-
-
-def write_strips(
-    restore: Restore,
-    pairs: Sequence[Pair],
-    output_dir: str | os.PathLike[str],
-    *,
-    squash: int | None = None,
-    progress: Callable[[Path], None] = lambda picture: None,
-) -> Report:
-    """Write `results0.png`, `results1.png`, ...: sharp, blurred and restored side by side, as in the tutorial.
-
-    Arguments, report and errors are those of `deblur_pictures`.
-    """
-    output_dir = ensure_folder(output_dir)
-    report = Report()
-    for number, pair in enumerate(pairs):
-        try:
-            blurred, sharp = pair.read()
-            if squash is not None:
-                blurred, sharp = (resize(image, (squash, squash)) for image in (blurred, sharp))
-            strip = side_by_side([sharp, blurred, restore(blurred)])
-            target = output_dir / f"results{number}.png"
-            write_image(target, strip)
-        except (InputError, FileError) as error:
-            report.failed.append(f"{shown(pair.name)}: {error}")
-        else:
-            report.written.append(target)
-        progress(pair.blurred)
-    return report

@@ -13,7 +13,7 @@ from deblurgan.data.blur import SyntheticBlur, kernel_sheet
 from deblurgan.data.synthetic import EXTENSIONS
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
-from deblurgan.jobs.restoring import Report
+from deblurgan.jobs.report import Report
 from deblurgan.pictures.listing import list_images, list_images_below
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.pictures.writing import write_image

@@ -21,7 +21,7 @@ from PIL import Image
 
 from deblurgan import cli, devices, files
 from deblurgan.devices import policy
-from deblurgan.jobs import restoring
+from deblurgan.jobs import watching
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.pixels import resize
 from deblurgan.restoring import opening
@@ -31,8 +31,8 @@ from deblurgan.training import run as training_run
 from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
-from tests.cli.program import SEPARATE, names
-from tests.photographs import noise, pixels, save
+from tests.cli.program import SEPARATE, told
+from tests.photographs import names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
@@ -826,7 +826,7 @@ def test_deblur_reads_standard_input_and_writes_standard_output(fake_restorer):
     result = CliRunner(**SEPARATE).invoke(cli.main, ["deblur", "-"], input=content.getvalue())
     assert result.exit_code == 0
     np.testing.assert_array_equal(pixels(io.BytesIO(result.stdout_bytes)), 255 - noise())
-    assert result.stderr == "1 of 1 pictures restored into -\n"
+    assert told(result) == ["1 of 1 pictures restored into -"]
 
 
 def test_deblur_lists_what_it_would_do_and_does_nothing(small_pairs, tmp_path):
@@ -886,29 +886,25 @@ def test_deblur_writes_the_quality_and_refuses_more_pixels_than_are_asked_for(fa
 @pytest.mark.parametrize(
     ("options", "given"),
     [
-        ([], [{}, None, None]),
-        (["--tta", "--strength", "0"], [{"tta": True, "strength": 0.0}, None, None]),
-        (["--strength", "0.5", "--assume", "residual=false"], [{"strength": 0.5, "residual": False}, None, None]),
-        (["--engine", "openvino"], [{}, "openvino", None]),
-        (["--memory", "1.5GB"], [{"memory": "1.5GB"}, None, None]),
-        (["--quality", "balanced"], [{}, None, "balanced"]),
+        ([], {}),
+        (["--tta", "--strength", "0"], {"tta": True, "strength": 0.0}),
+        (["--strength", "0.5", "--assume", "residual=false"], {"strength": 0.5, "residual": False}),
+        (["--engine", "openvino"], {"engine": "openvino"}),
+        (["--memory", "1.5GB"], {"memory": "1.5GB"}),
+        (["--quality", "balanced"], {"quality": "balanced"}),
     ],
 )
-def test_deblur_hands_on_how_to_restore_where_that_is_given(options, given, small_pairs, tmp_path, monkeypatch):
+def test_deblur_hands_on_how_to_restore(options, given, fake_restorer, small_pairs, tmp_path, monkeypatch):
     asked = []
 
-    def restorer(path, precision, assumed, engine, quality):
-        asked.extend([assumed, engine, quality])
+    def open_restorer(path, **options):
+        asked.append(options)
+        return fake_restorer
 
-        def restore(image):
-            return image
-
-        restore.quality = None
-        return restore
-
-    monkeypatch.setattr(cli.restoring, "restorer", restorer)
+    monkeypatch.setattr(opening, "open_restorer", open_restorer)
     succeeds("deblur", small_pairs / "A", "--output_dir", tmp_path / "out", *options)
-    assert asked == given
+    plain = {"quality": None, "precision": "auto", "engine": None, "tta": False, "strength": 1.0, "memory": None}
+    assert asked == [plain | given]
 
 
 def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypatch):
@@ -928,7 +924,7 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
             raise KeyboardInterrupt
         script.pop(0)()
 
-    monkeypatch.setattr(restoring.time, "sleep", pause)
+    monkeypatch.setattr(watching.time, "sleep", pause)
     result = deblurgan("deblur", folder, "--output_dir", tmp_path / "out", "--watch")
     assert names(tmp_path / "out") == ["a.png", "b.png"]
     assert result.stdout.splitlines() == [
@@ -936,7 +932,7 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
         str(tmp_path / "out" / "b.png"),
         f"2 pictures restored into {tmp_path / 'out'}",
     ]
-    assert result.stderr.splitlines() == [
+    assert told(result) == [
         "Watching; Ctrl-C ends it.",
         f"failed: {folder / 'bad.png'}: not a readable image (the file is empty)",
         "Error: 1 pictures failed",
@@ -962,12 +958,12 @@ def test_watching_goes_on_after_two_pictures_of_one_result_and_leaves_out_what_i
             raise KeyboardInterrupt
         script.pop(0)()
 
-    monkeypatch.setattr(restoring.time, "sleep", pause)
+    monkeypatch.setattr(watching.time, "sleep", pause)
     places = ["--output_dir", folder / "out", "--compare", folder / "both"]
     result = deblurgan("deblur", folder, *places, "--watch", "--recursive", "--format", "webp")
     assert names(folder / "out") == names(folder / "both") == ["a.webp", "c.webp"]
     first = folder / "a.bmp"
-    assert result.stderr.splitlines() == [
+    assert told(result) == [
         "Watching; Ctrl-C ends it.",
         *(
             f"failed: {folder / 'out' / 'a.webp'}: would be the result of two pictures, {first} and {folder / name}"
@@ -1120,8 +1116,8 @@ def fake_restorer(monkeypatch):
         return 255 - image
 
     inverted.engine, inverted.engine_precision, inverted.quality = "tensorflow", None, None
-    for module in (cli.restoring, cli.evaluating):
-        monkeypatch.setattr(module, "restorer", lambda weight_path, precision, assumed, engine, quality: inverted)
+    monkeypatch.setattr(opening, "open_restorer", lambda path, **options: inverted)
+    return inverted
 
 
 def blurred_of(strip):
@@ -1234,7 +1230,7 @@ def test_evaluate_fails_when_no_pair_can_be_scored(weights, small_pairs):
 
 @pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
 def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("too late"))
     (tmp_path / "file").touch()
     result = deblurgan("evaluate", "--input_dir", small_pairs, option, tmp_path / "file" / "scores")
     assert error_of(result) == f"{tmp_path / 'file'}: expected a folder, found a file"
@@ -1245,7 +1241,7 @@ def test_evaluate_notices_before_it_works_that_a_file_cannot_be_written(option, 
 @pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a file", "link to nothing"])
 def test_evaluate_does_not_replace_what_is_no_file(option, kind, small_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("too late"))
     path = tmp_path / "scores"
     if kind == "pipe":
         os.mkfifo(path)
@@ -1269,8 +1265,8 @@ def test_evaluate_replaces_the_scores_of_an_earlier_run(fake_restorer, small_pai
 
 def test_progress_is_not_drawn_where_no_terminal_is(fake_restorer, small_pairs, tmp_path):
     result = deblurgan("deblur", "--input_dir", small_pairs / "A", "--output_dir", tmp_path / "out")
-    assert result.stderr == ""
-    assert len(restoring.find_pictures(tmp_path / "out")) == 3
+    assert told(result) == []
+    assert len(names(tmp_path / "out")) == 3
 
 
 @pytest.mark.parametrize(

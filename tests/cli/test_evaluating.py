@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from deblurgan import cli
+from deblurgan.restoring import opening
 from deblurgan.scoring import lpips
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
 from tests.cli.program import SEPARATE
@@ -34,7 +35,7 @@ def evaluate(pairs, monkeypatch):
         return image - image // 8
 
     darkened.engine, darkened.engine_precision, darkened.quality = "tensorflow", None, None
-    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: darkened)
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: darkened)
 
     def run(*arguments):
         arguments = ["evaluate", "--input_dir", pairs, *arguments]
@@ -130,7 +131,7 @@ def test_lpips_takes_weights_from_the_file_named(evaluate, tmp_path, monkeypatch
 
 
 def test_lpips_without_weights_is_one_line_before_any_work(evaluate, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.evaluating, "restorer", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("too late"))
     monkeypatch.setitem(sys.modules, "lpips", None)
     error = error_of(evaluate("--metrics", "lpips"))
     assert error.startswith("lpips: expected a file of weights (--lpips_weights) or the package")

@@ -17,10 +17,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from deblurgan import cli, devices
 from deblurgan.cli import common
 from deblurgan.networks.tutorial import generator_model
+from deblurgan.restoring import opening
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_keras2
-from tests.cli.program import SEPARATE, names
-from tests.photographs import noise, pixels, save
+from tests.cli.program import SEPARATE, told
+from tests.photographs import names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 CROP = ROOT / "tests" / "data" / "GOPRO_crops" / "test" / "GOPR0410_11_00"
@@ -51,12 +52,11 @@ def inverted(monkeypatch):
     invert.engine, invert.engine_precision, invert.quality = "tensorflow", None, "made up"
     asked = []
 
-    def restorer(weight_path, *others):
-        asked.append((weight_path, *others))
+    def open_restorer(path, **options):
+        asked.append((path, options["quality"]))
         return invert
 
-    for module in (cli.restoring, cli.evaluating):
-        monkeypatch.setattr(module, "restorer", restorer)
+    monkeypatch.setattr(opening, "open_restorer", open_restorer)
     return asked
 
 
@@ -103,8 +103,7 @@ def test_without_weights_those_of_the_package_are_taken_or_generator_h5_where_it
     assert deblurgan(command, *arguments, "--quality", "best").exit_code == 0
     assert deblurgan(command, *arguments, "--weight_path", "maxim-gopro").exit_code == 0
     shipped = catalogue.place("maxim-gopro")
-    assert [weight_path for weight_path, *_ in inverted] == [shipped, Path("generator.h5"), shipped]
-    assert [quality for *_, quality in inverted] == [None, "best", None]
+    assert inverted == [(shipped, None), (Path("generator.h5"), "best"), (shipped, None)]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +155,7 @@ def test_an_unknown_quality_is_refused_with_a_hint(command, value, hint):
 def test_a_result_goes_beside_its_picture(inverted, here):
     photo = save(here / "photos" / "my photo.jpg", noise())
     result = deblurgan("deblur", photo)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, told(result)) == (0, [])
     assert result.stdout == f"1 of 1 pictures restored: {here / 'photos' / 'my photo_deblurred.jpg'}\n"
     assert names(here / "photos") == ["my photo.jpg", "my photo_deblurred.jpg"]
     assert deblurgan("deblur", photo, "--format", "png", "--suffix", "_x").exit_code == 0
@@ -171,7 +170,7 @@ def test_a_result_never_goes_over_a_file(inverted, here, more):
     (here / "a_deblurred.png").write_bytes(b"mine")
     result = deblurgan("deblur", "a.png", "b.png", *more)
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
+    assert told(result) == [
         "failed: a_deblurred.png: is there already, and a result beside its picture replaces nothing; expected "
         "--skip_existing, another --suffix, or an --output_dir",
         "Error: 1 of 2 pictures failed",
@@ -179,21 +178,18 @@ def test_a_result_never_goes_over_a_file(inverted, here, more):
     assert (here / "a_deblurred.png").read_bytes() == b"mine"
     assert names(here) == ["a.png", "a_deblurred.png", "b.png", "b_deblurred.png"]
     result = deblurgan("deblur", "a.png", "b.png", "--skip_existing")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, told(result)) == (0, [])
     assert "(2 were there already)" in result.stdout
     assert (here / "a_deblurred.png").read_bytes() == b"mine"
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced_either(here, monkeypatch):
-    def restorer(*arguments):
-        def restore(image):
-            (here / "a_deblurred.png").write_bytes(b"mine")
-            return image
+    def restore(image):
+        (here / "a_deblurred.png").write_bytes(b"mine")
+        return image
 
-        restore.engine_precision = restore.quality = None
-        return restore
-
-    monkeypatch.setattr(cli.restoring, "restorer", restorer)
+    restore.engine_precision = restore.quality = None
+    monkeypatch.setattr(opening, "open_restorer", lambda path, **options: restore)
     save(here / "a.png", noise())
     result = deblurgan("deblur", "a.png")
     assert result.exit_code == 1
@@ -247,8 +243,8 @@ def test_a_video_goes_beside_itself_and_never_over_a_file(inverted, here):
 
 
 def test_a_dry_run_tells_the_places_and_loads_and_writes_nothing(here, monkeypatch):
-    monkeypatch.setattr(cli.restoring, "restorer", lambda *arguments: pytest.fail("not for a dry run"))
-    monkeypatch.setattr(cli.restoring, "located", lambda path: pytest.fail("not for a dry run"))
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("not for a dry run"))
+    monkeypatch.setattr(common, "located", lambda path: pytest.fail("not for a dry run"))
     for name in ("in/a.png", "in/b.jpg", "in/b_deblurred.jpg"):
         save(here / name, noise())
     result = deblurgan("deblur", "in", "--dry_run", "--skip_existing")
@@ -285,7 +281,7 @@ def test_standard_input_goes_to_standard_output_and_not_beside_other_inputs(inve
 def test_a_comparison_works_beside_the_pictures(inverted, here):
     save(here / "in" / "a.png", noise())
     assert deblurgan("deblur", "in/a.png", "--compare", "page.html").exit_code == 0
-    assert "<figure>" in (here / "page.html").read_text()
+    assert "<figure" in (here / "page.html").read_text()
     result = deblurgan("deblur", "in/a.png", "--suffix", "_x", "--compare", "in")
     assert result.exit_code == 1
     assert names(here / "in") == ["a.png", "a_deblurred.png"]

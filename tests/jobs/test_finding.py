@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.jobs.finding import STANDARD, Source, find_sources, is_zip, plan
+from deblurgan.jobs.finding import STANDARD, Source, find_sources, is_zip
+from tests.jobs.doing import planned
 
 
 def sources(*names, folder="in"):
@@ -16,7 +17,7 @@ def sources(*names, folder="in"):
 
 def targets(*names, output="out", **options):
     options = {"exists": lambda path: False, "real": os.path.normpath, **options}
-    return [str(job.target) for job in plan(sources(*names), output, **options)]
+    return [str(job.target) for job in planned(sources(*names), output, **options)]
 
 
 def save(path, seed=0):
@@ -69,18 +70,18 @@ def test_two_pictures_with_one_result_are_refused_by_both_names():
         targets("a.jpg", "b.jpg", "a.png", file_format="png")
     twice = [*sources("a.png", folder="one"), *sources("a.png", folder="two")]
     with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
-        plan(twice, "out")
+        planned(twice, "out")
     with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
-        plan(twice, "out.zip")
+        planned(twice, "out.zip")
 
 
 def test_results_that_exist_are_marked_where_they_are_to_be_skipped():
     options = {"exists": lambda path: path == Path("out/b.png"), "real": os.path.normpath}
-    jobs = plan(sources("a.png", "b.png"), "out", skip_existing=True, **options)
+    jobs = planned(sources("a.png", "b.png"), "out", skip_existing=True, **options)
     assert [job.exists for job in jobs] == [False, True]
-    assert [job.exists for job in plan(sources("a.png", "b.png"), "out", **options)] == [False, False]
+    assert [job.exists for job in planned(sources("a.png", "b.png"), "out", **options)] == [False, False]
     with pytest.raises(InputError, match="a zip file is written anew"):
-        plan(sources("a.png"), "out.zip", skip_existing=True)
+        planned(sources("a.png"), "out.zip", skip_existing=True)
 
 
 @pytest.mark.parametrize("output", ["in", "in/", "./in", "in/../in"])
@@ -94,7 +95,7 @@ def test_a_folder_below_another_is_compared_with_those_that_results_go_to():
     with pytest.raises(InputError, match=r"holds the input in/sub/a\.png"):
         targets("sub/a.png", output="in")
     below = [Source(Path("in/x/a.png"), Path("x/a.png"))]
-    assert [str(job.target) for job in plan(below, "in/x/out", real=os.path.normpath)] == ["x/a.png"]
+    assert [str(job.target) for job in planned(below, "in/x/out", real=os.path.normpath)] == ["x/a.png"]
 
 
 def test_no_result_replaces_another_input_even_so():
@@ -105,20 +106,20 @@ def test_no_result_replaces_another_input_even_so():
 def test_links_are_seen_through():
     real = {"links/a.png": "pictures/a.png"}
     with pytest.raises(InputError, match="could be replaced"):
-        plan(sources("a.png", folder="links"), "pictures", real=lambda path: real.get(str(path), str(path)))
+        planned(sources("a.png", folder="links"), "pictures", real=lambda path: real.get(str(path), str(path)))
 
 
 def test_standard_output_takes_one_picture():
-    assert [job.target for job in plan([Source(STANDARD, Path("stdin"))], "-")] == [Path("stdin.png")]
+    assert [job.target for job in planned([Source(STANDARD, Path("stdin"))], "-")] == [Path("stdin.png")]
     with pytest.raises(InputError, match="standard output takes one picture, received 2"):
-        plan(sources("a.png", "b.png"), "-")
+        planned(sources("a.png", "b.png"), "-")
 
 
 def test_a_zip_file_does_not_replace_itself():
     source = Source(Path("a.zip"), Path("x.png"))
     with pytest.raises(InputError, match=r"a\.zip: is an input, and would be replaced"):
-        plan([source], "a.zip")
-    assert len(plan([source], "a.zip", overwrite=True)) == 1
+        planned([source], "a.zip")
+    assert len(planned([source], "a.zip", overwrite=True)) == 1
 
 
 def test_a_folder_may_be_called_zip(tmp_path):
@@ -338,7 +339,7 @@ def test_standard_input_is_read_when_its_turn_comes():
 def beside(*names, folder="in", **options):
     options = {"exists": lambda path: False, **options}
     return [
-        (str(job.source.relative), str(job.place)) for job in plan(sources(*names, folder=folder), None, **options)
+        (str(job.source.relative), str(job.place)) for job in planned(sources(*names, folder=folder), None, **options)
     ]
 
 
@@ -368,7 +369,7 @@ def test_pictures_of_a_zip_file_go_beside_it(tmp_path):
         archive.writestr("sub/b.png", content)
         archive.writestr("c.jpg", content)
     found, _ = find_sources([tmp_path / "a.zip"])
-    assert [job.place for job in plan(found, None)] == [tmp_path / "b_deblurred.png", tmp_path / "c_deblurred.jpg"]
+    assert [job.place for job in planned(found, None)] == [tmp_path / "b_deblurred.png", tmp_path / "c_deblurred.jpg"]
 
 
 def test_results_of_an_earlier_run_are_not_restored_again():
@@ -380,7 +381,7 @@ def test_results_of_an_earlier_run_are_not_restored_again():
     assert beside("a_deblurred.png", "a.png") == [("a.png", "in/a_deblurred.png")]
     assert beside("a.png", "a_x.png", suffix="_x") == [("a.png", "in/a_x.png")]
     twice = [*sources("a.png", folder="one"), *sources("a_deblurred.png", folder="two")]
-    assert len(plan(twice, None)) == 2
+    assert len(planned(twice, None)) == 2
 
 
 def test_two_pictures_with_one_result_beside_them_are_refused_by_both_names():
@@ -389,13 +390,13 @@ def test_two_pictures_with_one_result_beside_them_are_refused_by_both_names():
     ):
         beside("a.png", "a.heic", file_format="png")
     one = [*sources("a.png", folder="one"), *sources("a.png", folder="two")]
-    assert [str(job.place) for job in plan(one, None)] == ["one/a_deblurred.png", "two/a_deblurred.png"]
+    assert [str(job.place) for job in planned(one, None)] == ["one/a_deblurred.png", "two/a_deblurred.png"]
 
 
 def test_results_beside_their_pictures_that_exist_are_marked_where_they_are_to_be_skipped():
     there = lambda path: path == Path("in/a_deblurred.png")  # noqa: E731
     for skip in (True, False):
-        jobs = plan(sources("a.png", "b.png"), None, skip_existing=skip, exists=there)
+        jobs = planned(sources("a.png", "b.png"), None, skip_existing=skip, exists=there)
         assert [job.exists for job in jobs] == [skip, False]
 
 

@@ -11,49 +11,19 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from deblurgan import files
-from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs import restoring
-from deblurgan.jobs.finding import Source, find_sources, plan
-from deblurgan.jobs.restoring import deblur_pictures, find_pictures, restore_jobs, watched, write_strips
+from deblurgan.jobs.restoring import Streams
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import write_picture
+from tests.jobs.doing import inverted, restored
+from tests.photographs import names, noise, pixels, save, smooth
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def noise(height=24, width=32, channels=3, seed=0):
-    shape = (height, width) if channels is None else (height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def smooth(height=48, width=64):
-    y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=2).astype(np.uint8)
-
-
-def inverted(image):
-    """A stand-in for a network: the negative."""
-    return np.iinfo(image.dtype).max - image
-
-
 def forbidden(image):
     pytest.fail("nothing should have been restored")
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)
-    return path
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
 
 
 @pytest.fixture
@@ -75,7 +45,7 @@ def broken(pictures):
 
 
 def test_every_picture_is_restored_under_its_own_name_at_its_own_size(pictures, tmp_path):
-    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    report = restored([pictures], tmp_path / "out")
     assert report.written == [tmp_path / "out" / name for name in ("a.png", "b.png", "c.png")]
     assert report.failed == report.notices == []
     assert names(tmp_path / "out") == names(pictures)
@@ -97,7 +67,7 @@ def test_every_picture_is_restored_under_its_own_name_at_its_own_size(pictures, 
 )
 def test_the_format_stays(tmp_path, name, kind):
     source = save(tmp_path / "in" / name, smooth())
-    deblur_pictures(inverted, [source], tmp_path / "out")
+    restored([source], tmp_path / "out")
     with Image.open(tmp_path / "out" / name) as image:
         assert (image.format, image.size) == (kind, (64, 48))
         difference = np.asarray(image.convert("RGB")).astype(int) - (255 - pixels(source))
@@ -107,7 +77,7 @@ def test_the_format_stays(tmp_path, name, kind):
 def test_a_gif_of_few_colours_keeps_them(tmp_path):
     levels = np.random.default_rng(0).choice(np.array([0, 60, 200], np.uint8), (20, 30))
     source = save(tmp_path / "in" / "x.gif", levels)
-    deblur_pictures(inverted, [source], tmp_path / "out")
+    restored([source], tmp_path / "out")
     with Image.open(tmp_path / "out" / "x.gif") as image:
         np.testing.assert_array_equal(np.asarray(image.convert("L")), 255 - levels)
 
@@ -118,7 +88,7 @@ def test_a_turned_photograph_comes_out_upright(tmp_path, orientation):
     exif[ExifTags.Base.Orientation] = orientation
     source = save(tmp_path / "in" / "x.png", noise(), exif=exif)
     seen = []
-    deblur_pictures(lambda image: inverted(seen.append(image) or image), [source], tmp_path / "out")
+    restored([source], tmp_path / "out", lambda image: inverted(seen.append(image) or image))
     with Image.open(source) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(seen[0], upright)
@@ -133,7 +103,7 @@ def test_exif_colour_profile_and_resolution_are_kept(tmp_path, name):
     exif[ExifTags.Base.Make] = "Maker"
     exif[ExifTags.Base.DateTime] = "2018:03:21 12:00:00"
     source = save(tmp_path / "in" / name, smooth(), exif=exif, icc_profile=PROFILE, dpi=(300, 300))
-    deblur_pictures(inverted, [source], tmp_path / "out")
+    restored([source], tmp_path / "out")
     with Image.open(tmp_path / "out" / name) as image:
         assert image.getexif()[ExifTags.Base.Make] == "Maker"
         assert image.getexif()[ExifTags.Base.DateTime] == "2018:03:21 12:00:00"
@@ -143,7 +113,7 @@ def test_exif_colour_profile_and_resolution_are_kept(tmp_path, name):
 
 def test_a_grey_picture_stays_grey(tmp_path):
     grey = noise(channels=None)
-    deblur_pictures(inverted, [save(tmp_path / "in" / "x.png", grey)], tmp_path / "out")
+    restored([save(tmp_path / "in" / "x.png", grey)], tmp_path / "out")
     with Image.open(tmp_path / "out" / "x.png") as image:
         assert image.mode == "L"
         np.testing.assert_array_equal(np.asarray(image), 255 - grey)
@@ -151,7 +121,7 @@ def test_a_grey_picture_stays_grey(tmp_path):
 
 def test_alpha_is_restored_as_a_grey_picture(tmp_path):
     rgba = noise(channels=4) | 1  # nothing is wholly transparent
-    deblur_pictures(inverted, [save(tmp_path / "in" / "x.png", rgba)], tmp_path / "out")
+    restored([save(tmp_path / "in" / "x.png", rgba)], tmp_path / "out")
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "x.png"), 255 - rgba)
 
 
@@ -159,7 +129,7 @@ def test_a_palette_picture_becomes_rgb(tmp_path):
     picture = Image.fromarray(noise()).quantize(16)
     (tmp_path / "in").mkdir()
     picture.save(tmp_path / "in" / "x.png")
-    deblur_pictures(inverted, find_pictures(tmp_path / "in"), tmp_path / "out")
+    restored([tmp_path / "in"], tmp_path / "out")
     with Image.open(tmp_path / "out" / "x.png") as image:
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(image), 255 - np.asarray(picture.convert("RGB")))
@@ -167,7 +137,7 @@ def test_a_palette_picture_becomes_rgb(tmp_path):
 
 def test_what_is_not_kept_is_noted_with_the_files_name(tmp_path):
     source = save(tmp_path / "in" / "x.png", noise(channels=None).astype(np.uint16) * 257)
-    report = deblur_pictures(inverted, [source], tmp_path / "out", squash=16)
+    report = restored([source], tmp_path / "out", resize=16)
     assert report.notices == [f"{source}: 16-bit input is squashed with 8 bits"]
     assert report.written
     assert not report.failed
@@ -175,12 +145,7 @@ def test_what_is_not_kept_is_noted_with_the_files_name(tmp_path):
 
 def test_squash_restores_and_writes_a_square(pictures, tmp_path):
     seen = []
-    deblur_pictures(
-        lambda image: inverted(seen.append(image.shape) or image),
-        find_pictures(pictures),
-        tmp_path / "out",
-        squash=16,
-    )
+    restored([pictures], tmp_path / "out", lambda image: inverted(seen.append(image.shape) or image), resize=16)
     assert seen == [(16, 16, 3)] * 3
     with Image.open(pictures / "a.png") as image:
         squashed = np.asarray(image.resize((16, 16), Image.Resampling.BICUBIC))
@@ -189,14 +154,14 @@ def test_squash_restores_and_writes_a_square(pictures, tmp_path):
 
 def test_squash_takes_alpha_along(tmp_path):
     source = save(tmp_path / "in" / "x.png", noise(channels=4))
-    deblur_pictures(inverted, [source], tmp_path / "out", squash=16)
+    restored([source], tmp_path / "out", resize=16)
     assert pixels(tmp_path / "out" / "x.png").shape == (16, 16, 4)
 
 
 @pytest.mark.parametrize("squash", [None, 16])
 def test_beside_input_puts_the_input_left_and_the_result_right(tmp_path, squash):
     source = save(tmp_path / "in" / "x.png", noise(24, 32))
-    deblur_pictures(inverted, [source], tmp_path / "out", beside_input=True, squash=squash)
+    restored([source], tmp_path / "out", side_by_side=True, resize=squash)
     result = pixels(tmp_path / "out" / "x.png")
     height, width = (squash, squash) if squash else (24, 32)
     assert result.shape == (height, 2 * width, 3)
@@ -209,7 +174,7 @@ def test_beside_input_shows_a_turned_photograph_upright(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     source = save(tmp_path / "in" / "x.png", noise(24, 32), exif=exif)
-    deblur_pictures(inverted, [source], tmp_path / "out", beside_input=True)
+    restored([source], tmp_path / "out", side_by_side=True)
     with Image.open(tmp_path / "out" / "x.png") as image:
         assert image.size == (2 * 24, 32)
         assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
@@ -217,14 +182,14 @@ def test_beside_input_shows_a_turned_photograph_upright(tmp_path):
 
 def test_broken_files_are_reported_and_the_others_restored(pictures, broken, tmp_path):
     done = []
-    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out", progress=done.append)
+    report = restored([pictures], tmp_path / "out", progress=done.append)
     assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
     assert len(report.failed) == 3
     for name, message in zip(broken, report.failed, strict=True):
         assert message.startswith(f"{pictures / name}: ")
         assert "\n" not in message
     assert "is empty" in report.failed[1]
-    assert done == find_pictures(pictures)
+    assert done == sorted(pictures.iterdir())
 
 
 def test_a_picture_that_the_network_refuses_is_reported_by_name(pictures, tmp_path):
@@ -233,7 +198,7 @@ def test_a_picture_that_the_network_refuses_is_reported_by_name(pictures, tmp_pa
             raise InputError("image: expected at least 22 rows")
         return inverted(image)
 
-    report = deblur_pictures(restore, find_pictures(pictures), tmp_path / "out")
+    report = restored([pictures], tmp_path / "out", restore)
     assert report.failed == [f"{pictures / 'b.png'}: image: expected at least 22 rows"]
     assert names(tmp_path / "out") == ["a.png", "c.png"]
 
@@ -247,7 +212,7 @@ def test_a_picture_that_cannot_be_written_is_reported_and_leaves_nothing(picture
         replace(source, target)
 
     monkeypatch.setattr(files.os, "replace", full)
-    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    report = restored([pictures], tmp_path / "out")
     assert report.failed == [f"{tmp_path / 'out' / 'b.png'}: cannot be written: No space left on device"]
     assert names(tmp_path / "out") == ["a.png", "c.png"]
 
@@ -255,7 +220,7 @@ def test_a_picture_that_cannot_be_written_is_reported_and_leaves_nothing(picture
 def test_a_picture_with_an_extension_of_no_image_format_becomes_png(tmp_path):
     source = save(tmp_path / "in" / "x.bmp", noise())
     source = source.rename(source.with_suffix(".dat"))
-    report = deblur_pictures(inverted, find_pictures(source), tmp_path / "out")
+    report = restored([source], tmp_path / "out")
     assert report.written == [tmp_path / "out" / "x.dat.png"]
     np.testing.assert_array_equal(pixels(report.written[0]), 255 - noise())
     assert report.failed == report.notices == []
@@ -264,10 +229,10 @@ def test_a_picture_with_an_extension_of_no_image_format_becomes_png(tmp_path):
 @pytest.mark.parametrize("spelling", ["{0}", "{0}/", "{0}/.", "{0}/../in", "{1}/link"])
 def test_the_folder_of_the_input_is_refused_for_output(pictures, tmp_path, spelling):
     (tmp_path / "link").symlink_to(pictures, target_is_directory=True)
-    before = {path: path.read_bytes() for path in find_pictures(pictures)}
+    before = {path: path.read_bytes() for path in pictures.iterdir()}
     with pytest.raises(InputError, match="choose another folder"):
-        deblur_pictures(forbidden, find_pictures(pictures), spelling.format(pictures, tmp_path))
-    assert {path: path.read_bytes() for path in find_pictures(pictures)} == before
+        restored([pictures], spelling.format(pictures, tmp_path), forbidden)
+    assert {path: path.read_bytes() for path in pictures.iterdir()} == before
 
 
 def test_the_folder_of_the_input_is_refused_by_relative_names(pictures, monkeypatch):
@@ -275,25 +240,25 @@ def test_the_folder_of_the_input_is_refused_by_relative_names(pictures, monkeypa
     for source in (".", "./", "../in", "a.png"):
         for output in (".", "./", "../in", pictures):
             with pytest.raises(InputError, match="choose another folder"):
-                deblur_pictures(forbidden, find_pictures(source), output)
+                restored([source], output, forbidden)
 
 
 def test_the_folder_that_links_in_the_input_lead_to_is_refused(pictures, tmp_path):
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to(pictures / "a.png")
     with pytest.raises(InputError, match="choose another folder"):
-        deblur_pictures(forbidden, find_pictures(tmp_path / "links"), pictures)
+        restored([tmp_path / "links"], pictures, forbidden)
     (tmp_path / "alias").symlink_to(tmp_path / "links", target_is_directory=True)
     for source in ("links", "alias"):
         with pytest.raises(InputError, match="choose another folder"):
-            deblur_pictures(forbidden, find_pictures(tmp_path / source), tmp_path / "links")
-    assert len(deblur_pictures(inverted, find_pictures(tmp_path / "links"), tmp_path / "out").written) == 1
+            restored([tmp_path / source], tmp_path / "links", forbidden)
+    assert len(restored([tmp_path / "links"], tmp_path / "out").written) == 1
 
 
 def test_a_link_to_itself_is_reported_like_a_broken_file(pictures, tmp_path):
     (pictures / "loop.png").symlink_to(pictures / "loop.png")
     (pictures / "nowhere.png").symlink_to(tmp_path / "missing.png")
-    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    report = restored([pictures], tmp_path / "out")
     assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
     assert [message.split(": ")[0] for message in report.failed] == [
         str(pictures / "loop.png"),
@@ -302,20 +267,19 @@ def test_a_link_to_itself_is_reported_like_a_broken_file(pictures, tmp_path):
 
 
 def test_a_folder_inside_that_of_the_input_is_fine(pictures):
-    report = deblur_pictures(inverted, find_pictures(pictures), pictures / "out")
+    report = restored([pictures], pictures / "out")
     assert len(report.written) == 3
-    assert find_pictures(pictures) == [pictures / f"{name}.png" for name in "abc"]
 
 
 def test_missing_parents_of_the_output_folder_are_made(pictures, tmp_path):
-    report = deblur_pictures(inverted, find_pictures(pictures), tmp_path / "x" / "y")
+    report = restored([pictures], tmp_path / "x" / "y")
     assert names(tmp_path / "x" / "y") == [path.name for path in report.written]
 
 
 def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(pictures, tmp_path):
     save(tmp_path / "out" / "a.png", noise(5, 5))
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out")
+    restored([pictures], tmp_path / "out")
     assert pixels(tmp_path / "out" / "a.png").shape == (20, 30, 3)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
@@ -323,36 +287,13 @@ def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(pictures, t
 def test_a_file_in_the_place_of_the_output_folder_is_refused(pictures, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(FileError, match="out: expected a folder, found a file"):
-        deblur_pictures(forbidden, find_pictures(pictures), tmp_path / "out")
+        restored([pictures], tmp_path / "out", forbidden)
 
 
 def test_an_output_folder_that_is_not_writable_is_refused_at_once(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path / "out")
     with pytest.raises(FileError, match="out: the folder is not writable"):
-        deblur_pictures(forbidden, find_pictures(pictures), tmp_path / "out")
-
-
-def test_find_pictures_takes_one_picture(pictures):
-    assert find_pictures(pictures / "b.png") == [pictures / "b.png"]
-    assert find_pictures(str(pictures / "b.png")) == [pictures / "b.png"]
-
-
-def test_find_pictures_refuses_a_missing_folder(tmp_path):
-    with pytest.raises(FileError, match="nope: expected a picture or a folder of pictures, found nothing"):
-        find_pictures(tmp_path / "nope")
-
-
-def test_find_pictures_refuses_a_name_that_no_file_can_have(tmp_path):
-    with pytest.raises(FileError, match="aaa: expected a picture or a folder of pictures, found nothing"):
-        find_pictures(tmp_path / ("a" * 300))
-
-
-def test_find_pictures_refuses_a_folder_without_pictures_and_says_what_it_looks_for(tmp_path):
-    save(tmp_path / "A" / "x.png", noise())
-    save(tmp_path / ".hidden.png", noise())
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"expected pictures \(.*\.png .*\) directly in this folder, found none"):
-        find_pictures(tmp_path)
+        restored([pictures], tmp_path / "out", forbidden)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +301,7 @@ def test_find_pictures_refuses_a_folder_without_pictures_and_says_what_it_looks_
 )
 def test_any_name_will_do(tmp_path, name):
     source = save(tmp_path / "in" / name, noise())
-    report = deblur_pictures(inverted, find_pictures(tmp_path / "in"), tmp_path / "out")
+    report = restored([tmp_path / "in"], tmp_path / "out")
     assert names(tmp_path / "out") == [name]
     np.testing.assert_array_equal(pixels(report.written[0]), 255 - pixels(source))
 
@@ -373,7 +314,7 @@ def test_a_message_about_an_odd_name_is_still_one_line(tmp_path):
     def refuse(image):
         raise InputError("no")
 
-    report = deblur_pictures(refuse, find_pictures(tmp_path / "in"), tmp_path / "out")
+    report = restored([tmp_path / "in"], tmp_path / "out", refuse)
     assert len(report.failed) == 2
     assert all("line\\nbreak" in message and "\n" not in message for message in report.failed)
 
@@ -387,7 +328,7 @@ def test_an_interruption_leaves_only_whole_files(pictures, tmp_path):
         return inverted(image)
 
     with pytest.raises(KeyboardInterrupt):
-        deblur_pictures(restore, find_pictures(pictures), tmp_path / "out")
+        restored([pictures], tmp_path / "out", restore)
     assert names(tmp_path / "out") == ["a.png", "b.png"]
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "a.png"), 255 - pixels(pictures / "a.png"))
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.png"), noise(5, 5))
@@ -405,80 +346,12 @@ def test_an_interruption_in_the_middle_of_writing_leaves_no_file(pictures, tmp_p
 
     monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        deblur_pictures(inverted, find_pictures(pictures), tmp_path / "out", beside_input=beside_input)
+        restored([pictures], tmp_path / "out", side_by_side=beside_input)
     assert written
     assert names(tmp_path / "out") == []
 
 
-@pytest.fixture
-def pairs(tmp_path):
-    """Folder with three pairs of 24x32 pictures in A and B."""
-    for seed, name in enumerate(("one", "three", "two")):
-        save(tmp_path / "pairs" / "A" / f"{name}.png", noise(seed=seed))
-        save(tmp_path / "pairs" / "B" / f"{name}.png", noise(seed=seed + 10))
-    return tmp_path / "pairs"
-
-
-def test_strips_show_sharp_blurred_and_restored_from_left_to_right(pairs, tmp_path):
-    done = []
-    report = write_strips(inverted, match_pairs(pairs), tmp_path / "out" / "strips", progress=done.append)
-    assert report.written == [tmp_path / "out" / "strips" / f"results{number}.png" for number in range(3)]
-    assert names(tmp_path / "out" / "strips") == ["results0.png", "results1.png", "results2.png"]
-    assert done == [pair.blurred for pair in match_pairs(pairs)]
-    for seed, path in enumerate(report.written):
-        sharp, blurred, restored = np.split(pixels(path), 3, axis=1)
-        np.testing.assert_array_equal(sharp, noise(seed=seed + 10))
-        np.testing.assert_array_equal(blurred, noise(seed=seed))
-        np.testing.assert_array_equal(restored, 255 - noise(seed=seed))
-
-
-def test_strips_squash_both_pictures(pairs, tmp_path):
-    write_strips(inverted, match_pairs(pairs), tmp_path / "out", squash=16)
-    strip = pixels(tmp_path / "out" / "results0.png")
-    assert strip.shape == (16, 48, 3)
-    for part, seed in ((strip[:, :16], 10), (strip[:, 16:32], 0)):
-        squashed = Image.fromarray(noise(seed=seed)).resize((16, 16), Image.Resampling.BICUBIC)
-        np.testing.assert_array_equal(part, np.asarray(squashed))
-
-
-def test_strips_report_pairs_that_fail_and_number_the_others_as_before(pairs, tmp_path):
-    (pairs / "A" / "three.png").write_bytes(b"")
-    save(pairs / "B" / "two.png", noise(25, 32))
-    report = write_strips(inverted, match_pairs(pairs), tmp_path / "out")
-    assert report.written == [tmp_path / "out" / "results0.png"]
-    assert len(report.failed) == 2
-    assert report.failed[0].startswith(f"three: {pairs / 'A' / 'three.png'}: ")
-    assert report.failed[1].startswith("two: ")
-    assert "32x24 and 32x25" in report.failed[1]
-    (pairs / "A" / "one.png").write_bytes(b"")
-    save(pairs / "B" / "two.png", noise(24, 32))
-    assert write_strips(inverted, match_pairs(pairs), tmp_path / "again").written == [
-        tmp_path / "again" / "results2.png"
-    ]
-
-
-def test_strips_report_a_pair_that_the_network_refuses(pairs, tmp_path):
-    def refuse(image):
-        raise InputError("image: too small")
-
-    report = write_strips(refuse, match_pairs(pairs)[:1], tmp_path / "out")
-    assert report.failed == ["one: image: too small"]
-    assert names(tmp_path / "out") == []
-
-
-def test_strips_refuse_a_file_in_the_place_of_the_output_folder(pairs, tmp_path):
-    (tmp_path / "out").touch()
-    with pytest.raises(FileError, match="out: expected a folder, found a file"):
-        write_strips(forbidden, match_pairs(pairs), tmp_path / "out")
-
-
 # Any inputs into any output
-
-
-def restored(inputs, output, options=None, restore=inverted, **planned):
-    sources, problems = find_sources([str(path) for path in inputs])
-    assert problems == []
-    return restore_jobs(restore, plan(sources, output, **planned), output, **(options or {}))
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
@@ -504,7 +377,7 @@ def test_16_bits_reach_the_network_and_the_result(tmp_path, extension, channels)
 def test_side_by_side_keeps_16_bits(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), dtype=np.uint16)
     write_picture(tmp_path / "x.png", Picture(deep), deep)
-    report = restored([tmp_path / "x.png"], tmp_path / "out", {"beside_input": True})
+    report = restored([tmp_path / "x.png"], tmp_path / "out", side_by_side=True)
     np.testing.assert_array_equal(read_picture(report.written[0]).rgb, np.hstack([deep, 65535 - deep]))
 
 
@@ -530,8 +403,7 @@ def test_a_zip_file_becomes_a_folder_or_a_zip_file(pictures, tmp_path):
 def test_standard_input_goes_to_standard_output_in_its_own_format(file_format):
     content, stream = io.BytesIO(), io.BytesIO()
     Image.fromarray(smooth()).save(content, format=file_format)
-    options = {"standard_input": content.getvalue, "standard_output": stream}
-    report = restored(["-"], "-", options)
+    report = restored(["-"], "-", streams=Streams(content.getvalue, stream))
     assert report.failed == report.notices == []
     with Image.open(io.BytesIO(stream.getvalue())) as image:
         assert image.format == file_format
@@ -541,7 +413,7 @@ def test_standard_input_goes_to_standard_output_in_its_own_format(file_format):
 def test_standard_input_in_another_format(tmp_path):
     content = io.BytesIO()
     Image.fromarray(smooth()).save(content, format="JPEG")
-    report = restored(["-"], tmp_path / "out", {"standard_input": content.getvalue}, file_format="webp", suffix="_d")
+    report = restored(["-"], tmp_path / "out", streams=Streams(content.getvalue), file_format="webp", suffix="_d")
     assert report.written == [tmp_path / "out" / "stdin_d.webp"]
     with Image.open(report.written[0]) as image:
         assert image.format == "WEBP"
@@ -551,10 +423,8 @@ def test_standard_input_in_another_format(tmp_path):
 def test_standard_input_is_written_as_png_where_that_is_asked_for_or_in_the_name(tmp_path, output, file_format):
     content, stream = io.BytesIO(), io.BytesIO()
     Image.fromarray(smooth()).save(content, format="JPEG")
-    options = {"standard_input": content.getvalue, "standard_output": stream}
-    (written,) = restored(
-        ["-"], "-" if output == "-" else tmp_path / output, options, file_format=file_format
-    ).written
+    options = {"streams": Streams(content.getvalue, stream), "file_format": file_format}
+    (written,) = restored(["-"], "-" if output == "-" else tmp_path / output, **options).written
     if output == "out":
         stream = io.BytesIO(written.read_bytes())
     elif output == "out.zip":
@@ -582,11 +452,11 @@ def test_pictures_are_replaced_by_their_results_where_that_is_allowed(pictures):
 
 
 def test_before_and_after_are_written_besides(pictures, tmp_path):
-    restored([pictures], tmp_path / "out", {"compare": tmp_path / "both"})
+    restored([pictures], tmp_path / "out", compare=tmp_path / "both")
     both, array = pixels(tmp_path / "both" / "a.png"), pixels(pictures / "a.png")
     np.testing.assert_array_equal(both[:, :30], array)
     np.testing.assert_array_equal(both[:, -30:], 255 - array)
-    restored([pictures], tmp_path / "out", {"compare": tmp_path / "page.html"})
+    restored([pictures], tmp_path / "out", compare=tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count("data:image/jpeg") == 6
 
 
@@ -595,7 +465,7 @@ def test_before_and_after_do_not_go_where_inputs_or_results_are(pictures, tmp_pa
     before = {name: (pictures / name).read_bytes() for name in names(pictures)}
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="choose another folder"):
-        restored([pictures], tmp_path / "out", {"compare": tmp_path / place}, restore=forbidden)
+        restored([pictures], tmp_path / "out", compare=tmp_path / place, restore=forbidden)
     assert {name: (pictures / name).read_bytes() for name in names(pictures)} == before
 
 
@@ -612,7 +482,7 @@ def test_every_kind_of_bad_file_is_reported_in_order_and_the_others_restored(pic
     (tmp_path / "out" / "c.png").mkdir(parents=True)  # what no file can replace
     inputs = [tmp_path / "pipe.png", pictures]
     done = []
-    report = restored(inputs, tmp_path / "out", {"max_pixels": 5000, "progress": done.append})
+    report = restored(inputs, tmp_path / "out", max_pixels=5000, progress=done.append)
     expected = [
         "/pipe.png: not a readable image (not a file)",
         "/out/c.png: cannot be written: not a file but a folder, a device or a pipe",
@@ -637,7 +507,7 @@ def test_names_that_cannot_be_decoded_or_shown_will_do(tmp_path, name):
     source = source.rename(tmp_path / "in" / os.fsdecode(name))
     (tmp_path / "in" / f"{os.fsdecode(name)} bad.png").touch()
     for output in (tmp_path / "out", tmp_path / "out.zip"):
-        report = restored([tmp_path / "in"], output, {"compare": tmp_path / "page.html"})
+        report = restored([tmp_path / "in"], output, compare=tmp_path / "page.html")
         assert len(report.written) == len(report.failed) == 1
         assert all(character.isprintable() for character in report.failed[0])
         report.failed[0].encode()
@@ -758,7 +628,7 @@ def test_a_picture_that_is_refused_does_not_stop_those_beside_it(mixed, tmp_path
 
 
 def test_beside_the_input_when_restored_together(mixed, tmp_path):
-    report = restored([tmp_path / "in"], tmp_path / "out", options={"beside_input": True}, restore=Together())
+    report = restored([tmp_path / "in"], tmp_path / "out", side_by_side=True, restore=Together())
     for path in report.written:
         both = np.asarray(Image.open(path))
         given, result = np.asarray(Image.open(tmp_path / "in" / path.name))[..., :3], mixed[path.name][..., :3]
@@ -774,28 +644,3 @@ def test_an_error_that_is_no_input_of_the_user_is_not_hidden(pictures, tmp_path)
     with pytest.raises(ZeroDivisionError):
         restored([pictures], tmp_path / "out", restore=broken)
     assert set(threading.enumerate()) <= before
-
-
-# Watching
-
-
-def test_what_appears_is_taken_when_it_is_no_longer_written_and_only_once(tmp_path):
-    script = [
-        lambda: (tmp_path / "a.png").write_bytes(b"1"),
-        lambda: (tmp_path / "a.png").write_bytes(b"12"),
-        lambda: (tmp_path / "b.png").write_bytes(b"1"),
-        lambda: None,
-        lambda: None,
-        lambda: (tmp_path / "a.png").write_bytes(b"123"),
-        lambda: (tmp_path / "b.png").unlink(),
-        lambda: (tmp_path / "c.png").symlink_to("missing"),
-        lambda: None,
-    ]
-
-    def find():
-        return [Source(tmp_path / name, Path(name)) for name in names(tmp_path)]
-
-    looks = watched(find, lambda: script.pop(0)())
-    assert [[source.path.name for source in next(looks)] for _ in range(10)] == [
-        [], [], [], ["a.png"], ["b.png"], [], [], ["a.png"], [], [],
-    ]  # fmt: skip

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.jobs.writing import opened_comparison, opened_output
+from deblurgan.jobs.before_after import opened_comparison
+from deblurgan.jobs.writing import opened_output
 from deblurgan.pictures.reading import Picture
 
 
@@ -78,12 +79,21 @@ def test_a_zip_file_holds_the_results_under_their_names(tmp_path):
         }
 
 
-def test_an_interrupted_or_empty_zip_file_does_not_appear(tmp_path):
+def test_an_interrupted_zip_file_keeps_what_is_in_it_and_an_empty_one_does_not_appear(tmp_path):
     with pytest.raises(KeyboardInterrupt), opened_output(tmp_path / "a.zip") as write:  # noqa: PT012
         write(Path("x"), b"1")
         raise KeyboardInterrupt
     with opened_output(tmp_path / "b.zip"):
         pass
+    assert os.listdir(tmp_path) == ["a.zip"]
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.read("x") == b"1"
+
+
+def test_a_zip_file_that_an_error_ends_does_not_appear(tmp_path):
+    with pytest.raises(ZeroDivisionError), opened_output(tmp_path / "a.zip") as write:  # noqa: PT012
+        write(Path("x"), b"1")
+        raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
 
 
@@ -193,10 +203,14 @@ def test_large_pictures_are_smaller_on_a_page(tmp_path):
     assert Page((tmp_path / "page.html").read_text()).pictures[0].size == (1600, 8)
 
 
-def test_an_interrupted_page_leaves_the_earlier_one(tmp_path):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_page_keeps_what_is_on_it_and_an_error_leaves_the_earlier_one(tmp_path, error):
     (tmp_path / "page.html").write_text("earlier")
-    with pytest.raises(KeyboardInterrupt), opened_comparison(tmp_path / "page.html") as add:  # noqa: PT012
+    with pytest.raises(error), opened_comparison(tmp_path / "page.html") as add:  # noqa: PT012
         add(Path("a.png"), Picture(noise()), noise())
-        raise KeyboardInterrupt
-    assert (tmp_path / "page.html").read_text() == "earlier"
+        raise error
+    text = (tmp_path / "page.html").read_text()
+    assert (
+        ("<h2>a.png</h2>" in text and text.endswith("</html>\n")) if error is KeyboardInterrupt else text == "earlier"
+    )
     assert os.listdir(tmp_path) == ["page.html"]

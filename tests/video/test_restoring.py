@@ -14,13 +14,13 @@ from PIL import Image
 from deblurgan.cli import main
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import FileError, InputError
-from deblurgan.jobs.finding import find_sources, plan
-from deblurgan.jobs.restoring import restore_jobs
+from deblurgan.jobs.finding import find_sources
 from deblurgan.video import parts
 from deblurgan.video import restoring as videos
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.parts import parts_folder
 from deblurgan.video.restoring import Interrupted, restore_video
+from tests.jobs.doing import planned, restored
 
 av = pytest.importorskip("av")
 
@@ -194,9 +194,7 @@ def test_a_video_in_a_container_that_is_only_read_becomes_matroska(tmp_path, nam
     form = {".avi": "avi", ".flv": "flv", ".mpg": "mpeg", ".WMV": "asf"}[Path(name).suffix]
     more = {"sound": sound} if sound else {}
     path = write(tmp_path / "in" / name, levels(10, (64, 48)), codec=codec, format=form, **more)
-    (job,) = plan(find_sources([path.parent])[0], tmp_path / "out")
-    assert job.target == Path("x.mkv")
-    report = restore_jobs(lambda image: 255 - image, [job], tmp_path / "out")
+    report = restored([path.parent], tmp_path / "out")
     assert (report.written, report.failed) == ([tmp_path / "out" / "x.mkv"], [])
     assert report.notices == [f"{path}: {path.suffix[1:].lower()} is written as matroska"]
     np.testing.assert_allclose(greys(report.written[0]), [255 - level for level in greys(path)], atol=4)
@@ -720,7 +718,7 @@ def mixed(clip):
 
 def test_videos_are_found_and_planned_beside_pictures(mixed):
     sources, _ = find_sources([mixed], recursive=True)
-    assert [str(job.target) for job in plan(sources, "out", suffix="_x", file_format="jpg")] == [
+    assert [str(job.target) for job in planned(sources, "out", suffix="_x", file_format="jpg")] == [
         "a_x.jpg",
         "clip_x.mp4",
         "sub/deep_x.MKV",
@@ -733,42 +731,33 @@ def test_videos_are_found_and_planned_beside_pictures(mixed):
 def test_a_video_goes_into_a_folder(clip, output):
     sources, _ = find_sources([clip])
     with pytest.raises(InputError, match=r"clip\.mp4: a video goes into a folder, received "):
-        plan(sources, output)
+        planned(sources, output)
 
 
 def test_pictures_and_videos_are_restored_together_and_failures_told(mixed, tmp_path):
     (mixed / "broken.webm").write_text("no video")
-    sources, _ = find_sources([mixed], recursive=True)
     done = []
-    report = restore_jobs(
-        lambda image: 255 - image,
-        plan(sources, tmp_path / "out"),
-        tmp_path / "out",
-        compare=tmp_path / "page.html",
-        progress=done.append,
-    )
+    options = {"recursive": True, "compare": tmp_path / "page.html", "progress": done.append}
+    report = restored([mixed], tmp_path / "out", **options)
     assert [path.name for path in report.written] == ["a.png", "clip.mp4", "deep.MKV"]
     assert len(report.failed) == 1
     assert "broken.webm: not a readable video" in report.failed[0]
     assert len(done) == 4
     assert f"{mixed / 'clip.mp4'}: a video: not compared" in report.notices
     np.testing.assert_allclose(greys(tmp_path / "out" / "sub" / "deep.MKV"), [235, 215, 195], atol=3)
-    again = plan(sources, tmp_path / "out", skip_existing=True)
-    report = restore_jobs(identity, again, tmp_path / "out")
+    report = restored([mixed], tmp_path / "out", recursive=True, skip_existing=True)
     assert [path.name for path in report.skipped] == ["a.png", "clip.mp4", "deep.MKV"]
 
 
-@pytest.mark.parametrize("options", [{"squash": 16}, {"beside_input": True}])
+@pytest.mark.parametrize("options", [{"resize": 16}, {"side_by_side": True}])
 def test_the_tutorials_ways_of_looking_refuse_videos(clip, tmp_path, options):
-    sources, _ = find_sources([clip])
-    report = restore_jobs(identity, plan(sources, tmp_path / "out"), tmp_path / "out", **options)
+    report = restored([clip], tmp_path / "out", identity, **options)
     assert report.failed == [f"{clip}: a video is restored at its own size, alone; expected neither of these options"]
 
 
 def test_a_video_may_be_replaced_by_its_own_result(clip):
-    sources, _ = find_sources([clip])
     before = greys(clip)
-    report = restore_jobs(lambda image: 255 - image, plan(sources, clip.parent, overwrite=True), clip.parent)
+    report = restored([clip], clip.parent, overwrite=True)
     assert report.written == [clip]
     np.testing.assert_allclose(greys(clip), [255 - level for level in before], atol=3)
     assert packets(clip, "audio")
