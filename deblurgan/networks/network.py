@@ -46,6 +46,7 @@ class Network:
         name: what it is called in recipes and files.
         role: "generator" or "critic".
         kind: what it is, in words.
+        family: the same where it is not known which of several it is.
         builder: the function that builds it; its keywords are the options.
         multiple: from options (all of them) to what the sides of the images must be multiples of.
         switches: options that change what the network computes after training, or during it, but not its weights, so
@@ -59,7 +60,7 @@ class Network:
             It raises WeightsError where they are, and do not fit.
         convolutional: whether it is of convolutions alone, at which other engines may be faster; see
             `engines.fastest`.
-        in_order: whether its files, of many forms, are known by the order of their tensors; see `weights.hdf5`.
+        in_order: whether its files, of many forms, are known by the order of their tensors; see `weights.tutorial`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Network:
     spare: str = ""
     reductions: Callable[[Mapping[str, Any]], tuple[int, ...]] = lambda options: (1,)
     recognise: Callable[[Tensors], Found | None] = lambda tensors: None
+    family: str = ""
     convolutional: bool = False
     in_order: bool = False
 

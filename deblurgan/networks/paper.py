@@ -201,6 +201,7 @@ GENERATOR = Network(
     name="paper",
     role="generator",
     kind="DeblurGAN generator",
+    family="DeblurGAN or CycleGAN ResNet generator",
     builder=paper_generator,
     multiple=lambda options: SIZE_MULTIPLE,
     switches=("image_shape", "dropout", "test_dropout", "statistics"),

@@ -97,7 +97,7 @@ def recognise(tensors: Tensors) -> tuple[Network, Found]:
     for network in NETWORKS:
         if (found := network.recognise(tensors)) is not None:
             return network, found
-    kinds = ", a ".join(network.kind for network in NETWORKS if not network.in_order)
+    kinds = ", a ".join(network.family or network.kind for network in NETWORKS if not network.in_order)
     shapes = [f"{name} {dimensions(tensor.shape)}" for name, tensor in tensors.items()]
     more = f" and {len(shapes) - 5} more" if len(shapes) > 5 else ""
     raise WeightsError(f"expected the tensors of a {kinds}, found {', '.join(shapes[:5]) or 'none'}{more}")

@@ -288,16 +288,17 @@ def _read_keras_archive(path: Path) -> WeightFile:
     entry = zoo.in_archive(name)
     if entry is None:
         return _read_hdf5(path)
+    kind = entry.family or entry.kind
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, *DAMAGE) as error:
-        raise FileError(f"{shown(path)}: expected a .keras archive of a {entry.kind}: {reason(error)}") from error
+        raise FileError(f"{shown(path)}: expected a .keras archive of a {kind}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
 
     def build(dtype: Any = None) -> keras.Model:
         return model  # in the precision that it was saved with
 
-    return WeightFile(path, "Keras 3 archive", entry, entry.kind, {}, tensors, build)
+    return WeightFile(path, "Keras 3 archive", entry, kind, {}, tensors, build)
 
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:

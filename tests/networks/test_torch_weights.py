@@ -315,7 +315,7 @@ def test_a_tensor_that_is_left_over_is_named(network, options, name):
 
 def test_tensors_of_an_unknown_network_are_listed_with_the_known_kinds():
     state = {f"features.{i}.weight": np.zeros((i, 3, 3, 3), np.float32) for i in range(8)}
-    refused("expected the tensors of a DeblurGAN generator, a pix2pix U-Net", state)
+    refused("expected the tensors of a DeblurGAN or CycleGAN ResNet generator, a pix2pix U-Net", state)
     refused("found features.0.weight 0x3x3x3, features.1.weight 1x3x3x3,", state)
     refused("features.4.weight 4x3x3x3 and 3 more", state)
     refused("found model.0.weight 64x3x3x3", {"model.0.weight": np.zeros((64, 3, 3, 3))})

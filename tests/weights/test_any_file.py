@@ -376,7 +376,7 @@ def test_a_pytorch_network_becomes_a_keras_archive_that_restores_the_same(save_s
     path = save_safetensors(torch_reference.random_state(network.shapes()))
     convert(path, tmp_path / "converted.keras", residual=False)
     content = read(tmp_path / "converted.keras")
-    assert content.format == "Keras 3 archive"
+    assert (content.format, content.network) == ("Keras 3 archive", "DeblurGAN or CycleGAN ResNet generator")
     assert content.is_generator
     image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
     expected = open_restorer(path, precision="float32", residual=False)(image)
