@@ -93,30 +93,16 @@ def read_picture(
     path = Path(path)
     with _opened(path, content, max_pixels) as (image, file):
         rawmode = _checked_rawmode(image)
-        notices = []
         file_format = "JPEG" if image.format == "MPO" else str(image.format)
+        rgb, alpha = _pixels(image, file, rawmode)
+        grey = _is_grey(image, rawmode, rgb)
+        notices = _changed(image, file, rawmode, rgb, grey)
         named = named_format(path)
         if named not in (file_format, None):
-            notices.append(f"the name says {named}, the content is {file_format}")
-        if getattr(image, "is_animated", False):
-            notices.append("only the first frame of several is used")
-
-        rgb, alpha = _pixels(image, file, rawmode)
-        if ";16" in rawmode and rgb.dtype == np.uint8 and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
-            notices.append(f"16-bit {image.mode} is read with 8 bits")
-        if rgb.dtype == np.uint8 and (depth := _stated_bits(image, file)) > 8:
-            notices.append(f"{depth}-bit {file_format} is read with 8 bits")
-        grey = image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
-        if image.mode in ("P", "PA"):
-            of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
-            grey = not of_colours and bool((rgb == rgb[:, :, :1]).all())
-            if image.format != "GIF":
-                notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
+            notices.insert(0, f"the name says {named}, the content is {file_format}")
         metadata, left_out = read_metadata(image, file)
         if image.mode == "CMYK":
-            notices.append("CMYK is converted to RGB, without its colour profile")
             metadata = replace(metadata, icc_profile=None)
-        notices += left_out
         orientation = 1 if image.format == "TIFF" else metadata.orientation  # a TIFF has been turned by Pillow
         rgb = _turned_upright(rgb, orientation)
         return Picture(
@@ -126,7 +112,7 @@ def read_picture(
             format=file_format,
             encoding=_encoding(image, file, turned=orientation > 4),
             metadata=metadata.upright(*rgb.shape[:2]),
-            notices=tuple(notices),
+            notices=(*notices, *left_out),
         )
 
 
@@ -295,6 +281,30 @@ def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, 
         image = image.convert("LA")
     rgba = np.array(image.convert("RGBA"))
     return np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+
+
+def _is_grey(image: Image.Image, rawmode: str, rgb: Pixels) -> bool:
+    """Whether a picture is grey by its kind of pixels, or by what is in its palette."""
+    if image.mode in ("P", "PA"):
+        of_colours = (image.info.get("icc_profile") or b"")[16:20] == b"RGB "  # which no grey picture may have
+        return not of_colours and bool((rgb == rgb[:, :, :1]).all())
+    return image.mode in _GREY_MODES or _is_deep_pgm(image) or rawmode.startswith("LA")
+
+
+def _changed(image: Image.Image, file: IO[bytes], rawmode: str, rgb: Pixels, grey: bool) -> list[str]:
+    """What is read otherwise than it stands in the file, one line each."""
+    notices = []
+    if getattr(image, "is_animated", False):
+        notices.append("only the first frame of several is used")
+    if rgb.dtype == np.uint8 and ";16" in rawmode and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
+        notices.append(f"16-bit {image.mode} is read with 8 bits")
+    if rgb.dtype == np.uint8 and (depth := _stated_bits(image, file)) > 8:
+        notices.append(f"{depth}-bit {image.format} is read with 8 bits")
+    if image.mode in ("P", "PA") and image.format != "GIF":
+        notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
+    if image.mode == "CMYK":
+        notices.append("CMYK is converted to RGB, without its colour profile")
+    return notices
 
 
 def _stated_bits(image: Image.Image, file: IO[bytes]) -> int:

@@ -25,6 +25,7 @@ from deblurgan.pictures.pixels import Pixels, check_image, grey_of, resize, to_8
 from deblurgan.pictures.reading import Picture
 from deblurgan.pictures.sixteen_bits import encode_deep_heic, encode_deep_png, encode_deep_tiff
 
+_BITS = {"HEIF": 10, "PNG": 16, "TIFF": 16}  # of a channel, where they may be more than 8
 _ENCODE_DEEP = {"HEIF": encode_deep_heic, "PNG": encode_deep_png, "TIFF": encode_deep_tiff}
 
 
@@ -108,10 +109,10 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
 def not_kept(picture: Picture, file_format: str) -> list[str]:
     """Return what of a picture a file of this format does not hold, one line each."""
     lost = []
-    if picture.rgb.dtype == np.uint16 and file_format not in _ENCODE_DEEP:
-        lost.append(f"16-bit input is written with 8 bits, as {file_format}")
-    if picture.rgb.dtype == np.uint16 and file_format == "HEIF" != picture.format:
-        lost.append("16-bit input is written with 10 bits, as HEIF")
+    if picture.rgb.dtype == np.uint16:
+        depth, kept = 10 if picture.format == "HEIF" else 16, _BITS.get(file_format, 8)
+        if kept < depth:
+            lost.append(f"{depth}-bit input is written with {kept} bits, as {file_format}")
     if picture.alpha is not None and file_format not in WITH_ALPHA | {"GIF"}:
         lost.append(f"{file_format} holds no alpha: the picture is laid on white")
     if picture.format not in WRITABLE:

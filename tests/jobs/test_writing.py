@@ -16,10 +16,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.before_after import opened_comparison
 from deblurgan.jobs.writing import opened_output
 from deblurgan.pictures.reading import Picture
-
-
-def noise(height=24, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+from tests.photographs import noise
 
 
 @contextlib.contextmanager

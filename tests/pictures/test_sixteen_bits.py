@@ -194,7 +194,7 @@ def test_heic_of_10_bits_is_read_and_written_with_10(tmp_path):
     picture, path = written(tmp_path, tmp_path / "in.heic", "out.heic", read_picture(tmp_path / "in.heic").rgb)
     assert (picture.kind, picture.rgb.dtype, picture.notices) == ("RGB", np.uint16, ())
     assert not_kept(picture, "HEIF") == []
-    assert not_kept(picture, "JPEG")[0] == "16-bit input is written with 8 bits, as JPEG"
+    assert not_kept(picture, "JPEG")[0] == "10-bit input is written with 8 bits, as JPEG"
     assert read_size(path) == (64, 256)
     again = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
     assert (again.info["bit_depth"], again.info["nclx_profile"]["transfer_characteristics"]) == (10, 16)
