@@ -16,9 +16,6 @@ from deblurgan.files import reason, shown
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-QUALITIES = {"preview": 1, "fast": 1, "balanced": 2, "best": 3}  # of a network with stages, and how many each takes
-ENGINES = ("tensorflow", "openvino", "onnxruntime")  # the others only restore
-AUTO = "auto"  # the fastest of the engines that are there; see `engines.fastest`
 
 
 def choose_kernels() -> None:
@@ -216,11 +213,6 @@ def resolve_precision(precision: str) -> str:
         return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
     native = cpu_has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
     return "bfloat16" if native else "float32"
-
-
-def default_quality() -> str:
-    """Return the quality that is taken where none is asked for: "best" on a GPU, "fast" on a CPU."""
-    return "best" if gpu_names() else "fast"
 
 
 def policy(precision: str) -> str:

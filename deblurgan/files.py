@@ -58,6 +58,12 @@ def stand_in(start: bytes) -> str | None:
     return next((what for mark, what in _STAND_INS.items() if start.startswith(mark)), None)
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise FileError where something stands that is no plain file and would be lost."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"{shown(path)}: cannot be written: not a file but a folder, a device or a pipe")
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its extensions, that becomes `path` when the block ends well.
@@ -69,8 +75,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             and would be lost (a folder, a link to a device), or writing failed (disk full).
     """
     path = Path(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FileError(f"{shown(path)}: cannot be written: not a file but a folder, a device or a pipe")
+    check_replaceable(path)
     try:
         ending = "".join(path.suffixes[-2:])[-_ENDING:]
         temporary = path.with_name(f".{secrets.token_hex(6)}.tmp{ending}")

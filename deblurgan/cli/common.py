@@ -18,9 +18,11 @@ import click
 from tqdm import tqdm
 
 from deblurgan import __version__
-from deblurgan.devices import AUTO, ENGINES, PRECISIONS, QUALITIES, describe, start_quietly
+from deblurgan.devices import PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, nearest
+from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.weights import catalogue
+from deblurgan.weights.qualities import QUALITIES
 
 T = TypeVar("T")
 INTERRUPTED = 130

@@ -15,7 +15,7 @@ from deblurgan.pictures.formats import (
     IMAGE_EXTENSIONS,
     is_an_image_file,
 )
-from deblurgan.pictures.listing import list_files
+from deblurgan.pictures.listing import list_files, list_files_below
 from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.video.containers import is_a_video_file
 
@@ -121,7 +121,7 @@ def _found(
     if os.fspath(name) == "-":
         return [Source(STANDARD, Path("stdin"))]
     if os.path.isdir(path):
-        files = _files(path, recursive, hidden, problems)
+        files = list_files_below(path, but_not_in=hidden, problems=problems) if recursive else list_files(path)
         found = [Source(file, file.relative_to(path)) for file in files if _is_wanted(file)]
         if found:
             _tell_left_out(path, [file for file in files if not _is_wanted(file)], tell)
@@ -172,30 +172,6 @@ def _kinds() -> str:
 
 def _is_wanted(path: Path) -> bool:
     return is_an_image_file(path) or is_a_video_file(path)
-
-
-def _files(folder: Path, recursive: bool, hidden: set[str], problems: list[str]) -> list[Path]:
-    """The files in a folder and, where asked, below it: each folder after the files beside it, once."""
-    paths = list_files(folder)
-    seen = {os.path.realpath(folder), *hidden}
-    waiting = _folders(folder) if recursive else []
-    while waiting:
-        here = waiting.pop()
-        if os.path.realpath(here) in seen:  # a link may lead back up
-            continue
-        seen.add(os.path.realpath(here))
-        try:
-            paths += list_files(here)
-            waiting += _folders(here)
-        except FileError as error:
-            problems.append(str(error))
-    return paths
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, the last one first, without hidden ones."""
-    below = [path for path in folder.iterdir() if not path.name.startswith(".") and os.path.isdir(path)]
-    return sorted(below, key=lambda path: path.name, reverse=True)
 
 
 def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:

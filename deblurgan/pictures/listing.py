@@ -1,7 +1,7 @@
 """Listing the pictures in a folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deblurgan.errors import FileError
@@ -36,22 +36,45 @@ def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool] = 
 
 
 def list_images_below(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files in `folder` and in all folders below it, links included, as `list_images` sorts and chooses.
+    """The image files in `folder` and in all folders below it; see `list_files_below`."""
+    return list_files_below(folder, is_an_image_file)
+
+
+def list_files_below(
+    folder: str | os.PathLike[str],
+    wanted: Callable[[Path], bool] = lambda path: True,
+    *,
+    but_not_in: Iterable[str] = (),
+    problems: list[str] | None = None,
+) -> list[Path]:
+    """The files in `folder` and in all folders below it, links included, as `list_files` sorts and chooses.
 
     A folder comes before those in it; hidden ones (`.name`) are passed over.
 
+    Args:
+        folder: where to begin.
+        wanted: which names.
+        but_not_in: real paths of folders below that are passed over.
+        problems: gets a line for each folder below that cannot be listed.
+
     Raises:
-        FileError: as `list_images`.
+        FileError: as `list_images`; without `problems` also for folders below.
     """
     paths: list[Path] = []
-    seen: set[str] = set()
+    seen = set(but_not_in) - {os.path.realpath(folder)}
     waiting = [Path(folder)]
     while waiting:
         here = waiting.pop()
         if os.path.realpath(here) in seen:  # a link may lead back up
             continue
         seen.add(os.path.realpath(here))
-        paths += list_images(here)
+        try:
+            paths += list_files(here, wanted)
+        except FileError as error:
+            if problems is None or here == Path(folder):
+                raise
+            problems.append(str(error))
+            continue
         below = (path for path in here.iterdir() if not path.name.startswith(".") and os.path.isdir(path))
         waiting += sorted(below, key=lambda path: path.name, reverse=True)
     return paths

@@ -4,15 +4,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from deblurgan.devices import AUTO, policy, require_own_process, require_tensorflow
+from deblurgan.devices import policy, require_own_process, require_tensorflow
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.networks.folding import folded
 from deblurgan.restoring.preview import HalfSizeRestorer
 from deblurgan.restoring.restorer import Restorer
-from deblurgan.runtimes import contract, engines
+from deblurgan.runtimes import AUTO, contract, engines
 from deblurgan.weights import catalogue
-from deblurgan.weights.generators import open_generator, quality_in_words
+from deblurgan.weights.generators import open_generator
+from deblurgan.weights.qualities import quality_in_words
 
 
 def open_restorer(

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.devices import ENGINES, require_own_process
+from deblurgan.devices import require_own_process
 from deblurgan.errors import InputError
 from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
-from deblurgan.runtimes import engines
+from deblurgan.runtimes import ENGINES, engines
 from deblurgan.runtimes.contract import LEAST_INPUT
 
 DEFAULT_ROOM = 1_800_000_000  # bytes for pictures and the network, unless half of what is free is less
@@ -63,7 +63,7 @@ class Restorer:
         needs: what the network needs when it restores a part of a picture.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
-        engine: what computes, one of `devices.ENGINES`.
+        engine: what computes, one of `runtimes.ENGINES`.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
         quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deblurgan.devices import AUTO, ENGINES, PRECISIONS, cpu_features, cpu_has_bfloat16, gpu_names
+from deblurgan.devices import PRECISIONS, cpu_features, cpu_has_bfloat16, gpu_names
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
+from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.runtimes.contract import KEY, About, Images, optional, parse_about
 from deblurgan.runtimes.converting import to_onnx, to_openvino
 from deblurgan.weights.untrusted import opened
@@ -26,7 +27,7 @@ class Engine:
     """A network in another runtime.
 
     Attributes:
-        name: one of `devices.ENGINES`.
+        name: one of `runtimes.ENGINES`.
         about: what it is and needs.
         precision: what it computes in, "float32" or "bfloat16", integers apart.
         run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `contract`.

@@ -15,7 +15,8 @@ from deblurgan.networks.folding import folded
 from deblurgan.runtimes import contract, converting, engines, int8
 from deblurgan.runtimes.contract import About, Images, optional
 from deblurgan.weights import catalogue
-from deblurgan.weights.generators import open_generator, quality_in_words
+from deblurgan.weights.generators import open_generator
+from deblurgan.weights.qualities import quality_in_words
 
 TOLERANCE = 1e-3  # of [0, 1]: a quarter of the distance between two 8-bit values
 MAX_COST = 0.2  # dB

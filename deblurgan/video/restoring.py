@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder, held, shown
+from deblurgan.files import check_replaceable, ensure_folder, held, shown
 from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.pixels import Restore
 from deblurgan.video.frames import read_frames
@@ -55,8 +55,7 @@ def restore_video(
     """
     source, target, options = Path(source), Path(target), options or VideoOptions()
     video = look_at(source, target)
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise FileError(f"{shown(target)}: cannot be written: not a file but a folder, a device or a pipe")
+    check_replaceable(target)
     ensure_folder(target.parent)
     folder = ensure_folder(parts_folder(target))
     with held(folder, f"{shown(target)}: another process is restoring a video into this file"):

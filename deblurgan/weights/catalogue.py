@@ -35,7 +35,6 @@ class Entry:
 
     Attributes:
         name: the name.
-        network: the network's name in `zoo`.
         kind: the network in words.
         data: what it was trained on; "unknown" where its authors do not tell.
         licence: that of its authors' repository; "none stated" where that has none.
@@ -49,7 +48,6 @@ class Entry:
     """
 
     name: str
-    network: str
     kind: str
     data: str
     licence: str
@@ -71,7 +69,6 @@ def _maxim(name: str, data: str, psnr: float, folder: str) -> Entry:
     """A checkpoint of MAXIM's authors; its size and SHA-256 stand in no document."""
     return Entry(
         name=name,
-        network="maxim",
         kind="MAXIM S-3",
         data=data,
         licence="Apache-2.0",
@@ -93,7 +90,6 @@ def _nafnet(
     file = f"NAFNet-{data.replace('GOPRO', 'GoPro')}-width{width}.pth"
     return Entry(
         name=name,
-        network="nafnet",
         kind=f"NAFNet, width {width}",
         data=data,
         licence="MIT",
@@ -115,7 +111,6 @@ KNOWN = {
     for entry in (
         Entry(
             name="maxim-gopro",
-            network="maxim",
             kind="MAXIM S-3",
             data="GOPRO",
             licence="Apache-2.0",
@@ -159,7 +154,6 @@ KNOWN = {
         ),
         Entry(
             name="deblurgan-2019",  # since March 2019 in the repository of DeblurGAN; its links elsewhere are dead
-            network="paper",
             kind="DeblurGAN",
             data="unknown",
             licence="BSD-2-Clause",
@@ -172,7 +166,6 @@ KNOWN = {
         ),
         Entry(
             name="tutorial-gopro",
-            network="tutorial",
             kind="tutorial's ResNet",
             data="GOPRO",
             licence="none stated",

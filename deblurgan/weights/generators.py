@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from deblurgan.devices import QUALITIES, default_quality
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.files import shown
 from deblurgan.weights import catalogue
 from deblurgan.weights.any_file import WeightFile, read
+from deblurgan.weights.qualities import QUALITIES, default_quality
 
 
 def open_generator(
@@ -47,9 +47,3 @@ def generator_file(path: str | os.PathLike[str], *, stages: int | None = None) -
     if not content.is_generator:
         raise WeightsError(f"{shown(path)}: expected a generator's weights, found those of a {content.network}")
     return content
-
-
-def quality_in_words(stages: int) -> str:
-    """Return the quality that so many stages are, with their number."""
-    name = next((name for name, count in QUALITIES.items() if count == stages and name != "preview"), "of its own")
-    return f"{name} ({stages} stage{'s' if stages > 1 else ''})"

@@ -39,7 +39,7 @@ def small(small_generator, monkeypatch, tmp_path):
         server.files["g"] = small_generator.read_bytes()
         server.cached = tmp_path / "cache" / "small.weights.h5"
         entry = Entry(
-            "small", "tutorial", "tutorial's", "noise", "MIT", "https://example.org", server.cached.name,
+            "small", "tutorial's", "noise", "MIT", "https://example.org", server.cached.name,
             size=1_600_000, addresses=(f"{server.address}/g",),
         )  # fmt: skip
         monkeypatch.setitem(KNOWN, "small", entry)

@@ -15,6 +15,7 @@ from deblurgan.runtimes.exporting import export
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_weights
 from deblurgan.weights.named_file import save_network
+from deblurgan.weights.qualities import default_quality
 from tests.maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 
 OPTIONS = {**TINY, "depth": 1, "scales": 1}
@@ -88,7 +89,7 @@ def test_preview_is_one_stage_at_half_size_with_the_strength_for_the_whole(opene
 @pytest.mark.parametrize(("gpus", "stages"), [((), 1), (("a GPU",), 3)])
 def test_without_a_quality_the_device_decides(opened, folder, monkeypatch, gpus, stages):
     monkeypatch.setattr(devices, "gpu_names", lambda: gpus)
-    assert devices.default_quality() == ("best" if gpus else "fast")
+    assert default_quality() == ("best" if gpus else "fast")
     assert opened(folder).stages == set(range(stages))
     assert opened(folder, stages=2).stages == {0, 1}
 

@@ -51,7 +51,6 @@ def known(server, cache, monkeypatch):
     def make(**fields):
         given = {
             "name": "mine",
-            "network": "nafnet",
             "kind": "NAFNet",
             "data": "GOPRO",
             "licence": "MIT",
@@ -110,7 +109,6 @@ def test_what_the_issue_asks_for_is_known_with_what_its_authors_published():
         "nafnet-gopro-64": (33.71, "GOPRO"),
         "nafnet-reds-64": (29.09, "REDS-val-300"),
     }
-    assert {entry.network for entry in KNOWN.values()} == {"maxim", "nafnet", "paper", "tutorial"}
     bucket = "https://storage.googleapis.com/gresearch/maxim/ckpt/Deblurring/"
     assert KNOWN["maxim-realblur-j"].addresses == (f"{bucket}RealBlur_J/checkpoint.npz",)
     assert KNOWN["maxim-realblur-r"].addresses == (f"{bucket}RealBlur_R/checkpoint.npz",)
