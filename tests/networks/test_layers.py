@@ -609,7 +609,8 @@ def test_statistics_of_another_kind_are_refused():
 
 
 def test_layers_with_these_choices_are_made_again_from_their_config():
-    for layer in (InstanceNormalization(statistics="noted"), Dropout(0.3, always=True, seed=1)):
+    norm = InstanceNormalization(0.5, affine=True, statistics="noted", name="norm", dtype="mixed_bfloat16")
+    for layer in (norm, Dropout(0.3, always=True, seed=1)):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(again) is type(layer)
         assert again.get_config() == layer.get_config()
