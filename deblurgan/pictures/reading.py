@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from deblurgan.errors import FileError
-from deblurgan.files import reason, shown
+from deblurgan.files import reason, shown, stand_in
 from deblurgan.pictures import png
 from deblurgan.pictures.boxes import bits
 from deblurgan.pictures.formats import READABLE, WITHOUT_SIGNATURE, named_format
@@ -181,8 +181,9 @@ def _identified(path: Path, file: IO[bytes]) -> Image.Image:
     except UnidentifiedImageError as error:
         if is_tiff(file):
             raise ValueError(f"{_EXPECTED}, got TIFF pixels of another kind") from error
-        empty = not file.seek(0, os.SEEK_END)
-        why = "the file is empty" if empty else "no picture of a known format that can be read"
+        file.seek(0)
+        start = file.read(256)
+        why = stand_in(start) or ("no picture of a known format that can be read" if start else "the file is empty")
         raise ValueError(why) from error
 
 

@@ -251,9 +251,11 @@ def test_float_and_32_bit_pixels_are_refused(tmp_path, array):
 def test_what_is_not_an_image_is_named_in_one_line(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("this is not a picture\n" * 50)
+    (tmp_path / "pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "line\nbreak.png").touch()
     for name, reason in {
+        "pointer.jpg": "a Git LFS pointer; `git lfs pull` gets the file itself",
         "empty.png": "the file is empty",
         "text.png": "no picture of a known format that can be read",
         "folder.png": "not a file",
