@@ -322,7 +322,7 @@ def test_a_bomb_of_text_is_refused_within_bounded_memory(tmp_path, late):
     with_chunks(path, (b"zTXt", b"a\0\0" + content), before=b"IEND" if late else b"IDAT")
     tracemalloc.start()
     try:
-        with pytest.raises(FileError, match="Decompressed data too large"):
+        with pytest.raises(FileError, match=r"(?i)decompressed data too large"):
             read_picture(path)
         assert tracemalloc.get_traced_memory()[1] < 150 << 20
     finally:
@@ -411,7 +411,8 @@ def test_a_colour_profile_stands_for_the_numbers_of_colours_where_there_are_none
 )
 def test_what_a_file_holds_besides_its_picture_is_told_and_xmp_speaks_of_it_no_more(tmp_path, sign, companion):
     xmp = f'<rdf:Description a="b"{sign} c="d"/>'
-    picture, path = written(tmp_path, save(tmp_path / "in.jpg", smooth(), xmp=xmp.encode()), "out.jpg")
+    packet = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp.encode())
+    picture, path = written(tmp_path, save(tmp_path / "in.jpg", smooth(), extra=packet), "out.jpg")
     assert picture.notices == (f"{companion} is not kept",)
     again = read_picture(path)
     assert (again.metadata.xmp.decode(), again.notices) == (xmp.replace(sign, ""), ())
