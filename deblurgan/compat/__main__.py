@@ -10,6 +10,7 @@ from typing import Any
 
 from deblurgan import compat
 from deblurgan.devices import start_quietly
+from deblurgan.errors import DeblurganError
 from deblurgan.files import reason, shown
 
 _USAGE = "usage: python -m deblurgan.compat SCRIPT [ARGUMENTS]\n\nRun a script that was written for Keras 1 or 2.\n"
@@ -34,7 +35,11 @@ def main() -> None:
         sys.path.insert(0, "")
     sys.path[0] = os.path.dirname(script)
     warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
-    start_quietly()
+    try:
+        start_quietly()
+    except DeblurganError as error:
+        sys.stderr.write(f"python -m deblurgan.compat: {error}\n")
+        sys.exit(2)
     compat.install()
 
     sys.excepthook = functools.partial(_show_error, script)

@@ -1160,3 +1160,12 @@ def test_the_command_line_says_what_it_wants(tmp_path):
     done = run_old("none.py", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == f"python -m deblurgan.compat: cannot open {tmp_path}/none.py: No such file or directory\n"
+
+
+def test_another_backend_of_keras_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    (tmp_path / "old.py").touch()
+    done = run_old("old.py", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m deblurgan.compat: Keras: expected the backend tensorflow")
