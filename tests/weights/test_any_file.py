@@ -408,7 +408,7 @@ def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, 
 
 def test_a_state_dict_of_another_network_is_one_line_that_names_the_file(save_safetensors):
     path = save_safetensors({"encoder.weight": np.zeros((2, 3), "float32")})
-    with pytest.raises(WeightsError, match=r"weights\.h5: expected the tensors of a DeblurGAN generator"):
+    with pytest.raises(WeightsError, match=r"weights\.h5: expected the tensors of a DeblurGAN or CycleGAN"):
         read(path)
 
 
