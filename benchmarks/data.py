@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from deblurgan.data.crops import CropStream
-from deblurgan.data.sources import open_source, parse_source
+from deblurgan.data.opening import open_source, parse_source
 from deblurgan.devices import start_quietly
 
 
@@ -38,17 +38,16 @@ def measure(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
     )
     step = 0
-    dataset = stream.batches(lambda: (step, arguments.steps))
     rates, by_processor, growth = [], [], 0.0
     for _ in range(1 + arguments.rounds):
         begin, processor_begin = time.perf_counter(), time.process_time()
-        for _ in dataset:
+        for _ in stream.batches(step, arguments.steps):
             growth = max(growth, resident() - before)
         crops = arguments.steps * arguments.batch_size
         rates.append(crops / (time.perf_counter() - begin))
         by_processor.append(crops / (time.process_time() - processor_begin))
         step += arguments.steps
-    kinds = " + ".join(source["kind"] for source in stream.summary()["sources"])
+    kinds = " + ".join(source["kind"] for source in stream.summary())
     columns = (
         rates[0],
         statistics.median(rates[1:]),

@@ -16,16 +16,19 @@ from pathlib import Path
 
 def train(folder: str, batches: int) -> None:
     """Take `batches` steps on the pairs in `folder`, then read the rest of the epoch without training."""
-    from deblurgan.data.pairs import PairStream, check_pairs, match_pairs
+    from deblurgan.data.crops import CropStream
+    from deblurgan.data.opening import open_source
     from deblurgan.networks.tutorial import discriminator_model, generator_model
     from deblurgan.training.tutorial import TutorialGAN
 
-    pairs, _ = check_pairs(match_pairs(folder))
+    stream = CropStream(
+        [open_source({"folder": folder})], crop_size=256, batch_size=2, crops_per_picture=1, cache_mb=64
+    )
     gan = TutorialGAN(generator_model(), discriminator_model(), critic_updates=1)
-    for number, (blurred, sharp) in enumerate(PairStream(pairs, 2).epoch(1)):
+    for number, batch in enumerate(stream.batches(0, stream.pictures // 2)):
         if number < batches:
-            gan.step(blurred, sharp)
-    print(len(pairs), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            gan.step(batch)
+    print(stream.pictures, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def repeated(source: Path, target: Path, count: int) -> None:

@@ -21,7 +21,7 @@ from torch_recipes import STEPS, torch_step
 
 from deblurgan.devices import describe, start_quietly
 from deblurgan.training.recipe import make, read_fields
-from deblurgan.training.trainer import build_model
+from deblurgan.training.steps import restoration
 
 BATCH = {"nafnet": 2, "nafnet-gan": 2}  # smaller than the recipes', to be done in time
 CHANGES = {  # what PyTorch's side does not have, of the same cost or less
@@ -33,9 +33,9 @@ CHANGES = {  # what PyTorch's side does not have, of the same cost or less
 def ours(name: str, precision: str, without_critic: bool = False):
     changes = CHANGES.get(name, [])
     if without_critic:
-        changes = [*changes, ("critic", None), ("adversarial", None)]
+        changes = [*changes, ("critic", None), ("critic_options", {}), ("adversarial", None)]
     recipe = make(read_fields(name), [("batch_size", BATCH.get(name, read_fields(name)["batch_size"])), *changes])
-    return recipe, build_model(recipe, 1000, precision)
+    return recipe, restoration(recipe, 1000, precision)
 
 
 def compare(name: str, precision: str, rounds: int) -> None:
@@ -48,12 +48,12 @@ def compare(name: str, precision: str, rounds: int) -> None:
     forward = tf.function(lambda x: model.generator(x, training=True), autograph=False)
     things = {
         "PyTorch": lambda: theirs.step(*images),
-        "deblurgan": lambda: model.train_on_batch(blurred, sharp),
+        "deblurgan": lambda: model.step((blurred, sharp)),
         "  its forward pass": lambda: forward(blurred).numpy(),
     }
     if recipe.critic is not None:
         _, alone = ours(name, precision, without_critic=True)
-        things["  without the critic"] = lambda: alone.train_on_batch(blurred, sharp)
+        things["  without the critic"] = lambda: alone.step((blurred, sharp))
     print(f"{name}, {precision}, {count} crops of {side}x{side}")
     report(time_in_turn(things, rounds), "PyTorch")
     total = sum(theirs.seconds.values())

@@ -18,7 +18,8 @@ import numpy as np
 from keras import layers
 from side_by_side import report, time_in_turn
 
-from deblurgan.data.pairs import PairStream, match_pairs
+from deblurgan.data.crops import CropStream
+from deblurgan.data.opening import open_source
 from deblurgan.devices import describe, policy, resolve_precision, start_quietly
 from deblurgan.networks.layers import ReflectionPadding2D
 from deblurgan.networks.tutorial import discriminator_model, generator_model
@@ -49,7 +50,8 @@ class Transcription:
     def perceptual_loss(self, y_true, y_pred):
         return keras.ops.mean(keras.ops.square(self.vgg(y_true) - self.vgg(y_pred)))
 
-    def step(self, blurred, sharp):
+    def step(self, batch):
+        blurred, sharp = batch
         real, fake = np.ones((len(blurred), 1)), -np.ones((len(blurred), 1))
         generated = self.g.predict(blurred, batch_size=len(blurred), verbose=0)
         for _ in range(self.critic_updates):
@@ -111,11 +113,12 @@ def ours(precision: str, critic_updates: int) -> TutorialGAN:
 
 def share_of_steps(gan: TutorialGAN, folder: str, batch_size: int) -> float:
     """Train one epoch from disk and return the part of its time that passes inside the steps."""
-    stream = PairStream(match_pairs(folder), batch_size)
+    source = open_source({"folder": folder})
+    stream = CropStream([source], crop_size=256, batch_size=batch_size, augment="mirror", crops_per_picture=1)
     inside, begin = 0.0, time.perf_counter()
-    for blurred, sharp in stream.epoch(1):
+    for batch in stream.batches(0, len(source) // batch_size):
         before = time.perf_counter()
-        gan.step(blurred, sharp)
+        gan.step(batch)
         inside += time.perf_counter() - before
     return inside / (time.perf_counter() - begin)
 
@@ -137,7 +140,7 @@ def main() -> None:
         "deblurgan float32": ours("float32", arguments.critic_updates),
         "deblurgan auto": ours("auto", arguments.critic_updates),
     }
-    steps = {name: lambda gan=gan: gan.step(blurred, sharp) for name, gan in gans.items()}
+    steps = {name: lambda gan=gan: gan.step((blurred, sharp)) for name, gan in gans.items()}
     report(time_in_turn(steps, arguments.rounds), baseline="plain float32 transcription")
     if arguments.pairs:
         share = share_of_steps(gans["deblurgan auto"], arguments.pairs, arguments.batch_size)

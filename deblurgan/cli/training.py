@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import gpu_names, start_quietly
-from deblurgan.errors import InputError, nearest
+from deblurgan.errors import InputError
 from deblurgan.restoring.memory import keep_freed
-from deblurgan.training.progress import Progress, Result
+from deblurgan.training.progress import BOOKKEEPING, SCORES, Progress, Result
 from deblurgan.training.recipe import (
-    DEVICES,
+    ALIASES,
+    CHOICES,
     RECIPE_NAME,
     TUTORIAL,
     Recipe,
@@ -28,17 +29,9 @@ from deblurgan.training.recipe import (
     read_fields,
     read_run,
 )
-from deblurgan.training.settings import Settings, read_settings
 
-_DEFAULTS = Settings()
-
-# Options by what they mean to a recipe that is not the tutorial's; the others are fields of their own name.
-FIELDS = {"epoch_num": "epochs"}
-OPTIONS = {"sources": "source"}
-PLACES = ("sources", "input_dir")
-TUTORIAL_ONLY = ("n_images", "preprocess", "upsampling", "legacy_batchnorm", "save_every")
-_NO_LOSSES = ("epoch", "step", "seconds", "images_per_second", "learning_rate", "val_psnr", "val_ssim")
-RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
+_DEFAULTS = make(read_fields(TUTORIAL))
+INPUT_DIR = "images/train"
 
 
 @command("train", "Train a network on pairs of pictures.")
@@ -47,12 +40,12 @@ RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
 @click.option(
     "--log_dir", metavar="FOLDER", help="Folder for TensorBoard's events.  [default: logs in the run's folder]"
 )
-@click.option("--epoch_num", default=_DEFAULTS.epoch_num, help="Epochs in all, those before --resume included.")
+@click.option("--epoch_num", default=_DEFAULTS.epochs, help="Epochs in all, those before --resume included.")
 @click.option("--critic_updates", default=_DEFAULTS.critic_updates, help="Critic updates per generator update.")
 @click.option(
     "--input_dir",
     metavar="FOLDER",
-    default=_DEFAULTS.input_dir,
+    default=INPUT_DIR,
     help="Folder with A (blurred) and B (sharp), paired by name.",
 )
 @click.option(
@@ -75,7 +68,7 @@ RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
 )
 @click.option(
     "--preprocess",
-    type=click.Choice(["crop", "resize"]),
+    type=click.Choice(CHOICES["preprocess"]),
     default=_DEFAULTS.preprocess,
     help="crop: cut random squares out of the pictures; resize: squash them whole, as the tutorial did.",
 )
@@ -83,7 +76,7 @@ RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
 @click.option(
     "--upsampling",
     type=click.Choice(["transpose", "resize"]),
-    default=_DEFAULTS.upsampling,
+    default=_DEFAULTS.network_options["upsampling"],
     help="transpose: the generator of the tutorial's text; resize: that of its repository since June 2018.",
 )
 @precision_option
@@ -127,7 +120,7 @@ RECIPE_ONLY = ("sources", "steps", "init_weights", "vgg_weights", "devices")
 )
 @click.option(
     "--devices",
-    type=click.Choice(DEVICES),
+    type=click.Choice(CHOICES["devices"]),
     default="one",
     help="Train on one device, or on all GPUs of this machine.",
 )
@@ -154,28 +147,22 @@ def train(
     else:
         folder = output_dir / (run or datetime.now().strftime("%Y%m%d-%H%M%S"))
     given = {name: value for name, value in values.items() if _is_given(ctx, name)}
-    plan: Settings | Recipe
-    if _is_tutorial(ctx, recipe, folder, resume):
-        plan = _tutorial_settings(values, given, changes, folder if resume else None)
-    else:
-        stored = folder if resume and not _is_given(ctx, "recipe") else None
-        resumed = folder if resume and (folder / RECIPE_NAME).exists() else None
-        plan = _recipe(recipe, given, changes, stored, resumed)
+    is_stored = resume and not _is_given(ctx, "recipe")
+    fields = dataclasses.asdict(read_run(folder)) if is_stored else read_fields(recipe)
+    plan = _changed(fields, given, changes)
+    if plan.val_dir is None and not is_stored:
+        was_started = resume and (folder / RECIPE_NAME).exists()
+        val_dir = read_run(folder).val_dir if was_started else _validation_beside(plan)
+        plan = dataclasses.replace(plan, val_dir=val_dir)
 
     start_quietly()
     if not gpu_names():
         keep_freed()
-    if isinstance(plan, Recipe):
-        _require_open(plan, changes)
+    from deblurgan.training import trainer
+
+    _require_open(plan, [*given, *(field for field, _ in map(parse_change, changes))])
     with _TrainingBars() as progress:
-        if isinstance(plan, Settings):
-            from deblurgan.training.run import train as train_tutorial
-
-            result = train_tutorial(plan, folder, resume=resume, progress=progress)
-        else:
-            from deblurgan.training.trainer import train as train_recipe
-
-            result = train_recipe(plan, folder, resume=resume, progress=progress)
+        result = trainer.train(plan, folder, resume=resume, progress=progress)
     _report(ctx, result, plan.val_dir)
 
 
@@ -204,13 +191,6 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def _is_tutorial(ctx: click.Context, recipe: str, folder: Path, resume: bool) -> bool:
-    """Whether the tutorial's loop is wanted: a run that is resumed tells, where --recipe does not."""
-    if resume and not _is_given(ctx, "recipe"):
-        return not (folder / RECIPE_NAME).exists()
-    return recipe == TUTORIAL
-
-
 def _latest_run(output_dir: Path) -> Path:
     found = [*output_dir.glob("*/checkpoint.h5"), *output_dir.glob("*/checkpoints/step_*.h5")]
     if not found:
@@ -219,85 +199,40 @@ def _latest_run(output_dir: Path) -> Path:
     return output_dir / latest.relative_to(output_dir).parts[0]
 
 
-def _tutorial_settings(
-    values: Mapping[str, Any], given: Mapping[str, Any], changes: tuple[str, ...], resumed: Path | None
-) -> Settings:
-    """Return the settings that the options and changes make, or those of the run to resume with what may change."""
-    for name in given:
-        if name in RECIPE_ONLY:
-            raise InputError(f"--{OPTIONS.get(name, name)}: the tutorial's recipe has no such choice; see --recipe")
-    known = [field.name for field in dataclasses.fields(Settings)]
-    changed = dict(map(parse_change, changes))
-    for name in changed:
-        if name not in known:
-            raise InputError(f"--set {name}: expected a field of the tutorial's recipe{nearest(name, known)}")
-    values = {name: value for name, value in values.items() if name in known} | changed
-    settings = Settings(**values) if resumed is None else _resumed_settings(resumed, {**given, **changed})
-    if settings.val_dir is None and (Path(settings.input_dir).parent / "test" / "A").is_dir():
-        settings = dataclasses.replace(settings, val_dir=str(Path(settings.input_dir).parent / "test"))
-    return settings
+def _changed(fields: Mapping[str, Any], given: Mapping[str, Any], changes: tuple[str, ...]) -> Recipe:
+    """Return the recipe of these fields with the options that are given, and then the changes of --set."""
+    from deblurgan.data.opening import guess, parse_source
 
-
-def _resumed_settings(folder: Path, given: Mapping[str, Any]) -> Settings:
-    """Return the run's own settings, with those changed that are given on the command line and may change."""
-    settings = read_settings(folder)
-    for name, value in given.items():
-        if value == getattr(settings, name):
-            continue
-        if name not in Settings.FREE:
-            raise InputError(
-                f"--{name} {value}: the run {folder} was started with {getattr(settings, name)} and keeps it"
-            )
-        settings = dataclasses.replace(settings, **{name: value})
-    return settings
-
-
-def _recipe(
-    name: str, given: Mapping[str, Any], changes: tuple[str, ...], stored: Path | None, resumed: Path | None
-) -> Recipe:
-    """Return the recipe `name`, or that of the run `stored`, with the options and changes of the command line.
-
-    Where nothing says what to validate on, it is what the run `resumed` has, or the pictures beside the first source.
-    """
-    from deblurgan.data.sources import guess, parse_source
-
-    for option in given:
-        if option in TUTORIAL_ONLY:
-            raise InputError(f"--{option}: only the tutorial's recipe has this option")
     if "steps" in given and "epoch_num" in given:
         raise InputError("--steps: expected this or --epoch_num, received both")
-    fields = read_fields(name) if stored is None else dataclasses.asdict(read_run(stored))
-    changed = list(map(parse_change, changes))
-    make(fields, changed)  # what is written wrongly is told before folders are looked into
-    altered = [(FIELDS.get(option, option), value) for option, value in given.items() if option not in PLACES]
+    set_last = list(map(parse_change, changes))
+    make(fields, set_last)  # what is written wrongly is told before folders are looked into
+    altered = [(option, value) for option, value in given.items() if option not in ("sources", "input_dir")]
     if "sources" in given:
         altered.append(("sources", list(map(parse_source, given["sources"]))))
-    elif "input_dir" in given or not (fields.get("sources") or stored):
-        folder = given.get("input_dir", _DEFAULTS.input_dir)
+    elif "input_dir" in given or not fields.get("sources"):
+        folder = given.get("input_dir", INPUT_DIR)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
-    recipe = make(fields, [*altered, *changed])
-    if recipe.val_dir is None and stored is None:
-        known = read_run(resumed).val_dir if resumed is not None else _validation_beside(recipe)
-        recipe = dataclasses.replace(recipe, val_dir=known)
-    return recipe
+    return make(fields, [*altered, *set_last])
 
 
-def _require_open(recipe: Recipe, changes: tuple[str, ...]) -> None:
-    """Raise InputError where a change is to what the initial weights decide."""
+def _require_open(recipe: Recipe, changed: Sequence[str]) -> None:
+    """Raise InputError where a field was changed that the initial weights decide."""
     from deblurgan.networks.zoo import find
 
     if recipe.init_weights is None:
         return
     network = find("generator", recipe.network)
     left_open = [f"network_options.{option}" for option in (*network.switches, *network.in_training)]
-    for field, _ in map(parse_change, changes):
+    for name in changed:
+        field = ALIASES.get(name, name)
         if field.partition(".")[0] in ("network", "network_options") and field not in left_open:
-            raise InputError(f"--set {field}: the network and its options are those of {recipe.init_weights}")
+            raise InputError(f"{name}: the network and its options are those of {recipe.init_weights}")
 
 
 def _validation_beside(recipe: Recipe) -> str | None:
     """Return the folder `test` in or beside a source of pairs, if there is one."""
-    from deblurgan.data.sources import guess
+    from deblurgan.data.opening import guess
 
     for source in recipe.sources:
         if (source.get("kind") or guess(source["folder"])) in ("pairs", "gopro"):
@@ -315,9 +250,7 @@ def recipes(name: str | None) -> None:
     What it prints may be saved, changed, and given to --recipe as a file.
     """
     if name is not None:
-        fields = read_fields(name)
-        shown = fields if name == TUTORIAL else dataclasses.asdict(make(fields))
-        click.echo(json.dumps(shown, indent=1))
+        click.echo(json.dumps(dataclasses.asdict(make(read_fields(name))), indent=1))
         return
     width = max(map(len, names()))
     for known in names():
@@ -358,17 +291,14 @@ class _TrainingBars(Progress):
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
         self._close()
-        names = [name for name in row if name not in _NO_LOSSES]
-        losses = "  ".join(f"{name} {row[name]:.4f}" for name in (("d_loss", "g_loss") if "g_loss" in row else names))
+        others = (*BOOKKEEPING, *SCORES, "learning_rate")
+        names = ("d_loss", "g_loss") if "g_loss" in row else [name for name in row if name not in others]
+        losses = "  ".join(f"{name} {row[name]:.4f}" for name in names)
         scores = ""
         if row.get("val_psnr") is not None:
             scores = f"  validation PSNR {row['val_psnr']:.2f} dB, SSIM {row['val_ssim']:.4f}"
-        rate = (
-            f"{row['step_share']:.1%} in train steps"
-            if "step_share" in row
-            else f"{row['images_per_second']:.1f} images/s"
-        )
-        click.echo(f"epoch {row['epoch']}: {losses}{scores}  ({row['seconds']:.0f} s, {rate})")
+        timing = f"{row['seconds']:.0f} s, {row['images_per_second']:.1f} images/s"
+        click.echo(f"epoch {row['epoch']}: {losses}{scores}  ({timing})")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -216,7 +216,9 @@ class SyntheticBlur:
                 raise InputError(f"{name}: expected a positive number, received {value}")
         for name, span, least, most in (("noise", self.noise, 0, 255), ("jpeg", self.jpeg, 1, 100)):
             if span is not None and not least <= span[0] <= span[1] <= most:
-                raise InputError(f"{name}: expected a range in {least} to {most}, received {span[0]} to {span[1]}")
+                raise InputError(
+                    f"{name}: expected a range in {least} to {most}, received {span[0]:g} to {span[1]:g}"
+                )
 
     def draw_kernel(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw a kernel; see `random_kernel`."""

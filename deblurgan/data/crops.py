@@ -5,10 +5,9 @@ then spread over the stream so that neighbours come from different pictures and 
 many crops the first is of a new visit, the second of one begun a few rounds earlier, and so on.
 """
 
-import mmap
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deblurgan.data.sources import Pixels, Source, Window
+from deblurgan.data.cache import Cache
+from deblurgan.data.options import AUGMENT, PREPROCESS
+from deblurgan.data.pairs import choose_pairs
+from deblurgan.data.sources import Source, Window
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.pixels import to_model
+from deblurgan.pictures.pixels import Pixels, resize, to_model
 from deblurgan.pictures.reading import read_rgb
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20
-_LARGE = _MB // 4  # fewer bytes are not worth pages of their own
 _LAG = 4  # rounds between two crops of one visit
 _ORDER, _PICTURES, _VISIT = range(3)  # what a random generator is for
 
@@ -40,11 +41,15 @@ class CropStream:
         crop_size: side of the crops, in pixels.
         batch_size: crops in a batch.
         seed: of all that is random.
+        preprocess: "crop" cuts squares out of the pictures; "resize" squashes whole pictures, which then are neither
+            made smaller first nor mirrored nor turned.
         downscale: pictures are made smaller by this whole number, by averaging, after blurring; the paper has 2.
-        augment: mirror and turn the crops by quarters: all eight ways are equally likely.
+        augment: mirror and turn the crops by quarters: all eight ways are equally likely; "mirror": left to right
+            alone.
         candidates: cut the most textured of so many random windows, judged by the sharp picture where there is one; 1
             takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
+        n_images: pictures of each source to use, drawn with `seed`; negative for all.
         cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
             pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
         workers: crops that are prepared at the same time.
@@ -65,10 +70,12 @@ class CropStream:
         crop_size: int,
         batch_size: int,
         seed: int = 0,
+        preprocess: str = "crop",
         downscale: int = 1,
-        augment: bool = True,
+        augment: bool | str = True,
         candidates: int = 1,
         crops_per_picture: int = 8,
+        n_images: int = -1,
         cache_mb: float = 1024,
         workers: int = 2,
     ) -> None:
@@ -85,6 +92,9 @@ class CropStream:
                 raise InputError(f"{name}: expected at least 1, received {number}")
         if seed < 0:
             raise InputError(f"seed: expected at least 0, received {seed}")
+        for name, value, known in (("preprocess", preprocess, PREPROCESS), ("augment", augment, AUGMENT)):
+            if value not in known:
+                raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, received {value!r}")
         if not 1 <= len(sources) <= _BLOCK:
             raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
         visits = crops_per_picture * _LAG + workers  # that are used in turn, or under way
@@ -95,46 +105,45 @@ class CropStream:
                 f" {crop_size}x{crop_size} a picture, received {cache_mb}"
             )
         self._crop_size, self._batch_size, self._seed, self._downscale = crop_size, batch_size, seed, downscale
-        self._augment, self._candidates, self._crops_per_picture = augment, candidates, crops_per_picture
-        self._workers = workers
+        self._squash = preprocess == "resize"
+        self._ways = {True: 8, False: 1, "mirror": 2}[False if self._squash else augment]
+        self._candidates, self._crops_per_picture, self._workers = candidates, crops_per_picture, workers
         self.bad: dict[str, str] = {}
         self.failure: FileError | InputError | None = None
         self._sources: list[Source] = []
         for source in sources:
-            checked, bad = source.checked(crop_size * downscale)
-            self._sources.append(checked)
+            readable, bad = source.checked(1 if self._squash else crop_size * downscale)
+            self._sources.append(readable)
             self.bad |= bad
-        self._weights = [len(source) if source.weight is None else source.weight for source in self._sources]
+        self._pictures = [choose_pairs(range(len(source)), n_images, seed) for source in self._sources]
+        self._weights = [
+            len(pictures) if source.weight is None else source.weight
+            for source, pictures in zip(self._sources, self._pictures, strict=True)
+        ]
         self._shares = _shares(self._weights, _BLOCK)
-        self._visits, self._files = _Cache(for_visits), _Cache(cache - for_visits)
+        self._visits, self._files = Cache(for_visits), Cache(cache - for_visits)
 
     @property
     def pictures(self) -> int:
         """The number of pictures of all sources."""
-        return sum(map(len, self._sources))
+        return sum(map(len, self._pictures))
 
-    def summary(self) -> dict[str, Any]:
-        """Return what the stream is made of, as JSON-like values."""
-        return {
-            "crop_size": self._crop_size,
-            "batch_size": self._batch_size,
-            "seed": self._seed,
-            "downscale": self._downscale,
-            "augment": self._augment,
-            "candidates": self._candidates,
-            "crops_per_picture": self._crops_per_picture,
-            "sources": [
-                {
-                    "kind": source.kind,
-                    "folder": str(source.folder),
-                    "pictures": len(source),
-                    "weight": weight,
-                    "percent": share,
-                    "options": source.options(),
-                }
-                for source, weight, share in zip(self._sources, self._weights, self._shares, strict=True)
-            ],
-        }
+    def summary(self) -> list[dict[str, Any]]:
+        """Return what each source is made of, as JSON-like values; `files` is a digest of the files' names."""
+        return [
+            {
+                "kind": source.kind,
+                "folder": str(source.folder),
+                "pictures": len(pictures),
+                "weight": weight,
+                "percent": share,
+                "options": source.options(),
+                "files": digest([os.path.relpath(path, source.folder) for path in source.files()]),
+            }
+            for source, pictures, weight, share in zip(
+                self._sources, self._pictures, self._weights, self._shares, strict=True
+            )
+        ]
 
     def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the crop at place `index` of the stream, from 0 on: blurred and sharp.
@@ -150,35 +159,22 @@ class CropStream:
         blurred, *sharp = map(to_model, self._visits.get(visit, lambda: self._crops_of(visit))[place])
         return blurred, sharp[0] if sharp else np.full_like(blurred, np.nan)
 
-    def batches(self, span: Callable[[], tuple[int, int]], steps: int | None = None) -> Any:
+    def batches(self, first: int, count: int) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
 
-        Step s of a training has the crops s * batch_size to (s + 1) * batch_size - 1.
-
-        Args:
-            span: returns the first step and the number of steps. It is called whenever an iteration over the dataset
-                begins, which may be in another thread, and more often than training does.
-            steps: the number of steps where `span` always returns the same. Keras asks for it: without, `fit` warns
-                that it ran out of data.
+        They are those of `count` steps of a training from step `first` on. Step s has the crops s * batch_size to
+        (s + 1) * batch_size - 1.
         """
         import tensorflow as tf
-
-        def places() -> tuple[np.int64, np.int64]:
-            first, count = span()
-            return np.int64(first * self._batch_size), np.int64((first + count) * self._batch_size)
-
-        def indices(_: Any) -> Any:
-            return tf.data.Dataset.range(*tf.numpy_function(places, (), (tf.int64, tf.int64)))
 
         def crop(index: Any) -> tuple[Any, Any]:
             images = tf.numpy_function(self.crop, (index,), (tf.float32, tf.float32))
             shape = (self._crop_size, self._crop_size, 3)
             return tf.ensure_shape(images[0], shape), tf.ensure_shape(images[1], shape)
 
-        stream = tf.data.Dataset.range(1).flat_map(indices)
-        stream = stream.map(crop, num_parallel_calls=self._workers, deterministic=True)
-        stream = stream.batch(self._batch_size, drop_remainder=True).prefetch(2)
-        return stream if steps is None else stream.apply(tf.data.experimental.assert_cardinality(steps))
+        places = tf.data.Dataset.range(first * self._batch_size, (first + count) * self._batch_size)
+        crops = places.map(crop, num_parallel_calls=self._workers, deterministic=True)
+        return crops.batch(self._batch_size, drop_remainder=True).prefetch(2)
 
     def _crops_of(self, visit: int) -> Pixels:
         """Open the picture of a visit, or the next that can be read; return its crops.
@@ -186,17 +182,14 @@ class CropStream:
         They are uint8 (crops, 2, crop_size, crop_size, 3), blurred and sharp, or (crops, 1, ...) where the source has
         no sharp ones.
         """
-        block, place = divmod(visit, _BLOCK)
-        order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
-        number = int(order[place])
-        ordinal = block * self._shares[number] + int(np.count_nonzero(order[:place] == number))
-        source = self._sources[number]
-        one_pass, place = divmod(ordinal, len(source))
-        picture = int(self._rng(_PICTURES, number, one_pass).permutation(len(source))[place])
-        for attempt in range(len(source)):
-            rng = self._rng(_VISIT, number, ordinal, attempt)
+        number, ordinal = self._source_of(visit)
+        source, pictures = self._sources[number], self._pictures[number]
+        one_pass, place = divmod(ordinal, len(pictures))
+        start = int(self._rng(_PICTURES, number, one_pass).permutation(len(pictures))[place])
+        for attempt in range(len(pictures)):
+            picture = pictures[(start + attempt) % len(pictures)]
             try:
-                return self._cut(source, (picture + attempt) % len(source), rng)
+                return self._cut(source, picture, self._rng(_VISIT, number, ordinal, attempt))
             except FileError as error:
                 last = error
             except InputError as error:  # two sides that differ in size since they were looked at
@@ -205,19 +198,27 @@ class CropStream:
         self.failure = FileError(f"{shown(source.folder)}: no picture can be read any more: {last}")
         raise self.failure
 
+    def _source_of(self, visit: int) -> tuple[int, int]:
+        """Return the number of the source that a visit is to, and how many visits to it came before."""
+        block, place = divmod(visit, _BLOCK)
+        order = self._rng(_ORDER, block).permutation(np.repeat(np.arange(len(self._sources)), self._shares))
+        number = int(order[place])
+        return number, block * self._shares[number] + int(np.count_nonzero(order[:place] == number))
+
     def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
         def choose(image: Pixels) -> list[Window]:
             return [self._window(image, rng) for _ in range(self._crops_per_picture)]
 
         crops = source.crops(picture, choose, rng, self._read)
-        ways = rng.integers(8, size=len(crops)) if self._augment else np.zeros(len(crops), int)
-        finished = [
-            [self._finished(side, way) for side in sides] for sides, way in zip(crops, ways.tolist(), strict=True)
-        ]
-        return np.array(finished)
+        ways = rng.integers(self._ways, size=len(crops)).tolist()
+        return np.array(
+            [[self._finished(side, way) for side in sides] for sides, way in zip(crops, ways, strict=True)]
+        )
 
     def _window(self, image: Pixels, rng: np.random.Generator) -> Window:
         """Draw windows of a picture and return the most textured."""
+        if self._squash:
+            return 0, 0, *image.shape[:2]
         side = self._crop_size * self._downscale
         corners = rng.integers(0, np.subtract(image.shape[:2], side - 1), (self._candidates, 2)).tolist()
         if len(corners) > 1:
@@ -226,11 +227,13 @@ class CropStream:
         return top, left, side, side
 
     def _finished(self, image: Pixels, way: int) -> Pixels:
-        """Make a crop smaller, then mirror and turn it in one of eight ways."""
+        """Make a crop as small as it is wanted, turn it by `way // 2` quarters, and mirror it where `way` is odd."""
+        if self._squash:
+            return resize(image, (self._crop_size, self._crop_size))
         if self._downscale > 1:
             image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).reduce(self._downscale))
-        image = np.rot90(image, way % 4)
-        return image[:, ::-1] if way >= 4 else image
+        image = np.rot90(image, way // 2)
+        return image[:, ::-1] if way % 2 else image
 
     def _read(self, path: Path) -> Pixels:
         if str(path) in self.bad:
@@ -262,39 +265,6 @@ def _shares(weights: Sequence[float], whole: int) -> list[int]:
     return shares.tolist()
 
 
-class _Cache:
-    """The arrays used last, as far as they fit into `limit` bytes. Safe to use from several threads."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._bytes = 0
-        self._arrays: OrderedDict[Hashable, Pixels] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Pixels]) -> Pixels:
-        """Return the array of `key`, not to be written to, made anew where it is not there."""
-        with self._lock:
-            if key in self._arrays:
-                self._arrays.move_to_end(key)
-                return self._arrays[key]
-        array = _in_pages(make())
-        with self._lock:
-            if key not in self._arrays:
-                self._arrays[key] = array
-                self._bytes += array.nbytes
-            while self._bytes > self._limit:
-                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
-        return array
-
-
-def _in_pages(array: Pixels) -> Pixels:
-    """Move a large array to memory that goes back to the system at once when the array is gone.
-
-    That of the C library is held on to: after a while of pictures that come and go, half as much again as they need.
-    """
-    if array.nbytes >= _LARGE:
-        pages = np.frombuffer(mmap.mmap(-1, array.nbytes), np.uint8).reshape(array.shape)
-        pages[...] = array
-        array = pages
-    array.flags.writeable = False
-    return array
+def digest(names: Sequence[str]) -> str:
+    """Return a short text that tells these names from others, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()[:16]

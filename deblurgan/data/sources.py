@@ -4,10 +4,8 @@ A source gives pairs of crops of its pictures, or blurred crops alone. It reads 
 given, which may hold some in memory, and draws from the generator that it is given; it keeps no state itself.
 """
 
-import difflib
 import math
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,11 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deblurgan.data.blur import SyntheticBlur
-from deblurgan.data.gopro import BLURS
-from deblurgan.data.pairs import Pair, check_pairs, listed, match_pairs
+from deblurgan.data.pairs import Pair, check_pairs, listed
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.listing import list_images, list_images_below
 from deblurgan.pictures.pixels import Pixels
 from deblurgan.pictures.reading import read_size
 
@@ -39,7 +35,7 @@ Crops = Sequence[tuple[Pixels, ...]]
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """Pictures of one kind in one folder.
+    """Pixelss of one kind in one folder.
 
     Args:
         folder: where they are.
@@ -57,6 +53,10 @@ class Source(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """The number of pictures."""
+
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """All files that the pictures are made of."""
 
     @abstractmethod
     def checked(self, least: int) -> tuple["Source", dict[str, str]]:
@@ -98,6 +98,10 @@ class PairSource(Source):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return [path for pair in self.pairs for path in (pair.blurred, pair.sharp)]
 
     def checked(self, least: int) -> tuple[Source, dict[str, str]]:
         """See `Source`."""
@@ -180,6 +184,10 @@ class FrameSource(Source):
     def __len__(self) -> int:
         return len(self.middles)
 
+    def files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return [path for run in self.runs for path in run]
+
     def options(self) -> dict[str, Any]:
         """See `Source`."""
         return {"window": list(self.window), "odd": self.odd, "gamma": self.gamma}
@@ -231,6 +239,10 @@ class PhotographSource(Source):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return self.paths
+
     def checked(self, least: int) -> tuple[Source, dict[str, str]]:
         """See `Source`. Photographs that are too small are left out, unless all are."""
         bad: dict[str, str] = {}
@@ -278,192 +290,6 @@ class BlurredSource(PhotographSource):
         """See `Source`."""
         blurred = read(self.paths[index])
         return [(_cut(blurred, window),) for window in choose(blurred)]
-
-
-_OPTIONS: dict[str, dict[str, str]] = {  # of each kind, besides "kind", "folder" and "weight"
-    "pairs": {},
-    "gopro": {"blur": "a word"},
-    "frames": {"window": "whole numbers", "odd": "yes or no", "gamma": "a number or none"},
-    "sharp": {
-        "kernel": "a word",
-        "length": "a number",
-        "gamma": "a number or none",
-        "noise": "numbers",
-        "jpeg": "whole numbers",
-    },
-    "blurred": {},
-}
-KINDS = tuple(_OPTIONS)
-_COMMON = {"weight": "a number"}
-_FORMS = {**_COMMON, **{key: form for options in _OPTIONS.values() for key, form in options.items()}}
-_SWITCH = {"yes": True, "no": False}
-
-
-def open_source(spec: Mapping[str, Any]) -> Source:
-    """Find the pictures of a source.
-
-    Args:
-        spec: JSON-like: "folder"; "kind", one of `KINDS`, guessed by `guess` when left out; "weight"; and the kind's
-            own options. gopro: "blur", one of "blur" and "blur_gamma". frames: "window" such as [7, 15], "odd",
-            "gamma", see `FrameSource`. sharp: "kernel", "length", "gamma", "noise" such as [0, 5], "jpeg" such as
-            [70, 95], see `blur.SyntheticBlur`.
-
-    Raises:
-        InputError: an unknown or missing key, a value that does not fit, or a folder without such pictures.
-        FileError: the folder is missing, or cannot be listed.
-    """
-    if not isinstance(spec.get("folder"), str | os.PathLike):
-        raise InputError(f"source: expected a folder, received {spec.get('folder')!r}")
-    folder = Path(spec["folder"])
-    kind = spec.get("kind") or guess(folder)
-    if kind not in _OPTIONS:
-        raise InputError(f"source {shown(folder)}: {_unknown('kind', str(kind), KINDS)}")
-    forms = {**_COMMON, **_OPTIONS[kind]}
-    values: dict[str, Any] = {}
-    for key, value in spec.items():
-        if key in ("kind", "folder"):
-            continue
-        if key not in forms:
-            raise InputError(f"source {kind}={shown(folder)}: {_unknown('option', str(key), tuple(forms))}")
-        try:
-            values[key] = _checked_value(key, value, forms[key])
-        except InputError as error:
-            raise InputError(f"source {kind}={shown(folder)}: {error}") from error
-    weight = values.pop("weight", None)
-    if weight is not None and not 0 < weight < math.inf:
-        raise InputError(f"source {kind}={shown(folder)}: weight: expected a positive number, received {weight}")
-    _require_folder(folder)
-    try:
-        if kind == "pairs":
-            return PairSource(folder, tuple(match_pairs(folder)), weight=weight)
-        if kind == "gopro":
-            return _open_gopro(folder, weight, **values)
-        if kind == "frames":
-            return FrameSource(folder, _runs(folder), weight=weight, **values)
-        if kind == "blurred":
-            return BlurredSource(folder, _photographs(folder), weight=weight)
-        return SharpSource(folder, _photographs(folder), SyntheticBlur(**values), weight=weight)
-    except InputError as error:
-        if shown(folder) in str(error):
-            raise
-        raise InputError(f"source {kind}={shown(folder)}: {error}") from error
-
-
-def parse_source(text: str) -> dict[str, Any]:
-    """Read a source as it is written on the command line: [KIND=]FOLDER[,OPTION=VALUE...].
-
-    "frames=FOLDER,weight=2,window=7-15,gamma=2.2" is {"kind": "frames", "folder": "FOLDER", "weight": 2.0, "window":
-    [7, 15], "gamma": 2.2}. A folder's name may hold "=" and ","; only known options at the end are taken for options.
-
-    Raises:
-        InputError: there is no folder, a value cannot be read, or an option is written twice or, it seems, wrongly.
-    """
-    kind, equals, folder = text.partition("=")
-    spec: dict[str, Any] = {"kind": kind} if equals and kind in KINDS else {}
-    folder = folder if spec else text
-    options: dict[str, Any] = {}
-    while match := re.fullmatch(r"(.*),(\w+)=([^,]*)", folder, re.DOTALL):
-        rest, key, value = match.groups()
-        if key not in _FORMS:
-            near = difflib.get_close_matches(key, _FORMS, 1)
-            if near and not os.path.exists(folder):
-                raise InputError(f"source {shown(text)}: {_unknown('option', key, tuple(_FORMS))}")
-            break
-        if key in options:
-            raise InputError(f"source {shown(text)}: expected {key} once, received it twice")
-        try:
-            options[key] = _from_text(key, value)
-        except ValueError as error:
-            raise InputError(f"source {shown(text)}: {key}: expected {_FORMS[key]}, received {value!r}") from error
-        folder = rest
-    if not folder:
-        raise InputError(f"source {shown(text)}: expected a folder, received none")
-    return {**spec, "folder": folder, **dict(reversed(options.items()))}
-
-
-def guess(folder: str | os.PathLike[str]) -> str:
-    """Return the kind of source that a folder's layout stands for: "pairs" or "gopro".
-
-    Raises:
-        InputError: it is neither; whether pictures are frames or photographs cannot be seen.
-        FileError: the folder is missing, or cannot be listed.
-    """
-    folder = Path(folder)
-    _require_folder(folder)
-    if all(os.path.isdir(folder / side) for side in ("A", "B")):
-        return "pairs"
-    if any(_blur_of(scene) for scene in _scenes(folder)):
-        return "gopro"
-    raise InputError(
-        f"{shown(folder)}: expected A and B, or scenes with blur and sharp; for other pictures write what they are:"
-        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred)"
-        f" or blurred={shown(folder)} (photographs, for a teacher)"
-    )
-
-
-def _open_gopro(folder: Path, weight: float | None, blur: str | None = None) -> GoproSource:
-    if blur not in (None, *BLURS):
-        raise InputError(f"blur: expected one of {', '.join(BLURS)}, received {blur!r}")
-    scenes = [scene for scene in _scenes(folder) if os.path.isdir(scene / "sharp")]
-    for name in (blur,) if blur else BLURS:
-        having = [scene for scene in scenes if os.path.isdir(scene / name)]
-        if having:
-            break
-    else:
-        wanted = blur or " or ".join(BLURS)
-        raise InputError(f"{shown(folder)}: expected scenes with the folders {wanted} and sharp, found none")
-    pairs = [
-        replace(pair, name=f"{scene.name}/{pair.name}")
-        for scene in having
-        for pair in match_pairs(scene, blurred=name, sharp="sharp")
-    ]
-    return GoproSource(folder, tuple(pairs), name, weight=weight)
-
-
-def _require_folder(folder: Path) -> None:
-    if not os.path.isdir(folder):
-        found = "a file" if os.path.exists(folder) else "nothing"
-        raise FileError(f"{shown(folder)}: expected a folder, found {found}")
-
-
-def _scenes(folder: Path) -> list[Path]:
-    """The folders in a GOPRO folder, or in its `train`; the folder itself where it is a scene."""
-    if _blur_of(folder):
-        return [folder]
-    return _folders(folder / "train" if os.path.isdir(folder / "train") else folder)
-
-
-def _blur_of(scene: Path) -> bool:
-    return os.path.isdir(scene / "sharp") and any(os.path.isdir(scene / blur) for blur in BLURS)
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        paths = list(folder.iterdir())
-    except OSError as error:
-        raise FileError(f"{shown(folder)}: the folder cannot be listed: {os.strerror(error.errno or 0)}") from error
-    return sorted(path for path in paths if not path.name.startswith(".") and os.path.isdir(path))
-
-
-def _runs(folder: Path) -> tuple[tuple[Path, ...], ...]:
-    """The frames in a folder, and in each folder in it, in the order of the numbers in their names."""
-    runs = (tuple(sorted(list_images(at), key=_by_number)) for at in (folder, *_folders(folder)))
-    found = tuple(run for run in runs if run)
-    if not found:
-        raise InputError(f"{shown(folder)}: expected consecutive frames, or folders of them, found no pictures")
-    return found
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts frame9 before frame10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
-
-
-def _photographs(folder: Path) -> tuple[Path, ...]:
-    paths = list_images_below(folder)
-    if not paths:
-        raise InputError(f"{shown(folder)}: expected photographs, also in folders below, found no pictures")
-    return tuple(paths)
 
 
 def _sizes(paths: Iterable[Path], bad: dict[str, str]) -> dict[Path, tuple[int, int]]:
@@ -516,50 +342,3 @@ def _fits(middle: int, size: int, length: int) -> bool:
 def _cut(image: Pixels, window: Window) -> Pixels:
     top, left, height, width = window
     return image[top : top + height, left : left + width]
-
-
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown {what} {name!r}; {hint}"
-
-
-def _checked_value(key: str, value: Any, form: str) -> Any:
-    """Return a JSON value as the sources take it: ranges, also single numbers, as pairs."""
-    if form in ("numbers", "whole numbers"):
-        ends = [value, value] if _is_number(value) else value
-        whole = form == "whole numbers"
-        if _is_pair(ends) and not (whole and any(end != int(end) for end in ends)):
-            return tuple(map(int, ends)) if whole else tuple(ends)
-    elif (
-        (form == "yes or no" and isinstance(value, bool))
-        or (form == "a word" and isinstance(value, str))
-        or (form in ("a number", "a number or none") and _is_number(value))
-        or (form == "a number or none" and value is None)
-    ):
-        return value
-    raise InputError(f"{key}: expected {form}, received {value!r}")
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _from_text(key: str, text: str) -> Any:
-    """Read an option's value; raise ValueError where it does not read as one."""
-    form = _FORMS[key]
-    if form == "a word":
-        return text
-    if form == "yes or no":
-        if text not in _SWITCH:
-            raise ValueError
-        return _SWITCH[text]
-    if form in ("numbers", "whole numbers"):
-        number = int if form == "whole numbers" else float
-        first, dash, last = text.partition("-")
-        return [number(first), number(last if dash else first)]
-    return None if text == "none" and form == "a number or none" else float(text)

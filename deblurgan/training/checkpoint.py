@@ -12,8 +12,6 @@ import numpy as np
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.files import atomic_path, ensure_folder, reason
 
-NAME = "checkpoint.h5"
-
 Values = dict[str, list[np.ndarray]]
 
 
@@ -46,7 +44,7 @@ def read(path: Path) -> tuple[Values, dict[str, Any]]:
         FileError: the file is missing or damaged.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:  # not every file system has locks
             # Not `file.items()`: that holds h5py's lock until its last item, which a damaged file keeps it from.
             values = {name: [file[name][key][()] for key in sorted(file[name])] for name in list(file)}
             text, digest = file.attrs["state"], file.attrs.get("sha256")
@@ -66,16 +64,9 @@ def assign(path: Path, values: Values, parts: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         shapes = [value.shape for value in values.get(name, [])]
         if shapes != [tuple(variable.shape) for variable in part.variables]:
-            raise WeightsError(f"{path}: the variables of {name} are not those of this run's settings")
+            raise WeightsError(f"{path}: the variables of {name} are not those of this run's recipe")
         for variable, value in zip(part.variables, values[name], strict=True):
             variable.assign(value)
-
-
-def load(path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the variables in the file back into `parts` and return the state; errors as `read` and `assign`."""
-    values, state = read(path)
-    assign(path, values, parts)
-    return state
 
 
 class Checkpoints:
@@ -98,7 +89,7 @@ class Checkpoints:
         """Write the one of `step`, then remove the oldest where there are too many."""
         save(ensure_folder(self.folder) / f"step_{step:09d}.h5", parts, state)
         for path in self.paths()[: -self.keep]:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def latest(self, notice: Callable[[str], None]) -> tuple[Path, Values, dict[str, Any]] | None:
         """Return the newest that is whole, with its contents, or None where there is none at all.

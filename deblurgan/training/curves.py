@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deblurgan.files import atomic_path
-
-SCORES = ("val_psnr", "val_ssim")
-NOT_CURVES = ("epoch", "step", "seconds", "step_share", "images_per_second")
+from deblurgan.training.progress import BOOKKEEPING, SCORES
 
 
 def can_plot() -> bool:
@@ -27,7 +25,7 @@ def plot(path: Path, history: Sequence[Mapping[str, Any]], blurred: Mapping[str,
     from matplotlib.figure import Figure
 
     names = [name for name in SCORES if history[-1].get(name) is not None]
-    names += [name for name in history[-1] if name not in (*SCORES, *NOT_CURVES) and history[-1][name] is not None]
+    names += [name for name in history[-1] if name not in (*SCORES, *BOOKKEEPING) and history[-1][name] is not None]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SCORES = ("val_psnr", "val_ssim")
+BOOKKEEPING = ("epoch", "step", "seconds", "images_per_second")
+"""What the row of an epoch holds besides losses, scores and the learning rate."""
+
 
 class Progress:
-    """Listens to a training run, the tutorial's or a recipe's; subclass it and override what is of interest."""
+    """Listens to a training run; subclass it and override what is of interest."""
 
     def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
-        """Training begins: the run's folder, the device and precision, numbers of pairs."""
+        """Training begins: the run's folder, the device and precision, numbers of pictures."""
 
     def notice(self, line: str) -> None:
         """One line that the user should see."""
@@ -34,8 +38,8 @@ class Result:
 
     Attributes:
         run: its folder.
-        weights: the generator's weight file to use: the best if an epoch was finished, else the last.
-        history: a row per finished epoch, as in the CSV.
+        weights: the generator's weight file to use: the best.
+        history: a row for each finished epoch, and one for the time before the first; as in the CSV.
         bad: by name, why pairs were left out; those to validate on are named `validation/<name>`.
         interrupted: whether Ctrl-C ended it early.
     """

@@ -1,56 +1,54 @@
 """Recipes: how a network is trained, as data; see the files of `deblurgan/recipes`, and `recipe.json` of a run."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
+from deblurgan.data.options import AUGMENT, PREPROCESS, checked
 from deblurgan.devices import PRECISIONS
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, reason, shown
 
 RECIPE_NAME = "recipe.json"
+OLD_NAME = "settings.json"  # of the tutorial's runs before they had a recipe
 TUTORIAL = "tutorial"
 
-OPTIMIZERS = ("adam", "adamw", "muon")
-SCHEDULES = ("constant", "linear", "cosine")
-JIT = ("gpu", "always", "never")
-DEVICES = ("one", "all")
-
-_LEAST = {  # the smallest value of each field that is a number with a bound
-    "critic_updates": 1,
-    "warmup_steps": 0,
-    "accumulate": 1,
-    "epochs": 1,
-    "steps": 1,
-    "steps_per_epoch": 1,
-    "batch_size": 1,
-    "image_size": 8,
-    "downscale": 1,
-    "candidates": 1,
-    "crops_per_picture": 1,
-    "cache_mb": 1,
-    "workers": 1,
-    "checkpoint_every": 1,
-    "keep_checkpoints": 1,
-    "early_stopping": 0,
-    "reduce_lr": 0,
-    "adversarial_weight": 0,
-    "sharp_weight": 0,
-    "teacher_weight": 0,
-    "gradient_penalty": 0,
-    "weight_decay": 0,
-    "final_learning_rate": 0,
-    "seed": 0,
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "step": ("restoration", "tutorial"),
+    "optimizer": ("adam", "adamw", "muon"),
+    "schedule": ("constant", "linear", "cosine"),
+    "preprocess": PREPROCESS,
+    "augment": AUGMENT,
+    "precision": PRECISIONS,
+    "jit": ("gpu", "always", "never"),
+    "devices": ("one", "all"),
 }
-_RATES = ("ema", "constant_part", "beta_1", "beta_2")  # from 0 to 1
+ALIASES = {  # what the tutorial calls fields
+    "epoch_num": "epochs",
+    "upsampling": "network_options.upsampling",
+    "legacy_batchnorm": "critic_options.legacy_batchnorm",
+}
+_LEAST = {  # numbers, by their smallest value
+    0: (
+        *("warmup_steps", "save_every", "early_stopping", "reduce_lr", "weight_decay", "final_learning_rate", "seed"),
+        *("adversarial_weight", "sharp_weight", "teacher_weight", "gradient_penalty"),
+        *("constant_part", "ema", "beta_1", "beta_2"),
+    ),
+    1: (
+        *("critic_updates", "accumulate", "epochs", "steps", "steps_per_epoch", "batch_size", "downscale"),
+        *("candidates", "crops_per_picture", "cache_mb", "workers", "checkpoint_every", "keep_checkpoints"),
+    ),
+    8: ("image_size",),
+}
+_MOST = {"constant_part": 1, "ema": 1, "beta_1": 1, "beta_2": 1, "seed": 2**32 - 1}
 _POSITIVE = ("learning_rate", "critic_learning_rate", "clip_norm", "reduce_lr_factor", "loss_limit")
 
 
@@ -60,6 +58,8 @@ class Recipe:
 
     Attributes:
         description: one line for `deblurgan recipes`.
+        step: what one step is: "restoration", see `restoration.Restoration`, or "tutorial", see
+            `tutorial.TutorialGAN`, which has fewer choices.
         network: name of the generator in `zoo`.
         network_options: keywords of its builder.
         init_weights: weight file to start the generator from; random weights when None.
@@ -96,10 +96,12 @@ class Recipe:
         steps: steps in all; one step is one generator update on one batch.
         steps_per_epoch: steps between two validations; pictures / `batch_size` when None.
         sources: where training pictures come from; see `sources.open_source`.
+        n_images: pictures of each source to use, drawn with `seed`; -1 for all.
         batch_size: crops in a batch, over all devices.
         image_size: side of the square crops in pixels.
+        preprocess: "crop" cuts squares out of the pictures, "resize" squashes whole pictures, as the tutorial did.
         downscale: what the pictures are first reduced by; 2 is the paper's.
-        augment: whether crops are flipped and turned by quarters at random.
+        augment: whether crops are mirrored and turned by quarters at random; "mirror": left to right alone.
         candidates: the most textured of so many random crops is taken; 1 takes the first.
         crops_per_picture: crops cut from a picture once it is in memory.
         cache_mb: megabytes of decoded pictures to keep.
@@ -108,6 +110,7 @@ class Recipe:
         n_val: pairs of it to use, drawn with `seed`; -1 for all.
         checkpoint_every: steps between two checkpoints; there is always one after an epoch.
         keep_checkpoints: how many of the latest to keep.
+        save_every: epochs between two weight files of each network with the epoch in their names; 0 for none.
         early_stopping: epochs without a better validation PSNR after which the run ends; 0 for never.
         reduce_lr: epochs without a better validation PSNR after which the generator's learning rate is reduced; 0 for
             never.
@@ -122,6 +125,7 @@ class Recipe:
     """
 
     description: str = ""
+    step: str = "restoration"
     network: str = "nafnet"
     network_options: dict[str, Any] = field(default_factory=dict)
     init_weights: str | None = None
@@ -157,10 +161,12 @@ class Recipe:
     steps: int | None = None
     steps_per_epoch: int | None = None
     sources: list[dict[str, Any]] = field(default_factory=list)
+    n_images: int = -1
     batch_size: int = 8
     image_size: int = 256
+    preprocess: str = "crop"
     downscale: int = 1
-    augment: bool = True
+    augment: bool | str = True
     candidates: int = 1
     crops_per_picture: int = 8
     cache_mb: int = 1024
@@ -169,6 +175,7 @@ class Recipe:
     n_val: int = 8
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    save_every: int = 0
     early_stopping: int = 0
     reduce_lr: int = 0
     reduce_lr_factor: float = 0.5
@@ -188,6 +195,7 @@ class Recipe:
             "n_val",
             "checkpoint_every",
             "keep_checkpoints",
+            "save_every",
             "cache_mb",
             "workers",
             "log_dir",
@@ -201,39 +209,33 @@ class Recipe:
         Raises:
             InputError: naming the field, what was expected and what came.
         """
-        for name, annotation in _annotations().items():
-            _check_type(name, getattr(self, name), annotation)
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
-                raise InputError(f"{name}: expected at least {least}, received {value}")
-        for name in _RATES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: expected 0 to 1, received {getattr(self, name)}")
+        for name, wanted in types().items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), wanted))
+        for least, fields in _LEAST.items():
+            for name in fields:
+                value, most = getattr(self, name), _MOST.get(name, math.inf)
+                if value is not None and not least <= value <= most:
+                    expected = f"{least} to {most}" if name in _MOST else f"at least {least}"
+                    raise InputError(f"{name}: expected {expected}, received {value}")
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and value <= 0:
                 raise InputError(f"{name}: expected a positive number, received {value}")
-        choices = {
-            "optimizer": OPTIMIZERS,
-            "schedule": SCHEDULES,
-            "jit": JIT,
-            "devices": DEVICES,
-            "precision": PRECISIONS,
-        }
-        for name, known in choices.items():
-            value = getattr(self, name)
-            if value not in known:
-                hint = nearest(value, known)
-                raise InputError(f"{name}: expected one of {', '.join(known)}, received {value!r}{hint}")
         for name in ("ema", "beta_1", "beta_2"):
             if getattr(self, name) == 1:
                 raise InputError(f"{name}: expected less than 1, which would never move, received 1")
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                hint = nearest(str(value), map(str, known))
+                raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, received {value!r}{hint}")
         if (self.critic is None) != (self.adversarial is None):
             raise InputError(
                 "critic, adversarial: expected both or neither, "
                 f"received {self.critic or 'no critic'} and {self.adversarial or 'no adversarial loss'}"
             )
+        if self.critic is None and self.critic_options:
+            raise InputError(f"critic_options: expected none without a critic, received {self.critic_options}")
         if self.teacher is None and (self.teacher_options or not self.sharp_weight):
             name = "teacher_options" if self.teacher_options else "sharp_weight"
             expected = "none" if self.teacher_options else "a positive number"
@@ -282,8 +284,8 @@ def make(fields: Mapping[str, Any], changes: Iterable[tuple[str, Any]] = ()) -> 
 
     Args:
         fields: name and value of each field that differs from its default.
-        changes: a field's name, or a dotted one such as "losses.l1" for an entry of a field, and its value. None
-            removes an entry. A field that was given as text, as on a command line, is read as JSON where it is that.
+        changes: a field's name (or one of `ALIASES`), or a dotted one such as "losses.l1" for an entry of a field,
+            and its value. None removes an entry.
 
     Raises:
         InputError: an unknown field (the nearest name is suggested), or a value that does not fit.
@@ -292,18 +294,18 @@ def make(fields: Mapping[str, Any], changes: Iterable[tuple[str, Any]] = ()) -> 
     for name in values:
         _require_field(name)
     for name, value in changes:
-        head, _, entry = name.partition(".")
+        head, _, entry = ALIASES.get(name, name).partition(".")
         _require_field(head)
-        if not entry:
+        if entry:
+            if get_origin(types()[head]) is not dict:
+                raise InputError(f"{name}: expected a field of the recipe; {head} has no entries")
+            entries = {**values.get(head, getattr(Recipe(), head)), entry: value}
+            values[head] = {key: kept for key, kept in entries.items() if kept is not None}
+        else:
             values[head] = value
             if value is not None and head in ("epochs", "steps"):
                 values["steps" if head == "epochs" else "epochs"] = None
-            continue
-        if get_origin(_annotations()[head]) is not dict:
-            raise InputError(f"{name}: expected a field of the recipe; {head} has no entries")
-        entries = {**values.get(head, getattr(Recipe(), head)), entry: value}
-        values[head] = {key: kept for key, kept in entries.items() if kept is not None}
-    return Recipe(**{name: _as_declared(name, value) for name, value in values.items()})
+    return Recipe(**values)
 
 
 def parse_change(text: str) -> tuple[str, Any]:
@@ -334,6 +336,11 @@ def read_run(run: str | os.PathLike[str]) -> Recipe:
         FileError: there is no run, or its recipe is damaged.
     """
     path = Path(run) / RECIPE_NAME
+    if path.with_name(OLD_NAME).is_file():
+        raise FileError(
+            f"{shown(path.parent)}: a run of an earlier version, which cannot go on; a new one can start from its "
+            "weights: --init_weights"
+        )
     if not path.is_file():
         raise FileError(f"{shown(path.parent)}: expected the folder of a training run, found no {RECIPE_NAME}")
     try:
@@ -348,7 +355,7 @@ def check_resumable(recipe: Recipe, started: Recipe, run: str | os.PathLike[str]
     Raises:
         InputError: a field differs that is not in `FREE`.
     """
-    for name in _annotations():
+    for name in types():
         before, now = getattr(started, name), getattr(recipe, name)
         length = name in ("epochs", "steps") and recipe.schedule != "constant"
         if now != before and (name not in Recipe.FREE or length):
@@ -362,41 +369,13 @@ def _folder() -> Any:
     return resources.files("deblurgan") / "recipes"
 
 
-def _annotations() -> dict[str, Any]:
+@functools.cache
+def types() -> dict[str, Any]:
+    """Return the type of each field, by its name."""
     hints = typing.get_type_hints(Recipe)
     return {entry.name: hints[entry.name] for entry in dataclasses.fields(Recipe)}
 
 
 def _require_field(name: str) -> None:
-    if name not in _annotations():
-        raise InputError(f"{name}: expected a field of the recipe{nearest(name, _annotations())}")
-
-
-def _as_declared(name: str, value: Any) -> Any:
-    """Return whole numbers as floats where the field is one."""
-    kinds = _kinds(_annotations()[name])
-    if float in kinds and int not in kinds and type(value) is int:
-        return float(value)
-    if name == "losses" and isinstance(value, dict):
-        return {key: float(weight) if type(weight) is int else weight for key, weight in value.items()}
-    return value
-
-
-def _kinds(annotation: Any) -> tuple[type, ...]:
-    """The plain types that an annotation such as `dict[str, Any]` or `int | None` allows."""
-    if isinstance(annotation, types.UnionType):
-        return tuple(kind for part in get_args(annotation) for kind in _kinds(part))
-    return (get_origin(annotation) or annotation,)
-
-
-def _check_type(name: str, value: Any, annotation: Any) -> None:
-    kinds = _kinds(annotation)
-    if type(value) not in kinds:
-        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise InputError(f"{name}: expected {expected}, received {value!r}")
-    if name == "losses" and any(type(weight) is not float for weight in value.values()):
-        raise InputError(f"losses: expected a number for each name, received {value!r}")
-    if name == "sources" and any(type(source) is not dict for source in value):
-        raise InputError(
-            f"sources: expected objects such as {{'kind': 'pairs', 'folder': '...'}}, received {value!r}"
-        )
+    if name not in types():
+        raise InputError(f"{name}: expected a field of the recipe{nearest(name, [*types(), *ALIASES])}")

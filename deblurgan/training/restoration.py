@@ -1,5 +1,6 @@
 """The Keras model that trains a generator on pairs, with or without a critic: one batch in, one update out."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Part(NamedTuple):
 
 
 class Restoration(keras.Model):
-    """Trains `generator` with `fit` on batches of (blurred, sharp).
+    """Trains `generator` on batches of (blurred, sharp): one of the `steps` that the trainer drives.
 
     One training step, with a critic: restore the batch once; update the critic `critic_updates` times, each time on
     the sharp and on the restored crops and with a new random point between them for the gradient penalty; then
@@ -60,12 +61,13 @@ class Restoration(keras.Model):
 
     The step's results are the values of this batch: `loss` (the generator's), each content term before its weight
     (against the sharp picture under its own name, against the teacher's behind `teacher_`),
-    `gradient_norm` (before clipping), and with a critic `adversarial`, `d_loss` and `gradient_penalty`. `fit` reports
-    their means at the end of an epoch.
+    `gradient_norm` (before clipping), and with a critic `adversarial`, `d_loss` and `gradient_penalty`.
 
     Under a `tf.distribute` strategy a batch is that of one replica; losses are divided by the number of replicas and
     gradients are summed before they are clipped, so that the update is that of the global batch.
     """
+
+    watched = "loss"
 
     def __init__(
         self,
@@ -101,11 +103,6 @@ class Restoration(keras.Model):
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.points = keras.random.SeedGenerator(seed)
-        terms = [kind + term for kind, weight in self.target_weights if weight for term in content.term_weights]
-        names = ["loss", *terms, "gradient_norm"]
-        if critic is not None:
-            names += ["adversarial", "d_loss", *(["gradient_penalty"] if penalty_weight else [])]
-        self.means = [keras.metrics.Mean(name) for name in names]
         self.built = True
 
     def compile(self, optimizer: Any, critic_optimizer: Any = None, **options: Any) -> None:
@@ -121,13 +118,38 @@ class Restoration(keras.Model):
         return self._final(self._pictures(inputs, training))
 
     @property
-    def metrics(self) -> list[Any]:
-        """The means over an epoch of what `train_step` returns."""
-        return self.means
+    def model(self) -> keras.Model:
+        """What Keras' callbacks are given: this model."""
+        return self
+
+    def step(self, batch: Any) -> dict[str, float]:
+        """Update the networks on a batch, shared out among the devices, and return its losses."""
+        return {name: float(value) for name, value in self._distributed(batch).items()}
+
+    def networks(self) -> dict[str, keras.Model]:
+        """The networks, by the names of their files."""
+        return {"generator": self.generator} | ({} if self.critic is None else {"discriminator": self.critic})
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that training changes, for a checkpoint."""
+        optimizers = {"optimizer": self.optimizer, "critic_optimizer": self.critic_optimizer}
+        return {"model": self} | {name: optimizer for name, optimizer in optimizers.items() if optimizer is not None}
+
+    @functools.cached_property
+    def _distributed(self) -> Callable[[Any], Values]:
+        strategy, train_step = self.distribute_strategy, self.train_step
+        if self.jit_compile:
+            train_step = tf.function(train_step, autograph=False, jit_compile=True)
+
+        def step(batch: Any) -> Values:
+            values = strategy.run(train_step, args=(batch,))
+            return {name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, None) for name, value in values.items()}
+
+        return tf.function(step, autograph=False)
 
     def train_step(self, data: Any) -> Values:
-        """Update the networks on a batch and return its losses."""
-        parts = self._parts(*keras.utils.unpack_x_y_sample_weight(data)[:2])
+        """Update the networks on one device's part of a batch and return its losses."""
+        parts = self._parts(*data)
         first = self._restored(parts[0]) if len(parts) == 1 else None
         values: Values = {}
         if self.critic is not None:
@@ -139,19 +161,9 @@ class Restoration(keras.Model):
                     [self._critic_part(*each) for each in zip(parts, restored, strict=True)],
                 )
             del values["gradient_norm"]
-        values |= self._update(self.generator, self.optimizer, [self._generator_part(part, first) for part in parts])
-        for mean in self.means:
-            mean.update_state(values[mean.name])
-        return values
-
-    def test_step(self, data: Any) -> Values:
-        """Return the content losses of a batch; those of the critic mean nothing without an update."""
-        part = self._with_teacher(*keras.utils.unpack_x_y_sample_weight(data)[:2])
-        values, _ = self._content(part, self._pictures(part.blurred, False))
-        for mean in self.means:
-            if mean.name in values:
-                mean.update_state(values[mean.name])
-        return {mean.name: mean.result() for mean in self.means if mean.name in values}
+        return values | self._update(
+            self.generator, self.optimizer, [self._generator_part(part, first) for part in parts]
+        )
 
     def _parts(self, blurred: Any, sharp: Any) -> list[Part]:
         """Return the parts that a batch is computed in."""

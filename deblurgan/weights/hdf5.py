@@ -7,9 +7,11 @@ Reads HDF5 with h5py alone, so nothing in a file is ever executed: Keras 3 `.wei
 import io
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -17,7 +19,7 @@ import keras
 import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.files import atomic_path
+from deblurgan.files import atomic_path, shown
 from deblurgan.weights.untrusted import opened
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -58,7 +60,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     if not str(path).endswith(".weights.h5"):
         raise InputError(f"{path}: expected a name that ends in .weights.h5")
     uncompiled = keras.Model(model.inputs, model.outputs)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras' own, of NumPy 2; errors with `python -W error`
         uncompiled.save_weights(temporary, overwrite=True)
 
 
@@ -123,6 +126,10 @@ def read(path: str | os.PathLike[str]) -> Content:
                     raise FileError("expected a weight file, found an archive without model.weights.h5")
                 stored, kind = io.BytesIO(archive.read("model.weights.h5")), "Keras 3 archive"
         with h5py.File(stored, "r", locking=False) as content:
+            if "state" in content.attrs:  # see training.checkpoint
+                run = Path(path).parent.parent if Path(path).parent.name == "checkpoints" else Path(path).parent
+                best = shown(run / "generator_best.weights.h5")
+                raise FileError(f"expected a weight file, found a training run's checkpoint; take {best}")
             root = content.get("model_weights", content)
             if "layer_names" in root.attrs:
                 whole = "weights" if root is content else "whole model"

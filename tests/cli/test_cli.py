@@ -27,8 +27,6 @@ from deblurgan.pictures.pixels import resize
 from deblurgan.restoring import opening
 from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
-from deblurgan.training import run as training_run
-from deblurgan.training.settings import Settings, read_settings, write_settings
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
 from tests.cli.program import SEPARATE, told
@@ -356,184 +354,10 @@ def test_a_value_that_the_option_does_not_take_is_refused(arguments):
     assert arguments[-1] in error
 
 
-# Training: what becomes of the options
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """What `train` of the library is called with, in place of training: (settings, folder, resume)."""
-    calls = []
-
-    def train(settings, folder, *, resume, progress):
-        calls.append((settings, folder, resume))
-        weights = folder / "generator_best.weights.h5"
-        return training_run.Result(folder, weights, [], train.bad, train.interrupted)
-
-    train.bad, train.interrupted, train.calls = {}, False, calls
-    monkeypatch.setattr(training_run, "train", train)
-    return train
-
-
-def test_train_without_options_trains_with_the_defaults_in_a_folder_named_by_the_time(
-    trainings, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    succeeds("train")
-    ((settings, folder, resume),) = trainings.calls
-    assert settings == Settings()
-    assert folder.parent == Path("weights")
-    assert re.fullmatch(r"\d{8}-\d{6}", folder.name)
-    assert resume is False
-
-
-def test_train_hands_every_option_on(trainings):
-    given = {
-        "n_images": 7,
-        "batch_size": 2,
-        "log_dir": "some-logs",
-        "epoch_num": 9,
-        "critic_updates": 3,
-        "input_dir": "some_pairs",
-        "val_dir": "other-pairs",
-        "n_val": 2,
-        "image_size": 64,
-        "preprocess": "resize",
-        "learning_rate": 0.002,
-        "upsampling": "resize",
-        "precision": "float32",
-        "seed": 5,
-        "save_every": 6,
-    }
-    values = [text for name, value in given.items() for text in (f"--{name}", value)]
-    succeeds("train", *values, "--output_dir", "runs", "--run", "mine")
-    assert trainings.calls == [(Settings(**given), Path("runs/mine"), False)]
-
-
-def test_train_validates_on_the_folder_test_beside_the_input(trainings, small_pairs):
-    shutil.copytree(small_pairs, small_pairs.parent / "test")
-    succeeds("train", "--input_dir", small_pairs)
-    assert trainings.calls[0][0].val_dir == str(small_pairs.parent / "test")
-    succeeds("train", "--input_dir", small_pairs, "--val_dir", "elsewhere")
-    assert trainings.calls[1][0].val_dir == "elsewhere"
-
-
-def test_train_tells_how_to_deblur_with_the_result(trainings, tmp_path):
-    output = succeeds("train", "--output_dir", tmp_path / "my runs", "--run", "one")
-    program, command, *arguments = shlex.split(output.splitlines()[-1])
-    assert (program, command) == ("deblurgan", "deblur")
-    assert parsed("deblur", arguments)["weight_path"] == tmp_path / "my runs" / "one" / "generator_best.weights.h5"
-
-
-def test_train_py_tells_how_to_deblur_with_deblur_py(trainings):
-    result = deblurgan("--run", "one", command=cli.train, prog_name="train.py")
-    assert result.stdout.splitlines()[-1].startswith("  python deblur.py --weight_path ")
-
-
-@pytest.mark.parametrize("arguments", [["train"], ["train.py"]])
-def test_an_interrupted_training_tells_how_to_go_on_and_exits_with_130(trainings, tmp_path, arguments):
-    trainings.interrupted = True
-    folder = tmp_path / "my runs" / "one"
-    given = ["--output_dir", tmp_path / "my runs", "--run", "one", "--batch_size", 2]
-    if arguments == ["train"]:
-        result = deblurgan("train", *given)
-        program = ["deblurgan", "train"]
-    else:
-        result = deblurgan(*given, command=cli.train, prog_name="train.py")
-        program = ["python", "train.py"]
-    assert result.exit_code == 130
-    words = shlex.split(result.stdout.splitlines()[-1])
-    assert words[:2] == program
-
-    folder.mkdir(parents=True)
-    write_settings(trainings.calls[0][0], folder)
-    trainings.interrupted = False
-    succeeds("train", *words[2:])
-    assert trainings.calls[1] == (trainings.calls[0][0], folder, True)
-
-
-def test_pairs_left_out_of_a_training_make_it_fail_in_the_end(trainings, small_pairs):
-    trainings.bad = {"x": "x.png: not a readable image (the file is empty)"}
-    result = deblurgan("train", "--input_dir", small_pairs)
-    assert error_of(result) == "1 pairs were left out: x.png: not a readable image (the file is empty)"
-    assert "Deblur with the result:" in result.stdout
-
-
-@pytest.fixture
-def old_run(tmp_path):
-    """A run with a checkpoint, named old, in the folder runs."""
-    folder = tmp_path / "runs" / "old"
-    folder.mkdir(parents=True)
-    write_settings(Settings(batch_size=2, val_dir="there", epoch_num=3), folder)
-    (folder / "checkpoint.h5").touch()
-    os.utime(folder / "checkpoint.h5", (1e9, 1e9))
-    return folder
-
-
-def test_resume_takes_the_settings_of_the_latest_run(trainings, old_run):
-    older = old_run.parent / "zzz"
-    shutil.copytree(old_run, older)
-    os.utime(older / "checkpoint.h5", (1e9 - 1, 1e9 - 1))
-    succeeds("train", "--resume", "--output_dir", old_run.parent)
-    assert trainings.calls == [(read_settings(old_run), old_run, True)]
-
-
-def test_resume_may_change_what_is_free_and_repeat_what_is_not(trainings, old_run):
-    changes = ["--epoch-num", 8, "--save_every", 2, "--n_val", 1, "--val-dir", "here", "--log_dir", "logs"]
-    succeeds("train", "--resume", "--output_dir", old_run.parent, "--run", "old", *changes, "--batch_size", 2)
-    ((settings, _, _),) = trainings.calls
-    assert settings == Settings(batch_size=2, epoch_num=8, save_every=2, n_val=1, val_dir="here", log_dir="logs")
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "was"),
-    [
-        ("batch_size", "4", "2"),
-        ("seed", "1", "0"),
-        ("upsampling", "resize", "transpose"),
-        ("learning_rate", "0.01", "0.0001"),
-        ("image_size", "128", "256"),
-        ("input_dir", "others", "images/train"),
-    ],
-)
-def test_resume_refuses_to_change_what_is_fixed(trainings, old_run, option, value, was):
-    result = deblurgan("train", "--resume", "--output_dir", old_run.parent, f"--{option}", value)
-    assert error_of(result) == f"--{option} {value}: the run {old_run} was started with {was} and keeps it"
-    assert trainings.calls == []
-
-
-def test_resume_without_runs_is_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "missing"):
-        error = error_of(deblurgan("train", "--resume", "--output_dir", folder))
-        assert error == f"--resume: no run with a checkpoint in {folder}"
-
-
-def test_resume_of_a_run_that_is_not_there_is_refused(old_run):
-    error = error_of(deblurgan("train", "--resume", "--output_dir", old_run.parent, "--run", "new"))
-    assert error.startswith(f"{old_run.parent / 'new'}: expected the folder of a training run")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--batch_size", 4, "--image_size", 32], "batch_size: expected 1 to 3, the number of pairs, received 4"),
-        (["--batch_size", 0], "batch_size: expected at least 1, received 0"),
-        (["--epoch_num", 0], "epoch_num: expected at least 1, received 0"),
-        (["--critic_updates", -1], "critic_updates: expected at least 1, received -1"),
-        (["--learning_rate", 0], "learning_rate: expected a positive number, received 0.0"),
-        (["--n_images", 0], "n_images: expected a positive number, or -1 for all, received 0"),
-        (["--batch_size", 1, "--image_size", 64], "3 pictures are smaller than the 64x64 pixels needed: "),
-    ],
-)
-def test_a_training_that_cannot_be_is_refused(small_pairs, tmp_path, arguments, message):
-    result = deblurgan("train", "--input_dir", small_pairs, "--output_dir", tmp_path / "runs", *arguments)
-    assert error_of(result).startswith(message)
-    assert not (tmp_path / "runs").exists()
-
-
 # Pairs that do not fit, in every command that takes them
 
 
-@pytest.fixture(params=["train", "test", "evaluate"])
+@pytest.fixture(params=["test", "evaluate"])
 def on_pairs(request, small_pairs, tmp_path):
     """A function that runs each command that works on pairs on `small_pairs`, and returns its error."""
     places = ["--output_dir", tmp_path / "out"] if request.param != "evaluate" else []
@@ -566,15 +390,6 @@ def test_pictures_without_a_partner_are_listed(on_pairs, small_pairs):
     (small_pairs / "A" / "0.png").unlink()
     (small_pairs / "B" / "2.png").rename(small_pairs / "B" / "3.png")
     assert on_pairs() == f"{small_pairs}: 3 pictures have no partner of the same name: A/2.png, B/0.png, B/3.png"
-
-
-def test_train_refuses_pairs_of_different_sizes(small_pairs, tmp_path):
-    save(small_pairs / "B" / "1.png", noise(40, 64))
-    result = deblurgan("train", "--input_dir", small_pairs, "--output_dir", tmp_path / "out", "--image_size", 32)
-    assert error_of(result) == (
-        f"1 pairs differ in size, blurred and sharp: {tmp_path / 'pairs' / 'A' / '1.png'} (64x48 and 64x40)"
-    )
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["test", "evaluate"])
@@ -1277,14 +1092,6 @@ def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(argum
     result = deblurgan("deblur", *arguments)
     assert result.exit_code == 2
     assert "an argument is empty" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["..", "a/b", "/tmp"])
-def test_a_run_is_named_without_a_path(name, tmp_path):
-    result = deblurgan("train", "--run", name, "--output_dir", tmp_path)
-    assert result.exit_code == 1
-    assert f"--run {name}: expected the name of a folder" in result.stderr
-    assert names(tmp_path) == []
 
 
 def test_a_strip_keeps_the_profile_of_its_picture(weights, tmp_path):

@@ -1,10 +1,14 @@
-"""What becomes of the options of `train` when a recipe is named, and `recipes`, `synthesize`, at the command line."""
+"""What becomes of the options of `train`, and `recipes`, `synthesize`, at the command line."""
 
 import dataclasses
 import json
 import os
 import re
 import shlex
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,8 @@ from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
 from deblurgan.training.progress import Result
 from deblurgan.training.recipe import make, read_fields
-from tests.cli.test_cli import deblurgan, error_of, names, pixels, save, succeeds
+from tests.cli.test_cli import deblurgan, error_of, names, parsed, pixels, save, succeeds
+from tests.photographs import noise
 
 CROPS = Path(__file__).parents[1] / "data" / "GOPRO_crops"
 GOPRO = [{"kind": "gopro", "folder": str(CROPS)}]
@@ -25,14 +30,14 @@ GOPRO = [{"kind": "gopro", "folder": str(CROPS)}]
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """What `train` of the recipes' trainer is called with, in place of training: (recipe, folder, resume)."""
+    """What the trainer's `train` is called with, in place of training: (recipe, folder, resume)."""
     calls = []
 
     def train(recipe, folder, *, resume, progress):
         calls.append((recipe, folder, resume))
-        return Result(folder, folder / "generator_best.weights.h5", [], {}, train.interrupted)
+        return Result(folder, folder / "generator_best.weights.h5", [], train.bad, train.interrupted)
 
-    train.interrupted, train.calls = False, calls
+    train.bad, train.interrupted, train.calls = {}, False, calls
     monkeypatch.setattr(trainer, "train", train)
     return train
 
@@ -40,6 +45,15 @@ def trainings(monkeypatch):
 def trained(trainings, *arguments):
     succeeds("train", *arguments)
     return trainings.calls[-1][0]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Three small pairs, in a folder named pairs."""
+    for number in range(3):
+        for side in "AB":
+            save(tmp_path / "pairs" / side / f"{number}.png", noise(48, 64, seed=number))
+    return tmp_path / "pairs"
 
 
 @pytest.fixture
@@ -51,6 +65,115 @@ def old_run(tmp_path):
     recipes.write(plan, folder)
     (folder / "checkpoints" / "step_000000010.h5").touch()
     return folder, plan
+
+
+# The tutorial's recipe, which needs no name
+
+
+def test_train_without_options_trains_the_tutorials_recipe_in_a_folder_named_by_the_time(
+    trainings, pairs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    pairs.rename(tmp_path / "train")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "train").rename(tmp_path / "images" / "train")
+    (tmp_path / "images" / "test").mkdir()
+    succeeds("train")
+    ((plan, folder, resume),) = trainings.calls
+    place = [("sources", [{"kind": "pairs", "folder": "images/train"}]), ("val_dir", "images/test")]
+    assert plan == make(read_fields("tutorial"), place)
+    assert folder.parent == Path("weights")
+    assert re.fullmatch(r"\d{8}-\d{6}", folder.name)
+    assert resume is False
+    (tmp_path / "mine.json").write_text(succeeds("recipes", "tutorial"))
+    assert trained(trainings, "--recipe", "mine.json") == plan
+
+
+def test_every_option_of_the_tutorial_is_a_field(trainings, pairs):
+    given = {
+        "n_images": 7, "batch_size": 2, "log_dir": "some-logs", "critic_updates": 3, "val_dir": "other-pairs",
+        "n_val": 2, "image_size": 64, "preprocess": "resize", "learning_rate": 0.002, "precision": "float32",
+        "seed": 5, "save_every": 6,
+    }  # fmt: skip
+    values = [text for name, value in given.items() for text in (f"--{name}", value)]
+    others = ["--epoch_num", 9, "--upsampling", "resize", "--legacy_batchnorm", "--input_dir", pairs]
+    succeeds("train", *values, *others, "--output_dir", "runs", "--run", "mine")
+    expected = {
+        **given,
+        "epochs": 9,
+        "network_options": {"upsampling": "resize"},
+        "critic_options": {"legacy_batchnorm": True},
+        "sources": [{"kind": "pairs", "folder": str(pairs)}],
+    }
+    assert trainings.calls == [(make(read_fields("tutorial"), expected.items()), Path("runs/mine"), False)]
+    assert trained(trainings, "--input_dir", pairs, "--set", "epoch_num=3", "--set", "upsampling=resize").epochs == 3
+
+
+def test_train_validates_on_the_folder_test_beside_the_input(trainings, pairs):
+    assert trained(trainings, "--input_dir", pairs).val_dir is None
+    (pairs.parent / "test").mkdir()
+    assert trained(trainings, "--input_dir", pairs).val_dir == str(pairs.parent / "test")
+    assert trained(trainings, "--input_dir", pairs, "--val_dir", "elsewhere").val_dir == "elsewhere"
+
+
+def test_train_tells_how_to_deblur_with_the_result(trainings, pairs, tmp_path):
+    output = succeeds("train", "--input_dir", pairs, "--output_dir", tmp_path / "my runs", "--run", "one")
+    program, command, *arguments = shlex.split(output.splitlines()[-1])
+    assert (program, command) == ("deblurgan", "deblur")
+    assert parsed("deblur", arguments)["weight_path"] == tmp_path / "my runs" / "one" / "generator_best.weights.h5"
+    result = deblurgan("--input_dir", pairs, command=cli.train, prog_name="train.py")
+    assert result.stdout.splitlines()[-1].startswith("  python deblur.py --weight_path ")
+
+
+def test_pairs_left_out_of_a_training_make_it_fail_in_the_end(trainings, pairs):
+    trainings.bad = {"x": "x.png: not a readable image (the file is empty)"}
+    result = deblurgan("train", "--input_dir", pairs)
+    assert error_of(result) == "1 pairs were left out: x.png: not a readable image (the file is empty)"
+    assert "Deblur with the result:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch_size", 0], "batch_size: expected at least 1, received 0"),
+        (["--epoch_num", 0], "epochs: expected at least 1, received 0"),
+        (["--critic_updates", -1], "critic_updates: expected at least 1, received -1"),
+        (["--learning_rate", 0], "learning_rate: expected a positive number, received 0.0"),
+        (["--n_images", 0, "--image_size", 32], "n_images: expected a positive number, or -1 for all, received 0"),
+        (["--batch_size", 1, "--image_size", 64], "3 pictures are smaller than the 64x64 pixels needed: "),
+        (["--set", "clip_norm=1", "--image_size", 32], "clip_norm: expected None, which the tutorial's step has"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(pairs, tmp_path, arguments, message):
+    result = deblurgan("train", "--input_dir", pairs, "--output_dir", tmp_path / "runs", *arguments)
+    assert error_of(result).startswith(message)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_pairs_that_do_not_fit_are_refused(pairs, tmp_path):
+    def error(folder=pairs):
+        result = deblurgan("train", "--input_dir", folder, "--output_dir", tmp_path / "out", "--image_size", 32)
+        assert not (tmp_path / "out").exists()
+        return error_of(result)
+
+    assert error(tmp_path / "nope") == f"{tmp_path / 'nope'}: expected a folder, found nothing"
+    assert error(pairs / "A").startswith(f"{pairs / 'A'}: expected A and B, or scenes with blur and sharp; ")
+    save(pairs / "B" / "1.png", noise(40, 64))
+    place = pairs / "A" / "1.png"
+    assert error() == f"1 pairs differ in size, blurred and sharp: {place} (64x48 and 64x40)"
+    (pairs / "B" / "1.png").unlink()
+    assert error() == f"{pairs}: 1 pictures have no partner of the same name: A/1.png"
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/tmp"])
+def test_a_run_is_named_without_a_path(name, tmp_path):
+    result = deblurgan("train", "--run", name, "--output_dir", tmp_path)
+    assert result.exit_code == 1
+    assert f"--run {name}: expected the name of a folder" in result.stderr
+    assert names(tmp_path) == []
+
+
+# Other recipes
 
 
 def test_a_recipe_is_trained_as_it_is_written(trainings):
@@ -112,13 +235,10 @@ def test_recipes_are_listed_and_printed_with_all_fields():
         (["--recipe", "papre"], "recipe: expected .*; did you mean paper?"),
         (["--recipe", "paper", "--set", "epoks=3"], "epoks: expected a field of the recipe; did you mean epochs?"),
         (["--recipe", "paper", "--set", "epochs"], "set: expected FIELD=VALUE, received 'epochs'"),
-        (["--recipe", "paper", "--upsampling", "resize"], "--upsampling: only the tutorial's recipe has this option"),
-        (["--recipe", "paper", "--n_images", 5], "--n_images: only the tutorial's recipe has this option"),
-        (["--steps", 5], "--steps: the tutorial's recipe has no such choice; see --recipe"),
-        (["--source", "x"], "--source: the tutorial's recipe has no such choice; see --recipe"),
+        (["--set", "bach_size=5"], "bach_size: expected a field of the recipe; did you mean batch_size?"),
         (
-            ["--set", "bach_size=5"],
-            "--set bach_size: expected a field of the tutorial's recipe; did you mean batch_size?",
+            ["--recipe", "nafnet", "--legacy_batchnorm", "--source", "x"],
+            "critic_options: expected none without a crit",
         ),
         (
             ["--recipe", "paper", "--steps", 5, "--epoch_num", 5],
@@ -134,18 +254,9 @@ def test_what_does_not_fit_is_refused_in_a_line(trainings, arguments, message):
     assert trainings.calls == []
 
 
-def test_the_tutorials_fields_can_be_set(monkeypatch, tmp_path):
-    from deblurgan.training import run
-
-    seen = []
-
-    def train(settings, folder, **options):
-        seen.append(settings)
-        return Result(folder, folder / "x", [], {}, False)
-
-    monkeypatch.setattr(run, "train", train)
-    succeeds("train", "--recipe", "tutorial", "--set", "critic_updates=2", "--output_dir", tmp_path)
-    assert seen[0].critic_updates == 2
+def test_an_option_that_a_network_does_not_have_is_refused(tmp_path):
+    error = error_of(deblurgan("train", "--recipe", "nafnet", "--source", CROPS, "--upsampling", "resize"))
+    assert error.startswith("upsampling: expected an option of nafnet, one of ")
 
 
 def test_resume_takes_the_recipe_of_the_latest_run(trainings, old_run):
@@ -153,6 +264,30 @@ def test_resume_takes_the_recipe_of_the_latest_run(trainings, old_run):
     succeeds("train", "--resume", "--output_dir", folder.parent)
     succeeds("train", "--resume", "--output_dir", folder.parent, "--run", "old", "--epoch_num", 500)
     assert trainings.calls == [(plan, folder, True), (dataclasses.replace(plan, epochs=500), folder, True)]
+
+
+def test_resume_takes_the_run_with_the_latest_checkpoint(trainings, old_run):
+    folder, plan = old_run
+    shutil.copytree(folder, folder.parent / "zzz")
+    os.utime(folder.parent / "zzz" / "checkpoints" / "step_000000010.h5", (1e9, 1e9))
+    succeeds("train", "--resume", "--output_dir", folder.parent)
+    assert trainings.calls == [(plan, folder, True)]
+
+
+def test_resume_of_what_is_no_run_is_refused(trainings, old_run, tmp_path):
+    for folder in (tmp_path / "pairs", tmp_path / "missing"):
+        error = error_of(deblurgan("train", "--resume", "--output_dir", folder))
+        assert error == f"--resume: no run with a checkpoint in {folder}"
+    runs = old_run[0].parent
+    error = error_of(deblurgan("train", "--resume", "--output_dir", runs, "--run", "new"))
+    assert error == f"{runs / 'new'}: expected the folder of a training run, found no recipe.json"
+    (runs / "before").mkdir()
+    for name in ("settings.json", "checkpoint.h5"):
+        (runs / "before" / name).write_bytes(b"{}")
+    for arguments in ([], ["--run", "before"]):
+        error = error_of(deblurgan("train", "--resume", "--output_dir", runs, *arguments))
+        assert error.startswith(f"{runs / 'before'}: a run of an earlier version, which cannot go on; ")
+    assert trainings.calls == []
 
 
 def test_the_same_command_with_resume_means_the_same_recipe(trainings, old_run):
@@ -174,7 +309,9 @@ def test_the_same_command_keeps_what_it_validates_on(trainings, old_run):
 def test_weights_bring_their_network(trainings):
     given = ["--recipe", "nafnet-gan", "--input_dir", CROPS, "--init_weights", "x.weights.h5"]
     error = error_of(deblurgan("train", *given, "--set", "network_options.width=8"))
-    assert error == "--set network_options.width: the network and its options are those of x.weights.h5"
+    assert error == "network_options.width: the network and its options are those of x.weights.h5"
+    error = error_of(deblurgan("train", "--input_dir", CROPS, *given[-2:], "--upsampling", "resize"))
+    assert error == "upsampling: the network and its options are those of x.weights.h5"
     assert trained(trainings, *given, "--set", "network_options.dropout=0.1").network_options["dropout"] == 0.1
     given[1:2] = ["maxim"]
     assert trained(trainings, *given, "--set", "network_options.stages=1").network_options == {
@@ -182,13 +319,47 @@ def test_weights_bring_their_network(trainings):
     }  # fmt: skip
 
 
-def test_an_interrupted_run_tells_how_to_go_on(trainings, tmp_path):
+@pytest.mark.parametrize("program", ["deblurgan train", "python train.py"])
+def test_an_interrupted_run_tells_how_to_go_on_and_exits_with_130(trainings, pairs, tmp_path, program):
     trainings.interrupted = True
-    result = deblurgan("train", "--recipe", "paper", "--input_dir", CROPS, "--output_dir", tmp_path, "--run", "one")
+    given = ["--input_dir", pairs, "--output_dir", tmp_path / "my runs", "--run", "one", "--batch_size", 2]
+    if program == "deblurgan train":
+        result = deblurgan("train", *given)
+    else:
+        result = deblurgan(*given, command=cli.train, prog_name="train.py")
     assert result.exit_code == 130
-    assert shlex.split(result.stdout.splitlines()[-1]) == [
-        "deblurgan", "train", "--resume", "--output_dir", str(tmp_path), "--run", "one",
-    ]  # fmt: skip
+    words = shlex.split(result.stdout.splitlines()[-1])
+    assert " ".join(words[:2]) == program
+    plan, folder, _ = trainings.calls[0]
+    folder.mkdir(parents=True)
+    recipes.write(plan, folder)
+    trainings.interrupted = False
+    succeeds("train", *words[2:])
+    assert trainings.calls[1] == (plan, folder, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT that can be sent to one process")
+def test_the_script_stops_on_ctrl_c_and_resumes(pairs, tmp_path):
+    """Tiny networks in a process of their own: the first batch is finished, and after resuming the rest."""
+    script = str(Path(__file__).parents[2] / "train.py")
+    run = ["--output_dir", "runs", "--run", "one"]
+    small = ["--set", "network_options.ngf=4", "--set", "network_options.n_blocks=1", "--set", "critic_options.ndf=4"]
+    command = [sys.executable, script, *run, *small, "--input_dir", str(pairs), "--n_val", "0", "--image_size", "16"]
+    command += ["--batch_size", "1", "--epoch_num", "1", "--critic_updates", "1", "--precision", "float32"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(command, **pipes) as process:
+        started = list(iter(process.stdout.readline, "Pairs: 3 to train on, 0 to validate on\n"))
+        assert "Run: runs/one\n" in started
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "Stopped. Weights so far: runs/one/generator_last.weights.h5" in output
+    assert f"--resume {' '.join(run)}" in output
+    resumed = subprocess.run([sys.executable, script, "--resume", *run], timeout=300, check=False, **pipes)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len((tmp_path / "runs" / "one" / "log.csv").read_text().splitlines()) == 3
+    assert "--weight_path runs/one/generator_best.weights.h5" in resumed.stdout
 
 
 def test_train_py_trains_a_recipe_and_deblur_py_restores_with_it(tmp_path):
@@ -203,7 +374,7 @@ def test_train_py_trains_a_recipe_and_deblur_py_restores_with_it(tmp_path):
         command=cli.train, prog_name="train.py",
     )  # fmt: skip
     assert result.exit_code == 0
-    assert re.search(r"^epoch 2: gradient_norm .*validation PSNR \d+\.\d\d dB", result.stdout, re.MULTILINE)
+    assert re.search(r"^epoch 2: psnr .*loss .*validation PSNR \d+\.\d\d dB", result.stdout, re.MULTILINE)
     pictures = tmp_path / "pictures"
     save(pictures / "a b.png", np.random.default_rng(0).integers(0, 256, (45, 83, 3), dtype=np.uint8))
     succeeds(

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from deblurgan.data.blur import SyntheticBlur, apply_kernel
-from deblurgan.data.sources import guess, open_source, parse_source
+from deblurgan.data.opening import guess, open_source, parse_source
 from deblurgan.errors import FileError, InputError
 from deblurgan.pictures.reading import read_rgb
 
@@ -232,7 +232,7 @@ def test_a_source_without_a_readable_picture_is_an_error(tmp_path):
         ),
         (
             "frames=f,window=9,odd=no,gamma=none",
-            {"kind": "frames", "folder": "f", "window": [9, 9], "odd": False, "gamma": None},
+            {"kind": "frames", "folder": "f", "window": 9, "odd": False, "gamma": None},
         ),
         (
             "sharp=a=b,c,noise=0-2.5,jpeg=70-95,kernel=both,length=40",
@@ -262,9 +262,6 @@ def test_sources_on_the_command_line(text, spec):
     ("text", "message"),
     [
         ("frames=f,widnow=7-15", "unknown option 'widnow'; did you mean window"),
-        ("frames=f,weight=much", "weight: expected a number, received 'much'"),
-        ("frames=f,window=7.5", "window: expected whole numbers, received '7.5'"),
-        ("frames=f,odd=maybe", "odd: expected yes or no, received 'maybe'"),
         ("frames=f,weight=1,weight=2", "expected weight once, received it twice"),
         ("frames=", "expected a folder, received none"),
         ("sharp=,weight=2", "sharp=,weight=2: "),
@@ -288,11 +285,13 @@ def test_a_folder_that_exists_may_look_like_a_misspelt_option(tmp_path):
         ({"kind": "sharp", "window": 3}, "unknown option 'window'; expected one of weight, kernel, length"),
         ({"kind": "frame"}, "unknown kind 'frame'; did you mean frames"),
         ({"kind": "sharp", "weight": 0}, "weight: expected a positive number, received 0"),
-        ({"kind": "sharp", "weight": "2"}, "weight: expected a number, received '2'"),
-        ({"kind": "sharp", "weight": True}, "weight: expected a number, received True"),
-        ({"kind": "sharp", "weight": float("nan")}, "weight: expected a number, received nan"),
-        ({"kind": "sharp", "jpeg": [70, 95.5]}, r"jpeg: expected whole numbers, received \[70, 95.5\]"),
-        ({"kind": "sharp", "noise": [1, 2, 3]}, r"noise: expected numbers, received \[1, 2, 3\]"),
+        ({"kind": "sharp", "weight": "2"}, "weight: expected a number or null, received '2'"),
+        ({"kind": "sharp", "weight": True}, "weight: expected a number or null, received True"),
+        ({"kind": "sharp", "weight": float("nan")}, "weight: expected a number or null, received nan"),
+        ({"kind": "sharp", "jpeg": [70, 95.5]}, r"jpeg: expected one or two whole numbers .*received \[70, 95.5\]"),
+        ({"kind": "sharp", "noise": [1, 2, 3]}, r"noise: expected one or two numbers .*received \[1, 2, 3\]"),
+        ({"kind": "frames", "window": 7.5}, "window: expected one or two whole numbers, received 7.5"),
+        ({"kind": "frames", "odd": "maybe"}, "odd: expected true or false, received 'maybe'"),
         ({"kind": "sharp", "noise": [3, 1]}, "sharp=.*: noise: expected a range in 0 to 255, received 3 to 1"),
         ({"kind": "sharp", "kernel": "papper"}, "kernel: expected one of paper, linear, both"),
         ({"kind": "frames", "gamma": 0}, "frames=.*: gamma: expected a positive number, received 0"),

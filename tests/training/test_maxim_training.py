@@ -16,7 +16,7 @@ from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from deblurgan.weights.named_file import save_network
 from tests.maxim_files import TINY, flax_arrays
-from tests.training.test_trainer import CROPS, Listener, recipe
+from tests.training.runs import CROPS, Listener, recipe
 
 OPTIONS = {**{name: value for name, value in TINY.items() if name != "channels"}, "stages": 1}
 

@@ -10,15 +10,16 @@ import pytest
 import tensorflow as tf
 
 from deblurgan.data.crops import CropStream
-from deblurgan.data.sources import open_source
+from deblurgan.data.opening import open_source
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks import zoo
+from deblurgan.training.steps import build_step
 from deblurgan.training.teacher import open_teacher
-from deblurgan.training.trainer import build_model, train
+from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from deblurgan.weights.named_file import save_network
 from tests.maxim_files import TINY
-from tests.training.test_trainer import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
+from tests.training.runs import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 
 BLURRED = {"kind": "blurred", "folder": str(CROPS / "train")}  # both blurred and sharp, to the source
 TEACHER = {**NAFNET, "width": 6}
@@ -69,9 +70,9 @@ def test_a_student_without_sharp_pictures_learns_what_its_teacher_makes(teacher,
 def test_the_teacher_stays_as_it_is_and_out_of_the_checkpoint(teacher, finished):
     run, result, plan = finished
     found = tensors(run / "checkpoints" / "step_000000006.h5")
-    alone = build_model(dataclasses.replace(plan, teacher=None), 6, "float32")
+    alone = build_step(dataclasses.replace(plan, teacher=None), 6, "float32")
     of_model = sorted(value.shape for name, value in found.items() if name.startswith("model/"))
-    assert of_model == sorted(tuple(variable.shape) for variable in alone.variables)  # the student's alone
+    assert of_model == sorted(tuple(variable.shape) for variable in alone.model.variables)  # the student's alone
     digest = open_teacher(plan, "float32").digest  # of the file, as it was and is
     about = json.loads((run / "run.json").read_text())
     assert about["teacher"] == {"network": "NAFNet generator", "sha256": digest}

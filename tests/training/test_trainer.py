@@ -8,31 +8,40 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
+from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.opening import open_restorer
-from deblurgan.training import callbacks, trainer
-from deblurgan.training.checkpoint import Checkpoints
-from deblurgan.training.progress import Progress
-from deblurgan.training.recipe import make, read_fields
+from deblurgan.training import record
+from deblurgan.training.recipe import read_fields
+from deblurgan.training.restoration import Restoration
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
+from tests.photographs import noise, save
+from tests.training.runs import (
+    CROPS,
+    NAFNET,
+    Listener,
+    assert_same_file,
+    names,
+    recipe,
+    tensors,
+    tutorial,
+    tutorial_to_kill,
+    untimed,
+)
 
-CROPS = Path(__file__).parents[1] / "data" / "GOPRO_crops"
 ROOT = Path(__file__).parents[2]
-NAFNET = {"width": 4, "encoder_blocks": [1], "middle_blocks": 1, "decoder_blocks": [1], "space_to_depth": 2}
-TIMING = ("seconds", "images_per_second")
 SMALL = {  # what makes each recipe small, and changes nothing else
     "paper": [("network_options.ngf", 4), ("network_options.n_blocks", 1), ("critic_options.ndf", 4)],
     "unet": [("network_options.ngf", 4), ("network_options.num_downs", 5), ("critic_options.ndf", 4)],
@@ -40,60 +49,16 @@ SMALL = {  # what makes each recipe small, and changes nothing else
     "nafnet-gan": [("network_options", NAFNET), ("critic_options.ndf", 4)],
     "nafnet-small": [("network_options", NAFNET)],
 }
+signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT that a process can send itself")
 
 
-def recipe(base=None, **changes):
-    """A recipe that takes seconds: a NAFNet of 2,000 weights, 32x32 crops, 2 epochs of 3 steps."""
-    fields = base or {"network_options": NAFNET, "learning_rate": 1e-3, "precision": "float32"}
-    run = {
-        "sources": [{"kind": "gopro", "folder": str(CROPS)}],
-        "val_dir": str(CROPS / "test"),
-        "n_val": -1,
-        "batch_size": 2,
-        "image_size": 32,
-        "steps_per_epoch": 3,
-        "steps": 6,
-        "cache_mb": 64,
-    }
-    return make(fields, [*run.items(), *changes.items()])
-
-
-def untimed(history):
-    return [{name: value for name, value in row.items() if name not in TIMING} for row in history]
-
-
-def tensors(path):
-    found = {}
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def assert_same_file(one, other):
-    one, other = tensors(one), tensors(other)
-    assert one.keys() == other.keys()
-    assert len(one) > 5
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
-
-
-class Listener(Progress):
-    """Notes what it is told, and interrupts after so many steps."""
-
-    def __init__(self, stop_after=None):
-        self.stop_after = stop_after
-        self.notices, self.steps, self.epochs = [], [], []
-
-    def notice(self, line):
-        self.notices.append(line)
-
-    def epoch_started(self, epoch, epochs, steps, done):
-        self.epochs.append((epoch, epochs, steps, done))
-
-    def step_done(self, losses):
-        self.steps.append(losses)
-        if len(self.steps) == self.stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
+@pytest.fixture(autouse=True)
+def _signals_are_handled_as_before():
+    """After each run, Ctrl-C and SIGTERM do what they do in Python."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    assert {number: signal.signal(number, handler) for number, handler in before.items()} == usual
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +69,25 @@ def finished(tmp_path_factory):
     return run, train(plan, run), plan
 
 
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The tutorial's run with Keras callbacks: its folder, its result, its recipe, and what it told."""
+    folder = tmp_path_factory.mktemp("runs")
+    plan, listener = tutorial_to_kill(), Listener()
+    callbacks = [
+        keras.callbacks.CSVLogger(folder / "keras.csv"),
+        keras.callbacks.ModelCheckpoint(folder / "keras.weights.h5", save_weights_only=True),
+        keras.callbacks.EarlyStopping("g_loss", patience=9, mode="min"),
+        keras.callbacks.ReduceLROnPlateau("g_loss", patience=9, mode="min"),
+    ]
+    return (
+        folder / "deep" / "run",
+        train(plan, folder / "deep" / "run", progress=listener, callbacks=callbacks),
+        plan,
+        listener,
+    )
+
+
 # What a run leaves
 
 
@@ -111,16 +95,13 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     run, result, plan = finished
     folders, weights = ["checkpoints", "logs", "samples"], ["generator_best.weights.h5", "generator_last.weights.h5"]
     files = ["curves.png", "log.csv", "recipe.json", "run.json"]
-    assert sorted(path.name for path in run.iterdir()) == sorted([*folders, *weights, *files])
-    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
-        "step_000000004.h5",
-        "step_000000006.h5",
-    ]
-    assert [path.name for path in sorted((run / "samples").iterdir())] == [f"epoch_000{n}.png" for n in range(3)]
+    assert names(run) == sorted([*folders, *weights, *files])
+    assert names(run / "checkpoints") == ["step_000000004.h5", "step_000000006.h5"]
+    assert names(run / "samples") == [f"epoch_00{n}.png" for n in range(3)]
     about = json.loads((run / "run.json").read_text())
     assert about["recipe"] == dataclasses.asdict(plan)
     assert about["versions"]["keras"] == keras.__version__
-    assert about["data"]["sources"][0]["pictures"] == 6
+    assert about["data"][0]["pictures"] == 6
     assert about["epochs"] == result.history
     assert about["steps"] == 6
     assert about["parameters"]["generator"] == any_file.read(result.weights).parameters
@@ -130,8 +111,64 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     assert rows[0]["loss"] == ""
 
 
-def test_the_scores_are_those_of_the_saved_weights_by_an_independent_measure(finished):
-    run, result, _ = finished
+def test_the_tutorials_run_leaves_the_same_and_the_weights_of_each_epoch(finished, taught):
+    run, result, plan, listener = taught
+    kept = [f"{network}_00{epoch}.weights.h5" for network in ("discriminator", "generator") for epoch in (1, 2)]
+    assert names(run) == sorted([*names(finished[0]), *kept])
+    assert json.loads((run / "recipe.json").read_text()) == dataclasses.asdict(plan)
+    losses = ["d_loss", "d_loss_real", "d_loss_fake", "g_loss", "perceptual_loss", "wasserstein_loss"]
+    assert list(result.history[1]) == [
+        "epoch", "step", "seconds", "images_per_second", *losses, "val_psnr", "val_ssim", "learning_rate",
+    ]  # fmt: skip
+    for name in losses:
+        for epoch in (1, 2):
+            mean = np.mean([step[name] for step in listener.steps[3 * epoch - 3 : 3 * epoch]])
+            assert result.history[epoch][name] == pytest.approx(mean, rel=1e-12)
+    assert_same_file(run / "generator_002.weights.h5", run / "generator_last.weights.h5")
+    best = max(result.history[1:], key=lambda row: row["val_psnr"])["epoch"]
+    assert_same_file(result.weights, run / f"generator_00{best}.weights.h5")
+
+
+def test_the_tutorials_weights_load_into_its_networks_as_they_were_trained(taught):
+    run, *_ = taught
+    trained = tensors(run / "checkpoints" / "step_000000006.h5")
+    models = {
+        "generator": generator_model((32, 32, 3), ngf=4, n_blocks=1),
+        "discriminator": discriminator_model((32, 32, 3), ndf=4, n_layers=1),
+    }
+    for name, model in models.items():
+        model.load_weights(run / f"{name}_002.weights.h5")
+        variables = [trained[f"{name}/{number:04d}"] for number in range(len(model.variables))]
+        for variable, expected in zip(model.variables, variables, strict=True):
+            if "seed_generator" not in variable.path:
+                np.testing.assert_array_equal(variable.numpy(), expected)
+        found = tensors(run / f"{name}_002.weights.h5")
+        assert not [key for key in found if "optimizer" in key]
+        assert any_file.read(run / f"{name}_002.weights.h5").parameters == model.count_params()
+
+
+def test_a_checkpoint_is_no_weight_file_and_names_one(taught):
+    path = taught[0] / "checkpoints" / "step_000000006.h5"
+    with pytest.raises(FileError) as caught:
+        any_file.read(path)
+    assert str(caught.value) == (
+        f"{path}: expected a weight file, found a training run's checkpoint; take "
+        f"{taught[0] / 'generator_best.weights.h5'}"
+    )
+
+
+def test_keras_callbacks_go_with_the_tutorials_step(taught):
+    run, result, *_ = taught
+    folder = run.parent.parent
+    rows = list(csv.DictReader((folder / "keras.csv").read_text().splitlines()))
+    assert [float(row["g_loss"]) for row in rows] == pytest.approx([row["g_loss"] for row in result.history[1:]])
+    assert [float(row["val_psnr"]) for row in rows] == pytest.approx([row["val_psnr"] for row in result.history[1:]])
+    assert len(tensors(folder / "keras.weights.h5")) > 10  # of d_on_g
+
+
+@pytest.mark.parametrize("kind", ["finished", "taught"])
+def test_the_scores_are_those_of_the_saved_weights_by_an_independent_measure(kind, request):
+    run, result = request.getfixturevalue(kind)[:2]
     restore = open_restorer(run / "generator_last.weights.h5", precision="float32")
     psnrs, ssims, blurred_psnrs = [], [], []
     for sharp_path in sorted((CROPS / "test").glob("*/sharp/*")):
@@ -144,18 +181,42 @@ def test_the_scores_are_those_of_the_saved_weights_by_an_independent_measure(fin
     assert len(psnrs) == 3
     assert result.history[-1]["val_psnr"] == pytest.approx(np.mean(psnrs), abs=1e-6)
     assert result.history[-1]["val_ssim"] == pytest.approx(np.mean(ssims), abs=1e-6)
-    blurred = json.loads((run / "run.json").read_text())["validation"]["blurred"]
-    assert blurred["val_psnr"] == pytest.approx(np.mean(blurred_psnrs), abs=1e-6)
-    assert result.history[0]["val_psnr"] == pytest.approx(np.mean(blurred_psnrs), abs=1e-6)  # nothing learnt yet
+    scored = json.loads((run / "run.json").read_text())["validation"]["blurred"]
+    assert scored["val_psnr"] == pytest.approx(np.mean(blurred_psnrs), abs=1e-6)
+    if kind == "finished":  # a NAFNet that has learnt nothing yet
+        assert result.history[0]["val_psnr"] == pytest.approx(np.mean(blurred_psnrs), abs=1e-6)
 
 
-def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
-    result = train(recipe(learning_rate=0.5, steps=3), tmp_path)  # which does harm
-    scores = [row["val_psnr"] for row in result.history]
-    assert scores[0] > scores[1]
-    model = any_file.load(tmp_path / "generator_best.weights.h5")
-    images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
-    np.testing.assert_allclose(np.asarray(model(images)), images, atol=1e-6)
+def test_samples_show_blurred_restored_and_sharp_in_each_row(taught):
+    run = taught[0]
+    restore = open_restorer(run / "generator_002.weights.h5", precision="float32")
+    scene = next(iter(sorted((CROPS / "test").iterdir())))
+    name = min(path.name for path in (scene / "sharp").iterdir())
+    blurred, sharp = (read_rgb(scene / side / name) for side in ("blur", "sharp"))
+    grid = read_rgb(run / "samples" / "epoch_002.png")
+    side = min(256, *sharp.shape[:2])
+    top, left = ((length - side) // 2 for length in sharp.shape[:2])
+    for column, picture in enumerate((blurred, restore(blurred), sharp)):
+        np.testing.assert_array_equal(
+            grid[:side, column * (side + 4) :][:, :side], picture[top : top + side, left : left + side]
+        )
+
+
+def events(folder):
+    """The tensors that TensorBoard reads in a folder, by tag and step."""
+    (path,) = folder.iterdir()
+    records = (tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path)))
+    return {(value.tag, event.step): value.tensor for event in records for value in event.summary.value}
+
+
+def test_events_can_be_read_by_tensorflow(taught):
+    run, result, *_ = taught
+    found = events(run / "logs")
+    for row in result.history[1:]:
+        assert float(tf.make_ndarray(found["g_loss", row["step"]])) == pytest.approx(row["g_loss"], rel=1e-6)
+        _, _, png = tf.make_ndarray(found["blurred, restored, sharp", row["step"]])
+        sample = read_rgb(run / "samples" / f"epoch_00{row['epoch']}.png")
+        np.testing.assert_array_equal(tf.io.decode_png(bytes(png)), sample)
 
 
 def test_what_is_saved_is_the_average_of_the_weights(tmp_path):
@@ -179,43 +240,39 @@ def test_what_is_saved_is_the_average_of_the_weights(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_events_can_be_read_by_tensorflow(finished):
-    run, result, _ = finished
-    values = {}
-    (path,) = (run / "logs").iterdir()
-    for record in tf.data.TFRecordDataset(str(path)):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            values[value.tag, event.step] = value.tensor
-    assert float(tf.make_ndarray(values["val_psnr", 6])) == pytest.approx(result.history[-1]["val_psnr"])
-    assert ("blurred, restored, sharp", 0) in values
-
-
 # Going on
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT that a process can send itself")
-@pytest.mark.parametrize("stop_after", [1, 3, 4])
-def test_an_interrupted_run_ends_as_one_that_was_not(finished, tmp_path, stop_after):
-    whole, expected, plan = finished
+@signals
+@pytest.mark.parametrize(("kind", "stop_after"), [("finished", 3), ("finished", 4), ("taught", 5)])
+def test_an_interrupted_run_ends_as_one_that_was_not(kind, stop_after, request, tmp_path):
+    whole, expected, plan = request.getfixturevalue(kind)[:3]
     first = Listener(stop_after)
     stopped = train(plan, tmp_path, progress=first)
     assert stopped.interrupted
     assert len(first.steps) == stop_after
+    assert any(line.startswith("stopping after this batch or validation; ") for line in first.notices)
     second = Listener()
     result = train(plan, tmp_path, resume=True, progress=second)
     assert not result.interrupted
     assert len(second.steps) == 6 - stop_after
     assert second.epochs[0] == (1 + stop_after // 3, 2, 3, stop_after % 3)
+    assert_same_run(tmp_path, result, whole, expected)
+
+
+def assert_same_run(run, result, whole, expected):
+    """Bit for bit: weights, optimizers, dropout's seeds, samples; and all that is told but for times."""
     assert untimed(result.history) == untimed(expected.history)
-    for name in ("generator_last.weights.h5", "generator_best.weights.h5", "checkpoints/step_000000006.h5"):
-        assert_same_file(tmp_path / name, whole / name)
+    assert [name for name in names(run) if name != "logs"] == [name for name in names(whole) if name != "logs"]
+    for path in [*whole.glob("*.weights.h5"), whole / "checkpoints" / "step_000000006.h5"]:
+        assert_same_file(run / path.relative_to(whole), path)
+    for path in (whole / "samples").iterdir():
+        np.testing.assert_array_equal(read_rgb(run / "samples" / path.name), read_rgb(path))
 
 
 KILLED = """
-import json, sys
-sys.path.insert(0, {root!r})
-from tests.training.test_trainer import kill_recipe
+import sys
+from tests.training import runs
 from deblurgan.training.progress import Progress
 from deblurgan.training.trainer import train
 
@@ -225,79 +282,71 @@ class Telling(Progress):
     def notice(self, line):
         print(line, flush=True)
 
-train(kill_recipe(), sys.argv[1], resume="--resume" in sys.argv, progress=Telling())
+train(getattr(runs, sys.argv[1])(), sys.argv[2], resume="--resume" in sys.argv, progress=Telling())
 print("finished", flush=True)
 """
 
 
-def kill_recipe():
-    """A GAN with all that has a state: dropout, penalty points, averages, optimizers, a plateau's patience, noise."""
-    return recipe(
-        network="paper",
-        network_options={"ngf": 4, "n_blocks": 1},
-        critic="patchgan",
-        critic_options={"ndf": 4, "n_layers": 1},
-        adversarial="wgan-gp",
-        gradient_penalty=10.0,
-        critic_updates=2,
-        losses={"l1": 10.0},
-        ema=0.9,
-        steps=20,
-        steps_per_epoch=6,
-        checkpoint_every=2,
-        learning_rate=0.03,
-        reduce_lr=1,
-        early_stopping=9,
-        sources=[
-            {"kind": "gopro", "folder": str(CROPS), "weight": 1},
-            {"kind": "sharp", "folder": str(CROPS), "weight": 1, "noise": [1, 3]},
-        ],
+def started(plan, run, *arguments, python=()):
+    """Train in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *python, "-c", KILLED, plan, str(run), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 
+def killed_after(process, steps, wait=0.0):
+    """Kill it when it has told of so many steps; return how many it told."""
+    told = 0
+    for line in process.stdout:
+        told += line == "step\n"
+        if told == steps:
+            time.sleep(wait)  # also while a checkpoint is being written
+            process.kill()
+            break
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    return told
+
+
+def test_the_tutorials_run_that_is_killed_ends_as_one_that_was_not(taught, tmp_path):
+    """And on the way no warning of Keras' that is turned into an error ends it."""
+    whole, expected, plan, _ = taught
+    run = tmp_path / "run"
+    killed_after(started("tutorial_to_kill", run, python=["-W", "error"]), 5)
+    assert (run / "checkpoints" / "step_000000004.h5").exists() or (
+        run / "checkpoints" / "step_000000003.h5"
+    ).exists()
+    listener = Listener()
+    result = train(plan, run, resume=True, progress=listener)
+    assert len(listener.steps) < 6
+    assert_same_run(run, result, whole, expected)
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLED.format(root=str(ROOT))]
-
-    def start(run, *arguments):
-        return subprocess.Popen(
-            [*command, str(tmp_path / run), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
     steps = 0
     for number, kill_after in enumerate([1, 5, 4]):  # steps in this life: before any checkpoint but the first, ...
-        process = start("killed", *(["--resume"] if number else []))
-        for line in process.stdout:
-            steps += line == "step\n"
-            kill_after -= line == "step\n"
-            if not kill_after:
-                time.sleep(0.02 * number)  # also while a checkpoint is being written
-                process.kill()
-                break
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    whole, last = start("whole"), start("killed", "--resume")
+        process = started("everything_to_kill", tmp_path / "killed", *(["--resume"] if number else []))
+        steps += killed_after(process, kill_after, wait=0.02 * number)
+    whole, last = (
+        started("everything_to_kill", tmp_path / "whole"),
+        started("everything_to_kill", tmp_path / "killed", "--resume"),
+    )
     (out, errors), (last_out, last_errors) = whole.communicate(timeout=300), last.communicate(timeout=300)
     assert (whole.returncode, last.returncode) == (0, 0), errors + last_errors
     assert out.count("step\n") == 20
     assert 20 - steps <= last_out.count("step\n") < 20  # it did go on
-    names = ["generator_last.weights.h5", "generator_best.weights.h5"]
-    names += [f"checkpoints/step_0000000{step}.h5" for step in (18, 20)]
-    for name in names:
+    files = ["generator_last.weights.h5", "generator_best.weights.h5"]
+    files += [f"checkpoints/step_0000000{step}.h5" for step in (18, 20)]
+    for name in files:
         assert_same_file(tmp_path / "killed" / name, tmp_path / "whole" / name)
     histories = [json.loads((tmp_path / run / "run.json").read_text())["epochs"] for run in ("killed", "whole")]
     assert untimed(histories[0]) == untimed(histories[1])
     assert histories[1][-1]["learning_rate"] < histories[1][1]["learning_rate"]  # the plateau was noticed
-    states = []
-    for run in ("killed", "whole"):
-        with h5py.File(tmp_path / run / "checkpoints" / "step_000000020.h5", "r") as file:
-            states.append(json.loads(file.attrs["state"])["callbacks"])
-    assert states[0] == states[1]
-    assert states[0][1]["best"] > 0
 
 
 def copied(finished, tmp_path):
@@ -307,56 +356,32 @@ def copied(finished, tmp_path):
     return run, plan
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(finished, tmp_path, damage):
+def test_a_damaged_checkpoint_is_told_and_the_run_goes_on_from_the_one_before_it(finished, tmp_path):
     run, plan = copied(finished, tmp_path)
     path = run / "checkpoints" / "step_000000006.h5"
-    content = bytearray(path.read_bytes())
-    if damage == "flipped":
-        value = tensors(path)["optimizer/0005"]
-        place = content.index(value.tobytes())
-        content[place] ^= 1
-    path.write_bytes({"truncated": content[: len(content) // 2], "empty": b""}.get(damage, content))
+    path.write_bytes(path.read_bytes()[:-9])
     listener = Listener()
     result = train(plan, run, resume=True, progress=listener)
     assert any(line.startswith("DAMAGED") and str(path) in line for line in listener.notices)
     assert len(listener.steps) == 2  # from step 4
-    assert path.with_suffix(".damaged").exists()
     assert untimed(result.history) == untimed(finished[1].history)
     assert_same_file(path, finished[0] / "checkpoints" / path.name)
 
 
-def test_only_damaged_checkpoints_are_an_error(finished, tmp_path):
-    run, plan = copied(finished, tmp_path)
-    for path in (run / "checkpoints").iterdir():
-        path.write_bytes(b"no")
-    for _ in range(2):
-        with pytest.raises(FileError, match="expected a checkpoint, found 2 that are all damaged"):
-            train(plan, run, resume=True)
-    (run / "recipe.json").unlink()
-    with pytest.raises(InputError, match="holds a run already"):
-        train(plan, run)
-
-
-def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished):
+def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished, tmp_path):
     run, _, plan = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with pytest.raises(InputError, match="holds a run already; resume it, or choose another name"):
         train(plan, run)
     with pytest.raises(InputError, match=r"batch_size: expected 2, which the run .* was started with, received 4"):
         train(dataclasses.replace(plan, batch_size=4), run, resume=True)
-    longer = dataclasses.replace(plan, steps=3)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    run, plan = copied(finished, tmp_path)  # as if its schedule had been constant, so that its length may change
+    text = (run / "recipe.json").read_text().replace('"schedule": "cosine"', '"schedule": "constant"')
+    (run / "recipe.json").write_text(text)
     with pytest.raises(InputError, match=r"steps: expected at least the 6 that .* already has, received 3"):
-        train(dataclasses.replace(longer, schedule="constant"), constant_copy(run), resume=True)
-    assert json.loads((run.parent / "constant" / "recipe.json").read_text())["steps"] == 6
-
-
-def constant_copy(run):
-    """The same run, as if its schedule had been constant, so that its length may change."""
-    copy = run.parent / "constant"
-    shutil.copytree(run, copy)
-    text = (copy / "recipe.json").read_text().replace('"schedule": "cosine"', '"schedule": "constant"')
-    (copy / "recipe.json").write_text(text)
-    return copy
+        train(dataclasses.replace(plan, schedule="constant", steps=3), run, resume=True)
+    assert json.loads((run / "recipe.json").read_text())["steps"] == 6
 
 
 def test_a_finished_run_is_resumed_without_doing_anything(finished, tmp_path):
@@ -364,8 +389,25 @@ def test_a_finished_run_is_resumed_without_doing_anything(finished, tmp_path):
     listener = Listener()
     result = train(plan, run, resume=True, progress=listener)
     assert (listener.steps, result.interrupted, result.history) == ([], False, finished[1].history)
-    (run / "generator_best.weights.h5").unlink()
-    assert train(plan, run, resume=True).weights == run / "generator_last.weights.h5"
+    assert not any(line.startswith("CHANGED") for line in listener.notices)
+
+
+@signals
+def test_pictures_that_came_or_went_since_a_run_stopped_are_told(tmp_path):
+    for folder, count in (("train", 6), ("test", 2)):
+        for number in range(count):
+            for side in "AB":
+                save(tmp_path / folder / side / f"{number}.png", noise(40, 40, seed=number))
+    plan = recipe(sources=[{"folder": str(tmp_path / "train")}], val_dir=str(tmp_path / "test"), checkpoint_every=1)
+    assert train(plan, tmp_path / "run", progress=Listener(2)).interrupted
+    for side in "AB":
+        (tmp_path / "train" / side / "3.png").unlink()
+        (tmp_path / "test" / side / "1.png").rename(tmp_path / "test" / side / "2.png")
+    listener = Listener()
+    assert train(plan, tmp_path / "run", resume=True, progress=listener).history[-1]["step"] == 6
+    told = [line for line in listener.notices if line.startswith("CHANGED: ")]
+    assert [line.split()[1] for line in told] == [str(tmp_path / folder) for folder in ("train", "test")]
+    assert "then 6, now 5; the run goes on with these" in told[0]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
@@ -376,62 +418,49 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     assert result.history[-1]["step"] == 3
 
 
-def test_what_a_killed_process_was_writing_is_removed(finished, tmp_path):
-    run, plan = copied(finished, tmp_path)
-    left = [run / ".abc.tmp.weights.h5", run / "checkpoints" / ".abc.tmp.h5"]
-    for path in left:
-        path.write_bytes(b"half")
-    (run / "checkpoints" / "step_000000006.h5").unlink()
-    train(plan, run, resume=True)
-    assert not any(path.exists() for path in left)
+@signals
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    class Twice(Listener):
+        def step_done(self, losses):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), tmp_path / "run", progress=Twice())
+    assert names(tmp_path / "run" / "checkpoints") == ["step_000000000.h5"]
 
 
-def test_the_latest_checkpoints_are_kept(tmp_path):
-    layer = keras.layers.Dense(2)
-    layer.build((None, 2))
-    kept = Checkpoints(tmp_path / "c", 2)
-    assert kept.latest(print) is None
-    for step in (1, 10, 2):
-        kept.save(step, {"layer": layer}, {"step": step})
-    assert [path.name for path in kept.paths()] == ["step_000000002.h5", "step_000000010.h5"]
-    _, values, state = kept.latest(print)
-    assert state == {"step": 10}
-    np.testing.assert_array_equal(values["layer"][0], layer.kernel)
+def test_a_run_in_another_thread_leaves_signals_alone(tmp_path):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(recipe(steps=1), tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert [result.interrupted for result in results] == [False]
 
 
 # What goes wrong
 
 
-def test_losses_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoint(tmp_path, monkeypatch):
-    count = []
-
+def test_losses_that_are_not_finite_stop_the_run_and_name_the_last_good_checkpoint(tmp_path):
     class Breaking(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            count.append(batch)
-            if len(count) == 5:
+            if batch == 2:
                 weight = self.model.generator.trainable_variables[0]
                 weight.assign(weight * np.nan)
 
     with pytest.raises(
-        DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000004"
+        DeblurganError, match=r"is nan, no longer finite; the last good checkpoint is .*step_000000002"
     ):
         train(recipe(checkpoint_every=2), tmp_path, callbacks=[Breaking()])
     last = any_file.load(tmp_path / "generator_last.weights.h5").get_weights()
     assert all(np.isfinite(weight).all() for weight in last)
 
 
-def test_a_loss_beyond_its_limit_stops_the_run(tmp_path):
-    with pytest.raises(
-        DeblurganError, match=r"l1 is 0\.\d+, larger than 1e-05 \(loss_limit\); the last good .*000000000"
-    ):
-        train(recipe(loss_limit=1e-5), tmp_path)
-
-
 def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
-    def fit(*args, **options):
+    def step(*args):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
-    monkeypatch.setattr(trainer.Restoration, "fit", fit)
+    monkeypatch.setattr(Restoration, "step", step)
     with pytest.raises(
         DeblurganError, match=r"raise accumulate \(1\), or lower batch_size \(2\) or image_size \(32\)"
     ):
@@ -455,27 +484,60 @@ def test_when_memory_runs_out_what_to_lower_is_named(tmp_path, monkeypatch):
 )
 def test_a_recipe_that_cannot_be_is_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
-        train(dataclasses.replace(recipe(), **changes), tmp_path)
+        train(dataclasses.replace(recipe(), **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "nafnet"}, "network: expected 'tutorial', which the tutorial's step has, received 'nafnet'"),
+        ({"clip_norm": 1.0}, "clip_norm: expected None, which the tutorial's step has, received 1.0"),
+        ({"losses": {"l1": 1.0}}, "losses: expected perceptual alone"),
+        ({"critic_options": {"legacybn": True}}, "legacybn: expected an option of tutorial"),
+        ({"image_size": 30}, "image_size: expected a multiple of 4 for this network, received 30"),
+    ],
+)
+def test_what_the_tutorials_step_gives_no_choice_of_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        train(dataclasses.replace(tutorial(), **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path):
     folder = tmp_path / "pairs"
     for side in "AB":
-        (folder / side).mkdir(parents=True)
         for number in range(3):
-            Image.effect_noise((40, 40), 50).convert("RGB").save(folder / side / f"{number}.png")
+            save(folder / side / f"{number}.png", noise(40, 40, seed=number))
     broken = folder / "A" / "1.png"
     broken.write_bytes(broken.read_bytes()[:-200])
     plan = recipe(sources=[{"kind": "pairs", "folder": str(folder)}], val_dir=None, steps=3)
     result = train(plan, tmp_path / "run")
     assert list(result.bad) == [str(broken)]
     assert result.history[-1]["step"] == 3
-    sample = read_rgb(tmp_path / "run" / "samples" / "epoch_0001.png")
+    sample = read_rgb(tmp_path / "run" / "samples" / "epoch_001.png")
     assert sample.shape == (4 * 32 + 3 * 4, 3 * 32 + 2 * 4, 3)  # crops, as nothing is validated
     for path in (folder / "A").iterdir():
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(FileError, match="no picture can be read any more"):
         train(plan, tmp_path / "other")
+
+
+def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_path):
+    for side in "AB":
+        for number in range(3):
+            save(tmp_path / "test" / side / f"{number}.png", noise(40, 40, seed=number))
+    (tmp_path / "test" / "A" / "0.png").write_text("no picture at all")
+    truncated = tmp_path / "test" / "B" / "1.png"
+    truncated.write_bytes(truncated.read_bytes()[:-200])
+    listener = Listener()
+    result = train(recipe(val_dir=str(tmp_path / "test"), steps=1), tmp_path / "run", progress=listener)
+    assert sorted(result.bad) == ["validation/0", "validation/1"]
+    assert listener.notices == [f"left out: {result.bad['validation/0']}"]
+    for path in (tmp_path / "test" / "A").iterdir():
+        path.write_text("no picture at all")
+    with pytest.raises(InputError, match=r"val_dir .*test: none of its pictures can be read: .*0\.png: not a"):
+        train(recipe(val_dir=str(tmp_path / "test")), tmp_path / "other")
 
 
 # Recipes, and what they may change
@@ -511,29 +573,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
-    result = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path)
+    plan = recipe(learning_rate=0.03, early_stopping=1, steps=30)
+    result = train(plan, tmp_path)
     assert not result.interrupted
     assert result.history[-1]["step"] < 30
-    again = train(recipe(learning_rate=0.03, early_stopping=1, steps=30), tmp_path, resume=True)
-    assert again.history == result.history
-
-
-def test_a_callback_is_told_once_that_training_begins_and_ends(tmp_path):
-    told = []
-
-    class Telling(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            told.append("begin")
-
-        def on_train_end(self, logs=None):
-            told.append("end")
-
-    csv_logger = keras.callbacks.CSVLogger(tmp_path / "keras.csv")
-    train(recipe(steps=7), tmp_path / "run", callbacks=[Telling(), csv_logger])
-    assert told == ["begin", "end"]
-    rows = list(csv.DictReader((tmp_path / "keras.csv").read_text().splitlines()))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    assert float(rows[2]["val_psnr"]) > 0
+    assert train(plan, tmp_path, resume=True).history == result.history
 
 
 def test_float16_goes_on_after_an_overflow(tmp_path):
@@ -551,14 +595,16 @@ def test_epochs_of_all_pictures_are_the_unit_unless_steps_are(tmp_path):
     assert listener.epochs == [(1, 2, 3, 0), (2, 2, 3, 0)]  # 6 pictures in batches of 2
 
 
-def test_a_last_epoch_may_be_shorter(tmp_path):
-    listener = Listener()
-    result = train(recipe(steps=4), tmp_path, progress=listener)
-    assert listener.epochs == [(1, 2, 3, 0), (2, 2, 1, 0)]
-    assert [row["step"] for row in result.history] == [0, 3, 4]
-
-
 def test_curves_need_matplotlib_and_a_run_does_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks.curves, "can_plot", lambda: False)
+    monkeypatch.setattr(record.curves, "can_plot", lambda: False)
     train(recipe(steps=3), tmp_path)
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_events_go_where_they_are_wanted(tmp_path):
+    train(recipe(steps=1, log_dir=str(tmp_path / "events" / "here")), tmp_path / "run")
+    assert len(names(tmp_path / "events" / "here")) == 1
+    assert "logs" not in names(tmp_path / "run")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(FileError, match="file: expected a folder, found a file"):
+        train(recipe(log_dir=str(tmp_path / "file")), tmp_path / "other")

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras import layers, ops
 
 from deblurgan.networks.tutorial import discriminator_model, generator_model
-from deblurgan.training import tutorial
 from deblurgan.training.tutorial import LOSSES, TutorialGAN
 from tests import reference
 
@@ -45,7 +44,7 @@ def build(randomised):
 def trained(build):
     """Networks that a step has been traced for; a test finds them in any state and may train them on."""
     gan = build()
-    gan.step(*batches(1)[0])
+    gan.step(batches(1)[0])
     return gan
 
 
@@ -198,16 +197,15 @@ def assert_went_the_same_way(model, restated, start, steps):
 
 
 @pytest.mark.parametrize("loss_weights", [None, (1e-4, 1)], ids=["the tutorial's weights", "weights 1e-4 and 1"])
-def test_epoch_equals_its_restatement(loss_weights, build, monkeypatch):
+def test_epoch_equals_its_restatement(loss_weights, build):
     """With the tutorial's weights the critic hardly bends the generator's way; with the others it does."""
-    if loss_weights:
-        monkeypatch.setattr(tutorial, "LOSS_WEIGHTS", loss_weights)
-    gan = build(critic_updates=5, learning_rate=LEARNING_RATE)
+    options = {"loss_weights": loss_weights} if loss_weights else {}
+    gan = build(critic_updates=5, learning_rate=LEARNING_RATE, **options)
     start = [model.get_weights() for model in (gan.generator, gan.discriminator)]
     generator, discriminator = float64_copies(gan)
     epoch = batches(3)
 
-    rows = [gan.step(blurred, sharp) for blurred, sharp in epoch]
+    rows = [gan.step(batch) for batch in epoch]
     expected = restated_epoch(generator, discriminator, epoch, 5, loss_weights or (100, 1))
 
     for row, expected_row in zip(rows, expected, strict=True):
@@ -236,7 +234,7 @@ def test_critic_updates_leave_the_generator_and_the_combined_step_the_critic(tra
     for blurred, sharp in batches(3, seed=1):
         states.clear()
         snapshot()
-        trained.step(blurred, sharp)
+        trained.step((blurred, sharp))
 
         start, critic_trained, end = states
         for before, after in zip(start[0], critic_trained[0], strict=True):
@@ -257,10 +255,10 @@ def test_critic_is_trainable_again_after_an_error_in_the_combined_step(trained, 
     with monkeypatch.context() as patch:
         around_combined(patch, trained, before=fail)
         with pytest.raises(MemoryError, match="no room"):
-            trained.step(blurred, sharp)
+            trained.step((blurred, sharp))
     assert trained.discriminator.trainable is True
     before = trained.discriminator.get_weights()
-    trained.step(blurred, sharp)
+    trained.step((blurred, sharp))
     assert not np.array_equal(trained.discriminator.get_weights()[0], before[0])
 
 
@@ -269,7 +267,7 @@ def test_optimizers_step_twice_per_critic_update_and_once_combined(critic_update
     monkeypatch.setattr(trained, "critic_updates", critic_updates)
     optimizers = trained.discriminator.optimizer, trained.d_on_g.optimizer
     before = [int(optimizer.iterations.numpy()) for optimizer in optimizers]
-    trained.step(*batches(1, seed=3)[0])
+    trained.step(batches(1, seed=3)[0])
     after = [int(optimizer.iterations.numpy()) for optimizer in optimizers]
     assert [a - b for a, b in zip(after, before, strict=True)] == [2 * critic_updates, 1]
 
@@ -300,7 +298,7 @@ def test_generator_losses_are_those_of_the_batch_in_hand(trained, monkeypatch):
     easy = trained.generator(other, training=False).numpy()
     for source, target in ((blurred, sharp), (other, easy)):
         copies.clear()
-        losses = trained.step(source, target)
+        losses = trained.step((source, target))
 
         generator, discriminator = copies
         restored = generator(source, training=True).numpy()
@@ -312,7 +310,7 @@ def test_generator_losses_are_those_of_the_batch_in_hand(trained, monkeypatch):
         assert losses["wasserstein_loss"] == pytest.approx(wasserstein, abs=1e-5)
         assert losses["g_loss"] == pytest.approx(100 * perceptual + wasserstein, rel=1e-4)
         assert losses["d_loss"] == pytest.approx((losses["d_loss_real"] + losses["d_loss_fake"]) / 2, abs=1e-6)
-    assert losses["perceptual_loss"] < 0.5 * trained.step(blurred, sharp)["perceptual_loss"]
+    assert losses["perceptual_loss"] < 0.5 * trained.step((blurred, sharp))["perceptual_loss"]
 
 
 # Lower precision
@@ -322,7 +320,7 @@ def test_bfloat16_step_has_the_losses_of_float32_and_float32_variables(build):
     gan = build("mixed_bfloat16", compute_dtype="bfloat16")
     blurred, sharp = batches(1)[0]
     (expected,) = restated_epoch(*float64_copies(gan), batches(1))
-    losses = gan.step(blurred, sharp)
+    losses = gan.step((blurred, sharp))
 
     assert losses == pytest.approx(expected, rel=0.01, abs=2e-3)
     assert losses["perceptual_loss"] != pytest.approx(expected["perceptual_loss"], rel=1e-6), "float32 was used"
@@ -331,14 +329,13 @@ def test_bfloat16_step_has_the_losses_of_float32_and_float32_variables(build):
             assert str(variable.dtype) in ("float32", "int32", "int64"), variable.path
 
 
-def test_float16_step_does_not_lose_gradients_too_small_for_float16(build, monkeypatch):
+def test_float16_step_does_not_lose_gradients_too_small_for_float16(build):
     """These weights make gradients as small as large batches of large images do; unscaled, they all become 0."""
-    monkeypatch.setattr(tutorial, "LOSS_WEIGHTS", (1e-6, 1e-4))
-    gan = build("mixed_float16", compute_dtype="float16", critic_updates=1)
+    gan = build("mixed_float16", compute_dtype="float16", critic_updates=1, loss_weights=(1e-6, 1e-4))
     start = gan.generator.get_weights()
     generator, discriminator = float64_copies(gan)
     restated_epoch(generator, discriminator, batches(1), 1, (1e-6, 1e-4))
-    gan.step(*batches(1)[0])
+    gan.step(batches(1)[0])
     for variable, end, expected, before in zip(
         gan.generator.weights, gan.generator.get_weights(), generator.get_weights(), start, strict=True
     ):

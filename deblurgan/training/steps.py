@@ -1,0 +1,158 @@
+"""What the trainer knows of a training step, and the steps that recipes name, built."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import keras
+
+from deblurgan import devices
+from deblurgan.errors import InputError, nearest
+from deblurgan.networks import zoo
+from deblurgan.training import tutorial
+from deblurgan.training.adversarial import ADVERSARIAL, AdversarialLoss
+from deblurgan.training.losses import WeightedSum
+from deblurgan.training.optimizers import build_optimizer
+from deblurgan.training.recipe import TUTORIAL, Recipe, make, read_fields
+from deblurgan.training.restoration import Restoration
+from deblurgan.training.teacher import Teacher
+from deblurgan.training.tutorial import TutorialGAN
+
+
+class Step(Protocol):
+    """Networks, and the step that trains them on a batch.
+
+    What a batch holds is between the step and the data. A step may update one network or several, in whatever order.
+
+    Attributes:
+        watched: the loss of the generator as a whole, the lower the better.
+    """
+
+    watched: str
+
+    @property
+    def generator(self) -> keras.Model:
+        """The network that is wanted."""
+
+    @property
+    def model(self) -> keras.Model:
+        """What Keras' callbacks are given; its optimizer is the generator's."""
+
+    def step(self, batch: Any) -> Mapping[str, float]:
+        """Train on a batch, and return its losses."""
+
+    def networks(self) -> Mapping[str, keras.Model]:
+        """Return all networks that are trained, by the names that their files get."""
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return all that has variables which training changes, for a checkpoint."""
+
+
+def build_step(recipe: Recipe, steps: int, precision: str, teacher: Teacher | None = None) -> Step:
+    """Build networks, losses and optimizers for a run of `steps` steps, with weights drawn from the recipe's seed.
+
+    Args:
+        recipe: what to build.
+        steps: the length that schedules are made for.
+        precision: "float32", "bfloat16" or "float16".
+        teacher: the recipe's, from `open_teacher`.
+
+    Raises:
+        InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
+    """
+    if recipe.step == TUTORIAL:
+        _require_tutorials(recipe)
+    keras.utils.set_random_seed(recipe.seed)
+    multiple = zoo.size_multiple(recipe.network, recipe.network_options)
+    if recipe.image_size % multiple:
+        raise InputError(
+            f"image_size: expected a multiple of {multiple} for this network, received {recipe.image_size}"
+        )
+    if recipe.step == TUTORIAL:
+        return _tutorial(recipe, precision)
+    return restoration(recipe, steps, precision, teacher)
+
+
+def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | None = None) -> Restoration:
+    """Build the step of that name; see `build_step`."""
+    policy = devices.policy(precision)
+    generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
+    critic = _critic(recipe, policy)
+    perceptual: dict[str, Any] = {
+        "network": recipe.perceptual_network,
+        "weights": recipe.vgg_weights,
+        "imagenet_preprocessing": recipe.imagenet_preprocessing,
+        "compute_dtype": precision,
+    }
+    model = Restoration(
+        generator,
+        WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        reductions=zoo.reductions(recipe.network, recipe.network_options),
+        sharp_weight=recipe.sharp_weight,
+        teacher=None if teacher is None else teacher.restore,
+        teacher_weight=recipe.teacher_weight,
+        critic=critic,
+        adversarial=_adversarial(recipe),
+        adversarial_weight=recipe.adversarial_weight,
+        penalty_weight=recipe.gradient_penalty,
+        critic_updates=recipe.critic_updates,
+        conditional=recipe.conditional,
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+        seed=recipe.seed,
+    )
+    model.compile(
+        build_optimizer(recipe, steps, precision),
+        build_optimizer(recipe, steps, precision, critic=True) if critic is not None else None,
+        jit_compile=_jit(recipe),
+    )
+    return model
+
+
+def _tutorial(recipe: Recipe, precision: str) -> TutorialGAN:
+    policy, shape = devices.policy(precision), (recipe.image_size, recipe.image_size, 3)
+    critic = _critic(recipe, policy)
+    assert critic is not None  # FIXED says so
+    return TutorialGAN(
+        zoo.build_generator(recipe.network, {**recipe.network_options, "image_shape": shape}, dtype=policy),
+        critic,
+        critic_updates=recipe.critic_updates,
+        learning_rate=recipe.learning_rate,
+        loss_weights=(recipe.losses["perceptual"], recipe.adversarial_weight),
+        compute_dtype=precision,
+        jit=_jit(recipe),
+    )
+
+
+def _require_tutorials(recipe: Recipe) -> None:
+    """Raise InputError where a recipe of the tutorial's step wants what that does not have."""
+    own = make(read_fields(TUTORIAL))
+    for name in tutorial.FIXED:
+        value, only = getattr(recipe, name), getattr(own, name)
+        if value != only:
+            raise InputError(f"{name}: expected {only!r}, which the tutorial's step has, received {value!r}")
+    if set(recipe.losses) != set(own.losses):
+        raise InputError(f"losses: expected perceptual alone, as the tutorial's step has, received {recipe.losses}")
+
+
+def _critic(recipe: Recipe, policy: str) -> keras.Model | None:
+    if recipe.critic is None:
+        return None
+    shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
+    return zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
+
+
+def _adversarial(recipe: Recipe) -> AdversarialLoss | None:
+    """Return the recipe's adversarial loss, if it has one."""
+    if recipe.adversarial is None:
+        return None
+    if recipe.adversarial not in ADVERSARIAL:
+        near = nearest(recipe.adversarial, ADVERSARIAL)
+        raise InputError(f"adversarial: expected {', '.join(ADVERSARIAL)}, received {recipe.adversarial}{near}")
+    loss = ADVERSARIAL[recipe.adversarial]
+    if loss.penalty and not recipe.gradient_penalty:
+        raise InputError(f"gradient_penalty: expected a weight such as 10 with {recipe.adversarial}, received 0")
+    return loss
+
+
+def _jit(recipe: Recipe) -> bool:
+    return recipe.jit == "always" or (recipe.jit == "gpu" and bool(devices.gpu_names()))

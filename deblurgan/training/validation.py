@@ -1,0 +1,92 @@
+"""How well a generator in training restores whole pictures that it was not trained on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.errors import FileError
+from deblurgan.scoring import metrics
+from deblurgan.training.logs import picture_grid
+from deblurgan.training.progress import Progress
+
+GRID_ROWS = 4
+
+
+class Readable(Protocol):
+    """A blurred and a sharp picture, such as a `Pair`."""
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return both; raise FileError where one cannot be read."""
+
+
+class Validation:
+    """Restores the validation pictures at full size and scores the results.
+
+    Args:
+        pairs: what to validate on; without any there are no scores.
+        samples: what to restore and show where there are no pairs.
+        restore: the present generator.
+        progress: is told how far it is.
+
+    Attributes:
+        grid: blurred, restored and sharp pictures of the first few pairs, as restored last.
+        bad: by name, why pairs could not be read.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Readable],
+        samples: Sequence[Readable],
+        restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+        progress: Progress,
+    ) -> None:
+        self.pairs = pairs
+        self.samples = samples
+        self.restore = restore
+        self.progress = progress
+        self.bad: dict[str, str] = {}
+        self.grid: NDArray[np.uint8] = np.full((4, 4, 3), 255, np.uint8)
+
+    def of_blurred(self) -> Mapping[str, float]:
+        """Return the mean scores of the blurred pictures as they are: what training must beat."""
+        return _means([_scores(sharp, blurred) for blurred, sharp in self._pictures(self.pairs)])
+
+    def score(self) -> dict[str, float]:
+        """Restore the pictures and return the mean scores, if there are pairs: `val_psnr` and `val_ssim`."""
+        scores: list[tuple[float, float]] = []
+        rows: list[list[NDArray[np.uint8]]] = []
+        shown = self.pairs or self.samples
+        for number, (blurred, sharp) in enumerate(self._pictures(shown), 1):
+            restored = self.restore(blurred)
+            if self.pairs:
+                scores.append(_scores(sharp, restored))
+            if len(rows) < GRID_ROWS:
+                rows.append([blurred, restored, sharp])
+            self.progress.validating(number, len(shown))
+        if rows:
+            self.grid = picture_grid(rows)
+        return _means(scores)
+
+    def _pictures(self, pairs: Sequence[Readable]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        for pair in pairs:
+            try:
+                yield pair.read()
+            except FileError as error:
+                self.bad[pair.name] = str(error)
+
+
+def _scores(sharp: NDArray[np.uint8], image: NDArray[np.uint8]) -> tuple[float, float]:
+    return metrics.psnr(sharp, image), metrics.ssim(sharp, image)
+
+
+def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float]:
+    if not scores:
+        return {}
+    psnr, ssim = np.mean(scores, axis=0)
+    return {"val_psnr": float(psnr), "val_ssim": float(ssim)}

@@ -1,0 +1,117 @@
+"""Training runs of tiny networks on real crops, and what is compared of two of them."""
+
+import os
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from deblurgan.training.progress import Progress
+from deblurgan.training.recipe import make, read_fields
+
+CROPS = Path(__file__).parents[1] / "data" / "GOPRO_crops"
+NAFNET = {"width": 4, "encoder_blocks": [1], "middle_blocks": 1, "decoder_blocks": [1], "space_to_depth": 2}
+TIMING = ("seconds", "images_per_second")
+
+
+def recipe(base=None, **changes):
+    """A recipe that takes seconds: a NAFNet of 2,000 weights, 32x32 crops, 2 epochs of 3 steps."""
+    fields = base or {"network_options": NAFNET, "learning_rate": 1e-3, "precision": "float32"}
+    run = {
+        "sources": [{"kind": "gopro", "folder": str(CROPS)}],
+        "val_dir": str(CROPS / "test"),
+        "n_val": -1,
+        "batch_size": 2,
+        "image_size": 32,
+        "steps_per_epoch": 3,
+        "steps": 6,
+        "cache_mb": 64,
+    }
+    return make(fields, [*run.items(), *changes.items()])
+
+
+def tutorial(**changes):
+    """The tutorial's recipe with tiny networks; dropout is on."""
+    small = {
+        "network_options": {"upsampling": "transpose", "ngf": 4, "n_blocks": 1},
+        "critic_options": {"ndf": 4, "n_layers": 1},
+        "critic_updates": 2,
+        "precision": "float32",
+    }
+    return recipe(read_fields("tutorial"), **{**small, **changes})
+
+
+def tutorial_to_kill():
+    return tutorial(checkpoint_every=2)
+
+
+def everything_to_kill():
+    """A GAN with all that has a state: dropout, penalty points, averages, optimizers, a plateau's patience, noise."""
+    return recipe(
+        network="paper",
+        network_options={"ngf": 4, "n_blocks": 1},
+        critic="patchgan",
+        critic_options={"ndf": 4, "n_layers": 1},
+        adversarial="wgan-gp",
+        gradient_penalty=10.0,
+        critic_updates=2,
+        losses={"l1": 10.0},
+        ema=0.9,
+        steps=20,
+        steps_per_epoch=6,
+        checkpoint_every=2,
+        learning_rate=0.03,
+        reduce_lr=1,
+        early_stopping=9,
+        sources=[
+            {"kind": "gopro", "folder": str(CROPS), "weight": 1},
+            {"kind": "sharp", "folder": str(CROPS), "weight": 1, "noise": [1, 3]},
+        ],
+    )
+
+
+def untimed(history):
+    return [{name: value for name, value in row.items() if name not in TIMING} for row in history]
+
+
+def tensors(path):
+    """Every dataset of an HDF5 file by name."""
+    found = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_same_file(one, other):
+    one, other = tensors(one), tensors(other)
+    assert one.keys() == other.keys()
+    assert len(one) > 5
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Listener(Progress):
+    """Notes what it is told, and interrupts after so many steps."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after = stop_after
+        self.notices, self.steps, self.epochs, self.rows = [], [], [], []
+
+    def notice(self, line):
+        self.notices.append(line)
+
+    def epoch_started(self, epoch, epochs, steps, done):
+        self.epochs.append((epoch, epochs, steps, done))
+
+    def epoch_done(self, row):
+        self.rows.append(row)
+
+    def step_done(self, losses):
+        self.steps.append(losses)
+        if len(self.steps) == self.stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
