@@ -206,8 +206,13 @@ def called(path: str | os.PathLike[str]) -> str:
 
 
 def hint(path: str | os.PathLike[str]) -> str:
-    """Return "; did you mean X?" where `path`, which is nothing's, is close to the name of weights, else nothing."""
+    """Return "; did you mean X?" where `path`, which is nothing's, is close to the name of weights, else nothing.
+
+    Where it is that name itself, what is there hides the weights.
+    """
     text = os.fspath(path)
+    if text in KNOWN:
+        return "; the weights of that name are found from another folder"
     return "" if os.path.basename(text) != text else nearest(text.lower(), KNOWN, CLOSE)
 
 

@@ -462,6 +462,7 @@ def test_what_is_nothing_stays_as_it_is(known, server, given, tmp_path, monkeypa
     ("given", "expected"),
     [
         ("maxim-gorpo", "; did you mean maxim-gopro?"),
+        ("maxim-gopro", "; the weights of that name are found from another folder"),
         ("NAFNet-REDS-64", "; did you mean nafnet-reds-64?"),
         ("maxim_realblur_j", "; did you mean maxim-realblur-j?"),
         ("generator.h5", ""),
