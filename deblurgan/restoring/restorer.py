@@ -83,6 +83,8 @@ class Restorer:
     ) -> None:
         if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
+        if not isinstance(tta, bool):
+            raise InputError(f"tta: expected True or False, received {tta!r}")
         if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
             raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
         self._run = OfEngine(model) if isinstance(model, engines.Engine) else Compiled(model, fixed=fixed)

@@ -91,7 +91,7 @@ class WeightFile:
         for name, value in overrides.items():
             if name not in self.left_open:
                 known = ", ".join(self.assumed) or "nothing"
-                raise InputError(f"{name}: expected one of what a {self.network} leaves open here ({known})")
+                raise InputError(f"{name}: no assumption here; what a {self.network} leaves open: {known}")
             self.entry.check(name, value)
         return self.builder(dtype=dtype, **{"frozen": frozen} if self.freezes else {}, **overrides)
 

@@ -247,6 +247,7 @@ def test_an_image_that_cannot_be_restored_is_refused(restorer, image, message):
 
 OPTIONS = [
     ({"tile_pixels": 0}, "tile_pixels: expected a positive int, received 0"),
+    ({"tta": "yes"}, "tta: expected True or False, received 'yes'"),
     ({"strength": 1.5}, "strength: expected a number from 0 to 1, received 1.5"),
     ({"memory": "much"}, "memory: expected a size like 2GB or 800MB, received 'much'"),
     ({"memory": 0}, "memory: expected a size like 2GB or 800MB, received 0"),
