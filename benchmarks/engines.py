@@ -17,10 +17,16 @@ import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import torch
+import torch._dynamo  # before TensorFlow, after which importing it ends the process (2.14 with 2.21)
+
+import deblurgan  # noqa: F401 (it chooses TensorFlow's operations, before that is imported)
+
+# isort: split
+
 import keras
 import numpy as np
 import tensorflow as tf
-import torch
 from side_by_side import report, time_in_turn
 from torch import nn
 from torch.nn import functional
