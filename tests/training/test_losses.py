@@ -384,7 +384,11 @@ def test_perceptual_loss_trains_a_compiled_model(crops):
     assert found[-1] < 0.98 * found[0]
 
 
-@pytest.mark.parametrize("loss", [perceptual_loss, perceptual_loss_100, PerceptualLoss(), l1_loss], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [perceptual_loss, perceptual_loss_100, PerceptualLoss(), l1_loss],
+    ids=["perceptual_loss", "perceptual_loss_100", "PerceptualLoss", "l1_loss"],
+)
 def test_the_image_losses_give_a_compiled_model_their_value(loss, crops):
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
