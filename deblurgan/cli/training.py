@@ -51,7 +51,7 @@ INPUT_DIR = "images/train"
 @click.option(
     "--val_dir",
     metavar="FOLDER",
-    help="Folder with A and B to validate on.  [default: the folder test beside --input_dir, if any]",
+    help="Folder with A and B to validate on.  [default: the folder test in or beside --input_dir, if it holds such]",
 )
 @click.option("--n_val", default=_DEFAULTS.n_val, help="Validation pairs to use; 0 for none, -1 for all.")
 @click.option(
@@ -206,11 +206,11 @@ def _changed(fields: Mapping[str, Any], given: Mapping[str, Any], changes: tuple
     if "steps" in given and "epoch_num" in given:
         raise InputError("--steps: expected this or --epoch_num, received both")
     set_last = list(map(parse_change, changes))
-    make(fields, set_last)  # what is written wrongly is told before folders are looked into
+    written = make(fields, set_last)  # what is written wrongly is told before folders are looked into
     altered = [(option, value) for option, value in given.items() if option not in ("sources", "input_dir")]
     if "sources" in given:
         altered.append(("sources", list(map(parse_source, given["sources"]))))
-    elif "input_dir" in given or not fields.get("sources"):
+    elif "input_dir" in given or not written.sources:
         folder = given.get("input_dir", INPUT_DIR)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
     return make(fields, [*altered, *set_last])
@@ -231,14 +231,14 @@ def _require_open(recipe: Recipe, changed: Sequence[str]) -> None:
 
 
 def _validation_beside(recipe: Recipe) -> str | None:
-    """Return the folder `test` in or beside a source of pairs, if there is one."""
-    from deblurgan.data.opening import guess
+    """Return the folder `test` in or beside a source of pairs, if it holds pairs, too."""
+    from deblurgan.data.opening import folder_and_kind, layout
 
-    for source in recipe.sources:
-        if (source.get("kind") or guess(source["folder"])) in ("pairs", "gopro"):
-            for folder in (Path(source["folder"]) / "test", Path(source["folder"]).parent / "test"):
-                if folder.is_dir():
-                    return str(folder)
+    for folder, kind in map(folder_and_kind, recipe.sources):
+        if kind in ("pairs", "gopro"):
+            for beside in (folder / "test", folder.parent / "test"):
+                if beside.is_dir() and layout(beside):
+                    return str(beside)
     return None
 
 

@@ -30,14 +30,8 @@ def open_source(spec: Mapping[str, Any]) -> Source:
         InputError: an unknown or missing key, a value that does not fit, or a folder without such pictures.
         FileError: the folder is missing, or cannot be listed.
     """
-    options = dict(spec)
-    folder, kind = options.pop("folder", None), options.pop("kind", None)
-    if not isinstance(folder, str | os.PathLike):
-        raise InputError(f"source: expected a folder, received {folder!r}")
-    folder = Path(folder)
-    kind = kind or guess(folder)
-    if kind not in KINDS:
-        raise InputError(f"source {shown(folder)}: unknown kind {kind!r}{_suggestion(str(kind), KINDS)}")
+    folder, kind = folder_and_kind(spec)
+    options = {option: value for option, value in spec.items() if option not in ("folder", "kind")}
     try:
         options = _checked(options, {"weight": float | None, **KINDS[kind].options})
         _require_folder(folder)
@@ -46,6 +40,17 @@ def open_source(spec: Mapping[str, Any]) -> Source:
         if shown(folder) in str(error):
             raise
         raise InputError(f"source {kind}={shown(folder)}: {error}") from error
+
+
+def folder_and_kind(spec: Mapping[str, Any]) -> tuple[Path, str]:
+    """Return where a source is, and its kind; see `open_source` for both and for the errors."""
+    folder, kind = spec.get("folder"), spec.get("kind")
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(f"source: expected a folder, received {folder!r}")
+    kind = kind or guess(folder)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"source {shown(folder)}: unknown kind {kind!r}{_suggestion(str(kind), KINDS)}")
+    return Path(folder), kind
 
 
 def parse_source(text: str) -> dict[str, Any]:
@@ -86,15 +91,20 @@ def guess(folder: str | os.PathLike[str]) -> str:
     """
     folder = Path(folder)
     _require_folder(folder)
-    if all(os.path.isdir(folder / side) for side in ("A", "B")):
-        return "pairs"
-    if any(_is_scene(scene) for scene in _scenes(folder)):
-        return "gopro"
+    if kind := layout(folder):
+        return kind
     raise InputError(
         f"{shown(folder)}: expected A and B, or scenes with blur and sharp; for other pictures write what they are:"
         f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred)"
         f" or blurred={shown(folder)} (photographs, for a teacher)"
     )
+
+
+def layout(folder: Path) -> str | None:
+    """Return "pairs" or "gopro" where a folder is laid out so, or None."""
+    if all(os.path.isdir(folder / side) for side in ("A", "B")):
+        return "pairs"
+    return "gopro" if any(map(_is_scene, _scenes(folder))) else None
 
 
 def _open_pairs(folder: Path, weight: float | None = None) -> Source:

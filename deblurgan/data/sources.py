@@ -35,7 +35,7 @@ Crops = Sequence[tuple[Pixels, ...]]
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """Pixelss of one kind in one folder.
+    """Pictures of one kind in one folder.
 
     Args:
         folder: where they are.

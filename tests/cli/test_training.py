@@ -74,10 +74,8 @@ def test_train_without_options_trains_the_tutorials_recipe_in_a_folder_named_by_
     trainings, pairs, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    pairs.rename(tmp_path / "train")
-    (tmp_path / "images").mkdir()
-    (tmp_path / "train").rename(tmp_path / "images" / "train")
-    (tmp_path / "images" / "test").mkdir()
+    for name in ("train", "test"):
+        shutil.copytree(pairs, tmp_path / "images" / name)
     succeeds("train")
     ((plan, folder, resume),) = trainings.calls
     place = [("sources", [{"kind": "pairs", "folder": "images/train"}]), ("val_dir", "images/test")]
@@ -112,6 +110,10 @@ def test_every_option_of_the_tutorial_is_a_field(trainings, pairs):
 def test_train_validates_on_the_folder_test_beside_the_input(trainings, pairs):
     assert trained(trainings, "--input_dir", pairs).val_dir is None
     (pairs.parent / "test").mkdir()
+    save(pairs.parent / "test" / "0.png", noise(48, 64))
+    assert trained(trainings, "--input_dir", pairs).val_dir is None  # a folder of something else
+    for side in "AB":
+        (pairs.parent / "test" / side).mkdir()
     assert trained(trainings, "--input_dir", pairs).val_dir == str(pairs.parent / "test")
     assert trained(trainings, "--input_dir", pairs, "--val_dir", "elsewhere").val_dir == "elsewhere"
 
@@ -246,6 +248,7 @@ def test_recipes_are_listed_and_printed_with_all_fields():
         ),
         (["--recipe", "paper", "--input_dir", "nowhere"], "nowhere: expected a folder, found nothing"),
         (["--recipe", "paper", "--source", "frames=F,gama=2"], "source .*: .*did you mean gamma"),
+        (["--set", 'sources=[{"kind": "pairs"}]'], "source: expected a folder, received None"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line(trainings, arguments, message):

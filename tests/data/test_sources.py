@@ -283,6 +283,7 @@ def test_a_folder_that_exists_may_look_like_a_misspelt_option(tmp_path):
     [
         ({"kind": "frames", "widnow": 3}, "unknown option 'widnow'; did you mean window"),
         ({"kind": "sharp", "window": 3}, "unknown option 'window'; expected one of weight, kernel, length"),
+        ({"kind": ["pairs"]}, r"unknown kind \['pairs'\]; did you mean pairs"),
         ({"kind": "frame"}, "unknown kind 'frame'; did you mean frames"),
         ({"kind": "sharp", "weight": 0}, "weight: expected a positive number, received 0"),
         ({"kind": "sharp", "weight": "2"}, "weight: expected a number or null, received '2'"),
