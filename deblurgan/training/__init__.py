@@ -1,1 +1,1 @@
-"""Training: the tutorial's loop, that of the recipes, and what surrounds them."""
+"""Training: from pictures to weights."""

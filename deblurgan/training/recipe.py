@@ -95,7 +95,7 @@ class Recipe:
         epochs: epochs in all; one of `epochs` and `steps` is given.
         steps: steps in all; one step is one generator update on one batch.
         steps_per_epoch: steps between two validations; pictures / `batch_size` when None.
-        sources: where training pictures come from; see `sources.open_source`.
+        sources: where training pictures come from; see `data.opening.open_source`.
         n_images: pictures of each source to use, drawn with `seed`; -1 for all.
         batch_size: crops in a batch, over all devices.
         image_size: side of the square crops in pixels.
@@ -189,6 +189,7 @@ class Recipe:
 
     FREE = frozenset(
         {
+            "description",
             "epochs",
             "steps",
             "val_dir",
@@ -333,18 +334,20 @@ def read_run(run: str | os.PathLike[str]) -> Recipe:
     """Return the recipe that the run in folder `run` was started with.
 
     Raises:
-        FileError: there is no run, or its recipe is damaged.
+        FileError: there is no run, its recipe is damaged, or it is of an earlier version.
     """
     path = Path(run) / RECIPE_NAME
-    if path.with_name(OLD_NAME).is_file():
+    is_old = path.with_name(OLD_NAME).is_file()
+    if not is_old and not path.is_file():
+        raise FileError(f"{shown(path.parent)}: expected the folder of a training run, found no {RECIPE_NAME}")
+    fields = {} if is_old else read_fields(str(path))
+    if set(types()) - set(fields):  # `write` leaves none out
         raise FileError(
             f"{shown(path.parent)}: a run of an earlier version, which cannot go on; a new one can start from its "
             "weights: --init_weights"
         )
-    if not path.is_file():
-        raise FileError(f"{shown(path.parent)}: expected the folder of a training run, found no {RECIPE_NAME}")
     try:
-        return make(read_fields(str(path)))
+        return make(fields)
     except InputError as error:
         raise FileError(f"{shown(path)}: expected the recipe of a training run: {error}") from error
 
