@@ -32,7 +32,7 @@ from deblurgan.training.snapshot import Snapshot
 from deblurgan.training.steps import build_step
 from deblurgan.training.teacher import open_teacher
 from deblurgan.training.validation import GRID_ROWS, Validation
-from deblurgan.weights import any_file
+from deblurgan.weights.generators import generator_file
 
 
 def train(
@@ -77,7 +77,7 @@ def train(
     saved = checkpoints.latest(progress.notice) if resume else None
     if resume and saved is None:
         progress.notice(f"{run}: no checkpoint yet; the run starts from the beginning")
-    initial = any_file.read(recipe.init_weights) if recipe.init_weights is not None and saved is None else None
+    initial = generator_file(recipe.init_weights) if recipe.init_weights is not None and saved is None else None
     if initial is not None and started is None:
         recipe = with_network_of(initial, recipe, progress)
 

@@ -44,7 +44,7 @@ class WeightFile:
         assumed: hyper-parameters that they leave open, with the values that are taken unless overridden.
         tensors: name and array of each tensor.
         freezes: whether `builder` takes `frozen`.
-        named: its role, name and options, where the file tells them.
+        named: its role, name and options, where the file or its tensors tell them all.
     """
 
     path: Path
@@ -259,8 +259,8 @@ def _read_hdf5(path: Path) -> WeightFile:
             assumed=switches,
             named=named,
         )
-    found = tutorial.from_layers(str(path), content.layers)
-    return replace(_tutorial_file(path, content.kind, found), named=named)
+    file = _tutorial_file(path, content.kind, tutorial.from_layers(str(path), content.layers))
+    return replace(file, named=named or file.named)
 
 
 def _tutorial_file(
@@ -270,7 +270,9 @@ def _tutorial_file(
     network = zoo.find(role, "tutorial")
     entries = [*content.convs, *content.norms]
     tensors = [(f"{entry.name}/{number}", tensor) for entry in entries for number, tensor in enumerate(entry.tensors)]
-    return WeightFile(path, kind, network, network.kind, content.hyper_parameters, tensors, content.build)
+    options = content.hyper_parameters
+    named = zoo.Identity(role, network.name, options)
+    return WeightFile(path, kind, network, network.kind, options, tensors, content.build, named=named)
 
 
 def _is_keras_archive(path: Path) -> bool:

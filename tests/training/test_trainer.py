@@ -23,7 +23,8 @@ from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.opening import open_restorer
 from deblurgan.training import record
-from deblurgan.training.recipe import read_fields
+from deblurgan.training.initial import with_network_of
+from deblurgan.training.recipe import make, read_fields
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
@@ -565,11 +566,22 @@ def test_fine_tuning_starts_from_weights_and_takes_their_network(finished, tmp_p
     assert any(line.startswith("network: nafnet, as in ") for line in listener.notices)
 
 
+def test_fine_tuning_takes_the_network_of_old_files_by_their_tensors(tmp_path):
+    path = tmp_path / "generator.h5"
+    network = {"ngf": 4, "n_blocks": 1, "upsampling": "resize"}
+    any_file.hdf5.save_keras2(any_file.zoo.build_generator("tutorial", network), path)
+    plan = make(read_fields("tutorial"), [("init_weights", str(path))])
+    assert with_network_of(any_file.read(path), plan, Listener()).network_options == network
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
-    other = any_file.zoo.build_generator("tutorial", {"ngf": 4, "n_blocks": 1})
-    any_file.hdf5.save_weights(other, tmp_path / "t.weights.h5")
-    with pytest.raises(WeightsError, match=r"init_weights .*t\.weights\.h5: expected weights of \d+ tensors"):
-        train(recipe(init_weights=str(tmp_path / "t.weights.h5")), tmp_path / "run")
+    any_file.zoo.build_generator("nafnet", {**NAFNET, "width": 8}).save(tmp_path / "t.keras")
+    with pytest.raises(WeightsError, match=r"init_weights .*t\.keras: expected weights of \d+ tensors"):
+        train(recipe(init_weights=str(tmp_path / "t.keras")), tmp_path / "run")
+    critic = any_file.zoo.build_critic("tutorial", {"ndf": 4, "n_layers": 1, "image_shape": (32, 32, 3)})
+    any_file.hdf5.save_keras2(critic, tmp_path / "c.h5")
+    with pytest.raises(WeightsError, match=r"c\.h5: expected a generator's weights, found those of a tutorial disc"):
+        train(recipe(init_weights=str(tmp_path / "c.h5")), tmp_path / "run")
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
