@@ -206,7 +206,7 @@ def test_a_critics_values_become_probabilities_or_logits(key, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"width": 8}, r"width: expected one of .* \(image_shape, dropout, local_window\)"),
+        ({"width": 8}, "width: no assumption here; .* leaves open: image_shape, dropout, local_window"),
         ({"local_window": "8"}, "local_window: expected an int or None"),
         ({"local_window": 0}, "local_window: expected an int of at least 1"),
         ({"dropout": 1}, "dropout: expected a rate"),
