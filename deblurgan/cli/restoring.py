@@ -135,9 +135,9 @@ def deblur(
     Nothing else is needed: the weights are in the package. INPUTS are files, folders, zip files, patterns such as
     "photos/*.jpg", or - for standard input. A picture that cannot be read is reported, and the others are still done.
 
-    Videos (mp4, m4v, mov, mkv, webm, ts, mts, 3gp) are restored frame by frame into the same container, others (avi,
-    wmv, mpg, flv, ogv ...) into mkv, with sound and all else copied; that needs PyAV: pip install 'deblurgan[video]'.
-    After Ctrl-C the same command goes on where it stopped.
+    Videos (mp4, m4v, mov, mkv, webm, ts, mts, m2ts, 3gp, 3g2) are restored frame by frame into the same container,
+    others (avi, wmv, mpg, flv, ogv ...) into mkv, with sound and all else copied; that needs PyAV: pip install
+    'deblurgan[video]'. After Ctrl-C the same command goes on where it stopped.
     --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
     videos are refused.
     """

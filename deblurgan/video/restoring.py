@@ -44,7 +44,7 @@ def restore_video(
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; its method `batch`, where it has one,
             several at once, as that of `restorer.Restorer`.
         source: MP4, Matroska, WebM or QuickTime, or what else FFmpeg reads.
-        target: .mp4, .m4v, .mkv, .webm or .mov: the container to write.
+        target: its extension is the container to write, one of `containers.CONTAINERS`.
         options: see `VideoOptions`.
 
     Raises:
