@@ -271,6 +271,7 @@ class _TrainingBars(Progress):
 
     def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
         click.echo(f"Run: {run}\nDevice: {device}\nPairs: {pairs} to train on, {validation} to validate on")
+        self._bar = tqdm(desc="before training", bar_format="{desc}{postfix}", leave=False, disable=None)
 
     def notice(self, line: str) -> None:
         tqdm.write(line)

@@ -186,7 +186,8 @@ def _steps(recipe: Recipe, per_epoch: int, done: int, run: str | os.PathLike[str
         raise InputError("steps: expected steps or epochs, received neither")
     steps = recipe.steps or (recipe.epochs or 0) * per_epoch
     if steps < done:
-        raise InputError(f"steps: expected at least the {done} that {run} already has, received {steps}")
+        name = "steps" if recipe.steps else "epochs"
+        raise InputError(f"{name}: expected at least the {done} steps that {run} already has, received {steps}")
     return steps
 
 

@@ -380,7 +380,7 @@ def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(finished
     run, plan = copied(finished, tmp_path)  # as if its schedule had been constant, so that its length may change
     text = (run / "recipe.json").read_text().replace('"schedule": "cosine"', '"schedule": "constant"')
     (run / "recipe.json").write_text(text)
-    with pytest.raises(InputError, match=r"steps: expected at least the 6 that .* already has, received 3"):
+    with pytest.raises(InputError, match=r"steps: expected at least the 6 steps that .* already has, received 3"):
         train(dataclasses.replace(plan, schedule="constant", steps=3), run, resume=True)
     assert json.loads((run / "recipe.json").read_text())["steps"] == 6
 
