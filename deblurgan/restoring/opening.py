@@ -59,7 +59,7 @@ def _opened(
     if engines.is_exported(path):
         if assumed or quality is not None:
             found = assumed or f"quality {quality!r}"
-            raise InputError(f"{shown(path)}: expected no assumptions for an exported network, received {found}")
+            raise InputError(f"{shown(path)}: an exported network takes no assumption or quality, received {found}")
         return Restorer(engines.open_exported(path, engine, precision), **options)
     engine = engines.choose(path, engine)
     content, assumed = open_generator(path, quality, assumed)

@@ -190,7 +190,7 @@ def test_an_exported_network_has_the_quality_that_it_was_exported_with(tutorial,
     export(tutorial, tmp_path / "g.onnx")
     for quality in ("preview", "fast"):
         with pytest.raises(
-            InputError, match=f"g.onnx: expected no assumptions for .*, received quality '{quality}'$"
+            InputError, match=f"g.onnx: .* takes no assumption or quality, received quality '{quality}'$"
         ):
             open_restorer(tmp_path / "g.onnx", quality=quality)
 

@@ -240,7 +240,7 @@ def test_engines_and_precisions_that_do_not_fit(exported, generator_file):
     ]:
         with pytest.raises(InputError, match=message):
             open_restorer(path, engine=engine, precision=precision)
-    with pytest.raises(InputError, match="expected no assumptions for an exported network"):
+    with pytest.raises(InputError, match="an exported network takes no assumption"):
         open_restorer(exported / "g.onnx", residual=False)
 
 
