@@ -304,7 +304,11 @@ def test_weighted_sum_gives_a_compiled_model_its_value_and_loads_with_it_in_safe
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
-    model.compile("sgd", WeightedSum({"perceptual": 10, "l1": 1}, imagenet_preprocessing=True, name="content"))
+    model.compile(
+        "sgd",
+        WeightedSum({"perceptual": 10, "l1": 1}, imagenet_preprocessing=True, name="content"),
+        jit_compile=False,
+    )
     restored = model.predict(blurred, verbose=0)
     expected = 10 * float(PerceptualLoss(True)(sharp, restored)) + float(l1_loss(sharp, restored))
     model.save(tmp_path / "model.keras")
@@ -318,7 +322,9 @@ def test_weighted_sum_trains_a_compiled_model(crops):
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 5, padding="same", kernel_initializer="zeros")(inputs))
-    model.compile(keras.optimizers.Adam(1e-3), loss=WeightedSum({"charbonnier": 1, "perceptual": 1}))
+    model.compile(
+        keras.optimizers.Adam(1e-3), loss=WeightedSum({"charbonnier": 1, "perceptual": 1}), jit_compile=False
+    )
     found = [model.train_on_batch(blurred, sharp) for _ in range(8)]
     assert found[-1] < 0.98 * found[0]
 
@@ -377,7 +383,7 @@ def test_perceptual_loss_trains_a_compiled_model(crops):
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 5, padding="same", kernel_initializer="zeros")(inputs))
-    model.compile(keras.optimizers.Adam(1e-3), loss=PerceptualLoss())
+    model.compile(keras.optimizers.Adam(1e-3), loss=PerceptualLoss(), jit_compile=False)
     expected = float(perceptual_loss(sharp, np.zeros_like(sharp)))
     found = [model.train_on_batch(blurred, sharp) for _ in range(8)]
     assert found[0] == pytest.approx(expected, rel=1e-4)
@@ -393,14 +399,14 @@ def test_the_image_losses_give_a_compiled_model_their_value(loss, crops):
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Identity()(inputs))
-    model.compile(loss=loss)
+    model.compile(loss=loss, jit_compile=False)
     assert model.evaluate(blurred, sharp, verbose=0) == pytest.approx(float(loss(sharp, blurred)), rel=1e-5)
 
 
 def test_vgg16_adds_no_weights_to_a_model(crops):
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
-    model.compile("sgd", PerceptualLoss())
+    model.compile("sgd", PerceptualLoss(), jit_compile=False)
     model.train_on_batch(*crops)
     assert len(model.weights) == 2
 
@@ -419,7 +425,7 @@ def test_a_model_compiled_with_perceptual_loss_loads_in_safe_mode(tmp_path, crop
     blurred, sharp = crops
     inputs = keras.Input((32, 40, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
-    model.compile("sgd", PerceptualLoss(imagenet_preprocessing=True))
+    model.compile("sgd", PerceptualLoss(imagenet_preprocessing=True), jit_compile=False)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert again.evaluate(blurred, sharp, verbose=0) == pytest.approx(model.evaluate(blurred, sharp, verbose=0))

@@ -49,6 +49,7 @@ def test_the_pictures_are_as_small_as_the_zoo_says(stages, scales):
     assert zoo.reductions("maxim", {**options, "outputs": "last"}) == zoo.reductions("nafnet") == (1,)
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_all_pictures_and_leaves_a_network_of_one(tmp_path):
     listener = Listener()
     result = train(plan_of(), tmp_path, progress=listener)
@@ -77,7 +78,9 @@ class Seeing(keras.callbacks.Callback):
         raise Seen
 
 
-@pytest.mark.parametrize(("stages", "outputs"), [(1, "all"), (3, "all"), (2, "last")])
+@pytest.mark.parametrize(
+    ("stages", "outputs"), [(1, "all"), pytest.param(3, "all", marks=pytest.mark.slow), (2, "last")]
+)
 def test_a_network_starts_from_the_stages_of_a_file(tmp_path, randomised, stages, outputs):
     weights = saved(tmp_path / "whole.weights.h5", randomised, stages=3)
     assert "stage_0.out_1" in weights

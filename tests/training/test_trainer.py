@@ -245,7 +245,9 @@ def test_what_is_saved_is_the_average_of_the_weights(tmp_path):
 
 
 @signals
-@pytest.mark.parametrize(("kind", "stop_after"), [("finished", 3), ("finished", 4), ("taught", 5)])
+@pytest.mark.parametrize(
+    ("kind", "stop_after"), [("finished", 3), pytest.param("finished", 4, marks=pytest.mark.slow), ("taught", 5)]
+)
 def test_an_interrupted_run_ends_as_one_that_was_not(kind, stop_after, request, tmp_path):
     whole, expected, plan = request.getfixturevalue(kind)[:3]
     first = Listener(stop_after)
