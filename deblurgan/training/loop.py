@@ -106,9 +106,9 @@ class Loop:
             if self.done < end:
                 break
 
+            seconds = time.perf_counter() - begun
             logs = self.losses.means() | self._scores()
             callbacks.on_epoch_end(epoch, logs)
-            seconds = time.perf_counter() - begun
             row = {
                 "epoch": epoch + 1,
                 "step": self.done,
