@@ -31,6 +31,7 @@ def is_raw(file: IO[bytes]) -> bool:
     fields = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if head[2:3] == b"+" else 8])
     file.seek(fields.next)
     fields.load(file)
-    preview = fields.get(ExifTags.Base.NewSubfileType, 0) == 1 and ExifTags.Base.SubIFDs in fields
+    small = fields.get(ExifTags.Base.NewSubfileType, 0) == 1 or ExifTags.Base.DNGVersion in fields
+    preview = small and ExifTags.Base.SubIFDs in fields
     sensor = fields.get(ExifTags.Base.PhotometricInterpretation) in _SENSOR
-    return head[8:10] == b"CR" or ExifTags.Base.DNGVersion in fields or preview or sensor
+    return head[8:10] == b"CR" or preview or sensor

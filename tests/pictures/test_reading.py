@@ -408,9 +408,9 @@ def test_damaged_exif_leaves_the_size_as_stored(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("a.dng", {50706: b"\1\4\0\0"}),  # DNGVersion
-        ("a.tif", {50706: b"\1\4\0\0"}),
-        ("a.nef", {254: 1, 330: 8}),  # a smaller version, of what lies in another directory
+        ("a.dng", {50706: b"\1\4\0\0", 330: 8}),  # DNGVersion, and what lies in another directory
+        ("a.tif", {50706: b"\1\4\0\0", 330: 8}),
+        ("a.nef", {254: 1, 330: 8}),  # a smaller version
     ],
 )
 def test_raw_data_in_a_tiff_file_is_not_taken_for_its_preview(tmp_path, name, fields):
@@ -420,6 +420,12 @@ def test_raw_data_in_a_tiff_file_is_not_taken_for_its_preview(tmp_path, name, fi
             FileError, match=rf"{name}: .*\(raw camera data: develop it into a TIFF or JPEG file first"
         ):
             read(tmp_path / name)
+
+
+def test_a_finished_tiff_file_may_say_which_dng_it_is_from(tmp_path):
+    image = noise()
+    Image.fromarray(image).save(tmp_path / "a.tif", tiffinfo={50706: b"\1\4\0\0"})
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").rgb, image)
 
 
 @pytest.mark.parametrize(
