@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from deblurgan.errors import FileError
+from deblurgan.errors import DeblurganError, FileError
 
 try:
     import fcntl
@@ -106,11 +106,11 @@ def folder_beside(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def held(folder: Path, taken: str) -> Iterator[None]:
+def held(folder: Path, taken: DeblurganError) -> Iterator[None]:
     """Hold a folder, which is there, against whoever else would; nothing is held where there are no locks.
 
     Raises:
-        FileError: it is held already; its message is `taken`.
+        DeblurganError: it is held already: `taken`.
     """
     if fcntl is None:
         yield
@@ -120,7 +120,7 @@ def held(folder: Path, taken: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise FileError(taken) from error
+            raise taken from error
         except OSError:  # a file system without locks
             pass
         yield

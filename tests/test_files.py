@@ -224,9 +224,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_held_by_one_at_a_time(tmp_path):
-    with held(tmp_path, "taken"), pytest.raises(FileError, match=r"^taken$"), held(tmp_path, "taken"):
+    with (
+        held(tmp_path, FileError("taken")),
+        pytest.raises(FileError, match=r"^taken$"),
+        held(tmp_path, FileError("taken")),
+    ):
         pytest.fail("held twice")
-    with held(tmp_path, "taken"):
+    with held(tmp_path, FileError("taken")):
         pass
 
 
@@ -237,5 +241,5 @@ def test_a_file_system_without_locks_lets_go_on(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with held(tmp_path, "taken"), held(tmp_path, "taken"):
+    with held(tmp_path, FileError("taken")), held(tmp_path, FileError("taken")):
         pass

@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder, reason, shown
+from deblurgan.files import ensure_folder, held, reason, shown
 from deblurgan.training.recipe import OLD_NAME, RECIPE_NAME, Recipe, read_run
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -85,28 +80,11 @@ class RunFolder:
                 raise self._taken() from error
         except OSError as error:
             raise FileError(f"{shown(self.checkpoints)}: the folder cannot be created: {reason(error)}") from error
-        with self._locked():
+        with held(self.checkpoints, InputError(f"{shown(self.path)}: another process trains in this folder now")):
             for folder in (self.path, self.checkpoints, self.samples):
                 for path in folder.glob(".*.tmp*"):  # what a killed process had not finished writing
                     path.unlink(missing_ok=True)
             yield
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if fcntl is None:
-            yield
-            return
-        descriptor = os.open(self.checkpoints, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{shown(self.path)}: another process trains in this folder now") from error
-            except OSError:
-                pass  # no locks there
-            yield
-        finally:
-            os.close(descriptor)
 
     def _taken(self) -> InputError:
         return InputError(f"{shown(self.path)}: holds a run already; resume it, or choose another name")

@@ -58,7 +58,7 @@ def restore_video(
     check_replaceable(target)
     ensure_folder(target.parent)
     folder = ensure_folder(parts_folder(target))
-    with held(folder, f"{shown(target)}: another process is restoring a video into this file"):
+    with held(folder, FileError(f"{shown(target)}: another process is restoring a video into this file")):
         return _restored_into(restore, video, target, folder, options)
 
 
