@@ -107,5 +107,5 @@ def build_optimizer(recipe: Recipe, steps: int, compute_dtype: str, *, critic: b
     else:
         kind = keras.optimizers.AdamW if recipe.optimizer == "adamw" else keras.optimizers.Adam
         decay = {"weight_decay": recipe.weight_decay} if recipe.optimizer == "adamw" else {}
-        optimizer = kind(rate, beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=1e-8, **decay)
+        optimizer = kind(rate, beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, **decay)
     return keras.optimizers.LossScaleOptimizer(optimizer) if compute_dtype == "float16" else optimizer

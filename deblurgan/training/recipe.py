@@ -49,7 +49,7 @@ _LEAST = {  # numbers, by their smallest value
     8: ("image_size",),
 }
 _MOST = {"constant_part": 1, "ema": 1, "beta_1": 1, "beta_2": 1, "seed": 2**32 - 1}
-_POSITIVE = ("learning_rate", "critic_learning_rate", "clip_norm", "reduce_lr_factor", "loss_limit")
+_POSITIVE = ("learning_rate", "epsilon", "critic_learning_rate", "clip_norm", "reduce_lr_factor", "loss_limit")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Recipe:
         critic_options: keywords of its builder.
         conditional: whether the critic sees the blurred picture beside the one to judge.
         losses: weight of each content loss, by its name in `losses.LOSSES`. They compare the restored picture with
-            the sharp one, and with what `teacher` makes of the blurred one.
+            the sharp one, and with what `teacher` makes of the blurred one. Without any the critic alone counts.
         sharp_weight: weight of the content losses against the sharp picture.
         teacher: weight file, run or known name of a trained generator to learn from; none when None. Where a source
             has no sharp pictures, the teacher's take their place.
@@ -80,10 +80,13 @@ class Recipe:
         adversarial_weight: its weight in the generator's loss.
         gradient_penalty: weight of the gradient penalty in the critic's loss; 0 for none.
         critic_updates: critic updates per generator update, all on the same batch.
+        simultaneous: whether critic and generator are updated at once, both gradients from one pass, instead of the
+            generator after the critic; with one critic update.
         optimizer: "adam", "adamw" or "muon", of both networks.
         learning_rate: at the start.
         critic_learning_rate: the critic's; that of the generator when None.
         beta_1, beta_2: of the optimizer's moments.
+        epsilon: what "adam" and "adamw" add to the root of the second moment.
         weight_decay: decoupled weight decay, of "adamw" and "muon".
         schedule: "constant", "linear" (constant, then linear to `final_learning_rate`) or "cosine".
         final_learning_rate: where "linear" and "cosine" end.
@@ -144,11 +147,13 @@ class Recipe:
     adversarial_weight: float = 1.0
     gradient_penalty: float = 0.0
     critic_updates: int = 1
+    simultaneous: bool = False
     optimizer: str = "adam"
     learning_rate: float = 1e-4
     critic_learning_rate: float | None = None
     beta_1: float = 0.9
     beta_2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 0.0
     schedule: str = "constant"
     final_learning_rate: float = 0.0
@@ -237,6 +242,14 @@ class Recipe:
             )
         if self.critic is None and self.critic_options:
             raise InputError(f"critic_options: expected none without a critic, received {self.critic_options}")
+        if not self.losses and (self.critic is None or self.teacher is not None):
+            without = "without a critic" if self.critic is None else "with a teacher"
+            raise InputError(f"losses: expected at least one {without}, received none")
+        if self.simultaneous and (self.critic is None or self.critic_updates != 1):
+            raise InputError(
+                "simultaneous: expected a critic with critic_updates=1, "
+                f"received {self.critic or 'none'} with {self.critic_updates}"
+            )
         if self.teacher is None and (self.teacher_options or not self.sharp_weight):
             name = "teacher_options" if self.teacher_options else "sharp_weight"
             expected = "none" if self.teacher_options else "a positive number"

@@ -1,6 +1,7 @@
 """The Keras model that trains a generator on pairs, with or without a critic: one batch in, one update out."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from deblurgan.training.adversarial import AdversarialLoss, gradient_penalty
 from deblurgan.training.losses import WeightedSum
 
 Values = dict[str, Any]
-Compute = Callable[[], tuple[tf.GradientTape, Any, Values]]  # the tape, the scaled loss, and values by name
+Recorded = tuple[tf.GradientTape, Any]  # a network's loss, scaled, and the tape that recorded it
+Compute = Callable[[], tuple[list[Recorded], Values]]  # of each network to update, and values by name
 
 TAUGHT = "teacher_"  # before the name of a content loss: against the teacher's picture
 
@@ -32,7 +34,8 @@ class Restoration(keras.Model):
     the sharp and on the restored crops and with a new random point between them for the gradient penalty; then
     update the generator on content loss + `adversarial_weight` x adversarial loss. The generator's forward pass
     is made once and serves both (twice where a batch is computed in parts). Without a critic there is only the last
-    update.
+    update. With `simultaneous`, the critic judges the sharp and the restored crops once, and both networks are
+    updated after both gradients are known: the generator's is that against the critic before its update.
 
     With a teacher, the content loss is `sharp_weight` x that against the sharp picture + `teacher_weight` x that
     against the teacher's. Where a sharp picture is NaN, there is none, and the teacher's takes its place.
@@ -42,7 +45,7 @@ class Restoration(keras.Model):
 
     Args:
         generator: float32 (batch, height, width, 3) RGB in [-1, 1] -> the same, or a list of such pictures.
-        content: the loss between sharp and restored pictures.
+        content: the loss between sharp and restored pictures; the critic's judgement alone counts when None.
         reductions: how many times smaller than the input each of the generator's pictures is. The last one of full
             size is the restored picture, which a critic judges.
         sharp_weight: weight of that in the generator's loss.
@@ -53,6 +56,7 @@ class Restoration(keras.Model):
         adversarial_weight: weight of the adversarial loss beside the content loss.
         penalty_weight: weight of the gradient penalty in the critic's loss; 0 leaves it out.
         critic_updates: critic updates per generator update.
+        simultaneous: whether both networks are updated at once, as above; with one critic update.
         conditional: whether the critic sees the blurred pictures, too.
         accumulate: equal parts in which each batch is computed, one after the other, before an update.
             Statistics of a batch (BatchNormalization, relativistic losses) are those of the part.
@@ -72,7 +76,7 @@ class Restoration(keras.Model):
     def __init__(
         self,
         generator: keras.Model,
-        content: WeightedSum,
+        content: WeightedSum | None,
         *,
         reductions: Sequence[int] = (1,),
         sharp_weight: float = 1.0,
@@ -83,6 +87,7 @@ class Restoration(keras.Model):
         adversarial_weight: float = 1.0,
         penalty_weight: float = 0.0,
         critic_updates: int = 1,
+        simultaneous: bool = False,
         conditional: bool = False,
         accumulate: int = 1,
         clip_norm: float | None = None,
@@ -99,6 +104,7 @@ class Restoration(keras.Model):
         self.adversarial_weight = adversarial_weight
         self.penalty_weight = penalty_weight
         self.critic_updates = critic_updates
+        self.simultaneous = simultaneous
         self.conditional = conditional
         self.accumulate = accumulate
         self.clip_norm = clip_norm
@@ -150,20 +156,18 @@ class Restoration(keras.Model):
     def train_step(self, data: Any) -> Values:
         """Update the networks on one device's part of a batch and return its losses."""
         parts = self._parts(*data)
+        generator, critic = (self.generator, self.optimizer), (self.critic, self.critic_optimizer)
+        if self.critic is not None and self.simultaneous:
+            return self._update([generator, critic], [self._part_of_both(part) for part in parts])
         first = self._restored(parts[0]) if len(parts) == 1 else None
         values: Values = {}
         if self.critic is not None:
             restored = [self._final(first[1] if first else self._pictures(part.blurred, True)) for part in parts]
             for _ in range(self.critic_updates):
                 values |= self._update(
-                    self.critic,
-                    self.critic_optimizer,
-                    [self._critic_part(*each) for each in zip(parts, restored, strict=True)],
+                    [critic], [self._critic_part(*each) for each in zip(parts, restored, strict=True)]
                 )
-            del values["gradient_norm"]
-        return values | self._update(
-            self.generator, self.optimizer, [self._generator_part(part, first) for part in parts]
-        )
+        return values | self._update([generator], [self._generator_part(part, first) for part in parts])
 
     def _parts(self, blurred: Any, sharp: Any) -> list[Part]:
         """Return the parts that a batch is computed in."""
@@ -198,6 +202,8 @@ class Restoration(keras.Model):
         """Return the content losses by name, each the sum of those of all pictures, and their weighted sum."""
         values: Values = {}
         loss = 0.0
+        if self.content is None:
+            return values, loss
         for (kind, weight), target in zip(self.target_weights, (part.sharp, part.taught), strict=True):
             if not weight:
                 continue
@@ -217,43 +223,65 @@ class Restoration(keras.Model):
             images = tf.concat([blurred, images], axis=-1)
         return self.critic(images, training=True)
 
+    def _critic_loss(self, part: Part, restored: Any, real: Any, fake: Any) -> tuple[Any, Values]:
+        """Return the critic's loss on a part, scaled, and its values, from those that it gave to the pictures."""
+        assert self.adversarial is not None
+        loss = self.adversarial.critic_loss(real, fake)
+        values = {"d_loss": loss}
+        if self.penalty_weight:
+            alpha = keras.random.uniform((tf.shape(part.sharp)[0], 1, 1, 1), seed=self.points)
+            values["gradient_penalty"] = gradient_penalty(
+                lambda images, training: self._judge(part.blurred, images), part.sharp, restored, alpha
+            )
+            loss += self.penalty_weight * values["gradient_penalty"]
+        return self.critic_optimizer.scale_loss(loss / self._divisor), values
+
+    def _generator_loss(self, part: Part, pictures: Sequence[Any], real: Any, fake: Any) -> tuple[Any, Values]:
+        """The same of the generator; without a critic the last two are None."""
+        values, loss = self._content(part, pictures)
+        if self.adversarial is not None:
+            values["adversarial"] = self.adversarial.generator_loss(real, fake)
+            loss += self.adversarial_weight * values["adversarial"]
+        values["loss"] = loss
+        return self.optimizer.scale_loss(loss / self._divisor), values
+
     def _critic_part(self, part: Part, restored: Any) -> Compute:
         """Return what computes the critic's loss on a part."""
-        blurred, sharp, _ = part
 
-        def compute() -> tuple[tf.GradientTape, Any, Values]:
-            assert self.adversarial is not None
-            values: Values = {}
+        def compute() -> tuple[list[Recorded], Values]:
             with tf.GradientTape() as tape:
-                loss = self.adversarial.critic_loss(self._judge(blurred, sharp), self._judge(blurred, restored))
-                values["d_loss"] = loss
-                if self.penalty_weight:
-                    alpha = keras.random.uniform((tf.shape(sharp)[0], 1, 1, 1), seed=self.points)
-                    penalty = gradient_penalty(
-                        lambda images, training: self._judge(blurred, images), sharp, restored, alpha
-                    )
-                    values["gradient_penalty"] = penalty
-                    loss += self.penalty_weight * penalty
-                scaled = self.critic_optimizer.scale_loss(loss / self._divisor)
-            return tape, scaled, values
+                real, fake = self._judge(part.blurred, part.sharp), self._judge(part.blurred, restored)
+                loss, values = self._critic_loss(part, restored, real, fake)
+            return [(tape, loss)], values
 
         return compute
 
     def _generator_part(self, part: Part, first: tuple[tf.GradientTape, list[Any]] | None) -> Compute:
         """Return what computes the generator's loss on a part; it goes on from the pass `first` if there is one."""
 
-        def compute() -> tuple[tf.GradientTape, Any, Values]:
+        def compute() -> tuple[list[Recorded], Values]:
             tape, pictures = first or self._restored(part)
             with tape:
-                values, loss = self._content(part, pictures)
+                real = fake = None
                 if self.adversarial is not None:
                     real = self._judge(part.blurred, part.sharp) if self.adversarial.generator_needs_real else None
                     fake = self._judge(part.blurred, self._final(pictures))
-                    values["adversarial"] = self.adversarial.generator_loss(real, fake)
-                    loss += self.adversarial_weight * values["adversarial"]
-                values["loss"] = loss
-                scaled = self.optimizer.scale_loss(loss / self._divisor)
-            return tape, scaled, values
+                loss, values = self._generator_loss(part, pictures, real, fake)
+            return [(tape, loss)], values
+
+        return compute
+
+    def _part_of_both(self, part: Part) -> Compute:
+        """Return what computes the losses of both networks, in this order, from one pass through each."""
+
+        def compute() -> tuple[list[Recorded], Values]:
+            with tf.GradientTape() as tape, tf.GradientTape() as critic_tape:
+                pictures = self._pictures(part.blurred, True)
+                restored = self._final(pictures)
+                real, fake = self._judge(part.blurred, part.sharp), self._judge(part.blurred, restored)
+                loss, values = self._generator_loss(part, pictures, real, fake)
+                critic_loss, critic_values = self._critic_loss(part, restored, real, fake)
+            return [(tape, loss), (critic_tape, critic_loss)], critic_values | values
 
         return compute
 
@@ -261,24 +289,28 @@ class Restoration(keras.Model):
     def _divisor(self) -> int:
         return self.accumulate * tf.distribute.get_strategy().num_replicas_in_sync
 
-    def _update(
-        self,
-        network: keras.Model,
-        optimizer: Any,
-        parts: Sequence[Compute],
-    ) -> Values:
-        """Update `network` with the gradients of all parts together, and return the means of the parts' values."""
-        variables = network.trainable_variables
-        gradients: list[Any] = []
+    def _update(self, networks: Sequence[tuple[Any, Any]], parts: Sequence[Compute]) -> Values:
+        """Update networks by their optimizers with the gradients of all parts, and return the means of the values.
+
+        Among these is the norm of the gradient, where the generator is the first.
+        """
+        variables = [network.trainable_variables for network, _ in networks]
+        gradients: list[list[Any]] = []
         values: Values = {}
         for compute in parts:
-            with tf.control_dependencies(gradients):  # so that only one part's activations are in memory
-                tape, loss, own = compute()
-                new = tape.gradient(loss, variables)
-            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+            done = list(itertools.chain(*gradients))
+            with tf.control_dependencies(done):  # so that only one part's activations are in memory
+                recorded, own = compute()
+                new = [tape.gradient(loss, of) for (tape, loss), of in zip(recorded, variables, strict=True)]
+            if gradients:
+                new = [[a + b for a, b in zip(*both, strict=True)] for both in zip(gradients, new, strict=True)]
+            gradients = new
             values = {name: values.get(name, 0.0) + value / len(parts) for name, value in own.items()}
-        gradients, values["gradient_norm"] = self._clipped(self._summed(gradients), optimizer)
-        optimizer.apply(gradients, variables)
+        for (network, optimizer), of, slopes in zip(networks, variables, gradients, strict=True):
+            clipped, norm = self._clipped(self._summed(slopes), optimizer)
+            optimizer.apply(clipped, of)
+            if network is self.generator:
+                values["gradient_norm"] = norm
         return values
 
     def _summed(self, gradients: list[Any]) -> list[Any]:

@@ -83,9 +83,12 @@ def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
         "imagenet_preprocessing": recipe.imagenet_preprocessing,
         "compute_dtype": precision,
     }
+    content = None
+    if recipe.losses:
+        content = WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {}))
     model = Restoration(
         generator,
-        WeightedSum(recipe.losses, **(perceptual if "perceptual" in recipe.losses else {})),
+        content,
         reductions=zoo.reductions(recipe.network, recipe.network_options),
         sharp_weight=recipe.sharp_weight,
         teacher=None if teacher is None else teacher.restore,
@@ -95,6 +98,7 @@ def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
         adversarial_weight=recipe.adversarial_weight,
         penalty_weight=recipe.gradient_penalty,
         critic_updates=recipe.critic_updates,
+        simultaneous=recipe.simultaneous,
         conditional=recipe.conditional,
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,

@@ -11,8 +11,8 @@ from deblurgan.training.losses import PerceptualLoss, wasserstein_loss
 FIXED = (  # fields of a recipe that this step gives no choice of
     *("network", "critic", "conditional", "perceptual_network", "imagenet_preprocessing", "vgg_weights"),
     *("sharp_weight", "teacher", "adversarial", "gradient_penalty", "critic_learning_rate"),
-    *("optimizer", "beta_1", "beta_2", "weight_decay", "schedule", "warmup_steps", "clip_norm", "accumulate"),
-    "devices",
+    *("optimizer", "beta_1", "beta_2", "epsilon", "weight_decay", "schedule", "warmup_steps", "clip_norm"),
+    *("accumulate", "simultaneous", "devices"),
 )
 LOSSES = ("d_loss", "d_loss_real", "d_loss_fake", "g_loss", "perceptual_loss", "wasserstein_loss")
 

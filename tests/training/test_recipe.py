@@ -124,6 +124,9 @@ def test_changes_are_made_in_turn():
         ("accumulate=3", "accumulate: expected a divisor of batch_size (8), received 3"),
         ("reduce_lr=2", "reduce_lr: expected a constant schedule without warmup, which could be reduced"),
         ("losses.l1=many", "losses: expected a number for each name, received {'psnr': 1.0, 'l1': 'many'}"),
+        ("losses.psnr=null", "losses: expected at least one without a critic, received none"),
+        ("simultaneous=true", "simultaneous: expected a critic with critic_updates=1, received none with 1"),
+        ("epsilon=0", "epsilon: expected a positive number, received 0.0"),
         ("loss_limit=true", "loss_limit: expected a number, received True"),
         ("teacher=3", "teacher: expected a word or null, received 3"),
         ("teacher_weight=-1", "teacher_weight: expected at least 0, received -1.0"),
@@ -204,5 +207,6 @@ def test_the_critics_schedule_covers_its_own_updates():
 def test_optimizers_by_name():
     assert build_optimizer(Recipe(optimizer="adamw", weight_decay=0.1), 1, "float32").weight_decay == 0.1
     assert build_optimizer(Recipe(optimizer="adam"), 1, "float16").inner_optimizer.beta_1 == 0.9
+    assert build_optimizer(Recipe(epsilon=1e-7), 1, "float32").epsilon == 1e-7
     with pytest.raises(InputError, match="weight_decay: expected 0 with adam"):
         build_optimizer(Recipe(weight_decay=0.1), 1, "float32")

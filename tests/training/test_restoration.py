@@ -57,6 +57,7 @@ def values(model):
 def by_hand(model, blurred, sharp, critic_updates, penalty_weight, adversarial_weight):
     """One step of WGAN-GP with linear networks and gradient descent, in float64; returns new weights and losses."""
     (kernel, bias), (critic_kernel, critic_bias) = values(model.generator), values(model.critic)
+    first_kernel = critic_kernel
     blurred, sharp = np.float64(blurred), np.float64(sharp)
     pixels = SIDE * SIDE
     restored = blurred @ kernel[0, 0] + bias
@@ -68,7 +69,7 @@ def by_hand(model, blurred, sharp, critic_updates, penalty_weight, adversarial_w
         slope = restored.mean((0, 1, 2)) - sharp.mean((0, 1, 2))
         slope += penalty_weight * 2 * (norm - 1) * w / (norm * pixels)
         critic_kernel = critic_kernel - RATE * slope[None, None, :, None]
-    w = critic_kernel[0, 0, :, 0]
+    w = (first_kernel if model.simultaneous else critic_kernel)[0, 0, :, 0]
     content = np.mean((restored - sharp) ** 2)
     adversarial = -(restored @ w).mean() - critic_bias[0]
     slope = 2 * 2 * (restored - sharp) / restored.size - adversarial_weight * w / (len(blurred) * pixels)
@@ -87,10 +88,13 @@ def by_hand(model, blurred, sharp, critic_updates, penalty_weight, adversarial_w
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_a_step_is_that_of_the_formulas(jit):
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_step_is_that_of_the_formulas(simultaneous, jit):
     blurred, sharp = batch()
-    model = compiled(jit=jit, **with_critic(critic_updates=3, penalty_weight=10.0, adversarial_weight=0.7))
-    generator, critic, losses = by_hand(model, blurred, sharp, 3, 10.0, 0.7)
+    updates = 1 if simultaneous else 3
+    options = {"critic_updates": updates, "penalty_weight": 10.0, "adversarial_weight": 0.7}
+    model = compiled(jit=jit, **with_critic(simultaneous=simultaneous, **options))
+    generator, critic, losses = by_hand(model, blurred, sharp, *options.values())
     got = trained(model, blurred, sharp)
     assert got == pytest.approx(losses, rel=1e-5)
     for new, expected in zip(values(model.generator), generator, strict=True):
@@ -112,18 +116,31 @@ def test_without_a_critic_only_the_content_counts():
     )
 
 
-@pytest.mark.parametrize("critic", [False, True])
+@pytest.mark.parametrize("critic", [{}, {"critic_updates": 2}, {"simultaneous": True}])
 def test_a_batch_in_parts_gives_the_update_of_the_whole(critic):
     blurred, sharp = batch()
     results = []
     for accumulate in (1, 2, 4):
-        options = with_critic(critic_updates=2, penalty_weight=10.0) if critic else {}
+        options = with_critic(penalty_weight=10.0, **critic) if critic else {}
         model = compiled(accumulate=accumulate, **options)
         results.append((trained(model, blurred, sharp), model.get_weights()))
     for losses, weights in results[1:]:
         assert losses == pytest.approx(results[0][0], rel=1e-5)
         for one, other in zip(weights, results[0][1], strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_without_content_the_critic_alone_counts():
+    blurred, sharp = batch()
+    model = Restoration(linear(3, name="generator"), None, **with_critic(adversarial_weight=0.7))
+    model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), jit_compile=False)
+    bias = values(model.generator)[1]
+    got = trained(model, blurred, sharp)
+    assert set(got) == {"loss", "adversarial", "d_loss", "gradient_norm"}
+    assert got["loss"] == pytest.approx(0.7 * got["adversarial"])
+    np.testing.assert_allclose(
+        values(model.generator)[1], bias + RATE * 0.7 * values(model.critic)[0][0, 0, :, 0], atol=1e-6
+    )
 
 
 def test_gradients_are_clipped_by_their_global_norm():
