@@ -96,6 +96,18 @@ def _start_in_silence() -> None:
             os.close(terminal)
 
 
+def keep_order() -> None:
+    """Have TensorFlow read all weights of a training step before it updates them.
+
+    Its graph optimiser drops the order between a reading and the update where another path joins the two, and may
+    remove that path afterwards (seen with TensorFlow 2.21): a critic whose last layer is linear then now and then saw
+    weights of the next step. This part of the optimiser is turned off, for the whole process.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+
+
 def require_tensorflow() -> None:
     """Raise InputError unless Keras computes with TensorFlow, or will when it is imported, and channels come last."""
     _require_backend()

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from deblurgan.devices import keep_order
 from deblurgan.errors import InputError
 
 Pair = tuple[int, int]
@@ -367,6 +368,7 @@ class InputGradient(layers.Layer):
     """
 
     def __init__(self, critic: Any, **kwargs: Any) -> None:
+        keep_order()
         super().__init__(**{"dtype": "float32", **kwargs})
         self.critic = critic
 

@@ -18,6 +18,7 @@ from deblurgan.networks.layers import (
 )
 from deblurgan.training.losses import gradient_penalty_loss, wasserstein_loss
 from tests import reference
+from tests.ordering import unordered
 
 
 def normal(shape, seed=0, scale=1.0, mean=0.0):
@@ -479,6 +480,11 @@ def test_the_penalised_loss_of_a_compiled_critic_equals_brute_force(randomised):
     )
     found = penalised_critic(critic).train_on_batch([real, fake, between], targets)
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+def test_a_penalised_critic_reads_its_weights_before_it_updates_them(randomised):
+    model = penalised_critic(randomised(tiny_critic()))
+    assert unordered(lambda: model.train_on_batch(*wgan_batch())) == []
 
 
 def test_a_penalised_critic_learns_to_tell_real_from_fake_with_gradients_of_norm_1(randomised):

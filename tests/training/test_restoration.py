@@ -12,6 +12,7 @@ import pytest
 from deblurgan.training.adversarial import ADVERSARIAL
 from deblurgan.training.losses import WeightedSum
 from deblurgan.training.restoration import Restoration
+from tests.ordering import unordered
 
 RATE = 0.05
 SIDE = 6
@@ -329,6 +330,13 @@ def test_a_conditional_critic_sees_the_blurred_picture_first():
     pairs = [np.concatenate([np.float64(blurred), other], -1) for other in (sharp, restored)]
     real, fake = (float((pair @ w).mean()) for pair in pairs)
     assert trained(model, blurred, sharp)["d_loss"] == pytest.approx(fake - real, abs=1e-6)
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_weights_are_read_before_they_are_updated(simultaneous):
+    updates = 1 if simultaneous else 2
+    model = compiled(**with_critic(critic_updates=updates, penalty_weight=10.0, simultaneous=simultaneous))
+    assert unordered(lambda: trained(model, *batch())) == []
 
 
 PROGRAM = """
