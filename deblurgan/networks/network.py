@@ -44,7 +44,7 @@ class Network:
 
     Attributes:
         name: what it is called in recipes and files.
-        role: "generator" or "critic".
+        role: "generator" (picture in, picture out), "critic", or "sampler" (noise in, picture out).
         kind: what it is, in words.
         family: the same where it is not known which of several it is.
         builder: the function that builds it; its keywords are the options.
@@ -56,8 +56,8 @@ class Network:
         spare: pattern of the names of layers that only training has, which start at zero where a file lacks them.
         reductions: from options (all of them) to how many times smaller than its input each picture is that the
             network gives. The last one of full size is the restored picture; the others are for training.
-        recognise: from tensors by the names of others to what they make, or None where they are not this network's.
-            It raises WeightsError where they are, and do not fit.
+        recognise: from tensors by the names of others to what they make, or None where they are not this network's;
+            None where nobody else's are known. It raises WeightsError where they are, and do not fit.
         convolutional: whether it is of convolutions alone, at which other engines may be faster; see
             `engines.fastest`.
         in_order: whether its files, of many forms, are known by the order of their tensors; see `weights.tutorial`.
@@ -73,7 +73,7 @@ class Network:
     in_training: tuple[str, ...] = ()
     spare: str = ""
     reductions: Callable[[Mapping[str, Any]], tuple[int, ...]] = lambda options: (1,)
-    recognise: Callable[[Tensors], Found | None] = lambda tensors: None
+    recognise: Callable[[Tensors], Found | None] | None = None
     family: str = ""
     convolutional: bool = False
     in_order: bool = False
@@ -91,10 +91,14 @@ class Network:
     def check(self, option: str, value: Any) -> None:
         """Raise InputError unless `value` is of the option's type: an int will do for a float, a list for a tuple."""
         keyword = inspect.signature(self.builder).parameters[option]
-        default, optional = keyword.default, keyword.annotation == int | None
-        kinds: tuple[type, ...] = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
-        if type(value) not in ((int, type(None)) if optional else kinds):
-            example = "an int or None" if optional else f"a value like {default!r}"
+        default = keyword.default
+        optional = next((kind for kind in (int, float) if keyword.annotation == kind | None), None)
+        kind = optional or type(default)
+        kinds: tuple[type, ...] = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
+        if type(value) not in kinds and not (optional and value is None):
+            example = (
+                f"{'an int' if optional is int else 'a float'} or None" if optional else f"a value like {default!r}"
+            )
             raise InputError(f"{option}: expected {example}, received {value!r}")
 
     @property

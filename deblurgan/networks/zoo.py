@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from deblurgan.errors import InputError, WeightsError, nearest
-from deblurgan.networks import maxim, nafnet, paper, patchgan, torch_weights, tutorial, unet
+from deblurgan.networks import dcgan, maxim, nafnet, paper, patchgan, torch_weights, tutorial, unet
 from deblurgan.networks.network import Found, Network, Tensors, dimensions
 
 ANY_SIZE = (None, None, 3)
@@ -15,7 +15,7 @@ ANY_SIZE = (None, None, 3)
 
 @dataclass(frozen=True)
 class Identity:
-    """Which network weights belong to: its role, "generator" or "critic", its name, and its options."""
+    """Which network weights belong to: its role, one of `ROLES`, its name, and its options."""
 
     role: str
     name: str
@@ -30,11 +30,14 @@ NETWORKS = (
     maxim.GENERATOR,
     tutorial.CRITIC,
     patchgan.CRITIC,
+    dcgan.SAMPLER,
+    dcgan.CRITIC,
 )
-GENERATORS, CRITICS = (
-    {network.name: network for network in NETWORKS if network.role == role} for role in ("generator", "critic")
+GENERATORS, CRITICS, SAMPLERS = (
+    {network.name: network for network in NETWORKS if network.role == role}
+    for role in ("generator", "critic", "sampler")
 )
-ROLES = {"generator": GENERATORS, "critic": CRITICS}
+ROLES = {"generator": GENERATORS, "critic": CRITICS, "sampler": SAMPLERS}
 
 
 def build_generator(name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
@@ -53,7 +56,7 @@ def build_generator(name: str, options: Mapping[str, Any] | None = None, *, dtyp
 
 
 def build_critic(name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
-    """Build the critic `name`, "tutorial" or "patchgan"; otherwise as `build_generator`.
+    """Build the critic `name`, "tutorial", "patchgan" or "dcgan"; otherwise as `build_generator`.
 
     The builder's `image_shape` is the default. With 6 channels a critic is conditional.
     """
@@ -61,7 +64,7 @@ def build_critic(name: str, options: Mapping[str, Any] | None = None, *, dtype: 
 
 
 def build(role: str, name: str, options: Mapping[str, Any] | None = None, *, dtype: Any = None) -> keras.Model:
-    """Build a network by its role, "generator" or "critic", and name; see `build_generator` and `build_critic`."""
+    """Build a network by its role, one of `ROLES`, and name; see `build_generator` and `build_critic`."""
     keywords = checked_options(role, name, options or {})
     if role == "generator":
         keywords = {"image_shape": ANY_SIZE, **keywords}
@@ -69,7 +72,7 @@ def build(role: str, name: str, options: Mapping[str, Any] | None = None, *, dty
 
 
 def find(role: str, name: str) -> Network:
-    """Return the network `name` of a role, "generator" or "critic", or raise InputError with the nearest name."""
+    """Return the network `name` of a role, one of `ROLES`, or raise InputError with the nearest name."""
     if role not in ROLES:
         raise InputError(f"role: expected one of {', '.join(ROLES)}, received {role!r}")
     if name not in ROLES[role]:
@@ -95,9 +98,9 @@ def recognise(tensors: Tensors) -> tuple[Network, Found]:
     """
     tensors = torch_weights.cleaned(tensors)
     for network in NETWORKS:
-        if (found := network.recognise(tensors)) is not None:
+        if network.recognise and (found := network.recognise(tensors)) is not None:
             return network, found
-    kinds = ", a ".join(network.family or network.kind for network in NETWORKS if not network.in_order)
+    kinds = ", a ".join(network.family or network.kind for network in NETWORKS if network.recognise)
     shapes = [f"{name} {dimensions(tensor.shape)}" for name, tensor in tensors.items()]
     more = f" and {len(shapes) - 5} more" if len(shapes) > 5 else ""
     raise WeightsError(f"expected the tensors of a {kinds}, found {', '.join(shapes[:5]) or 'none'}{more}")

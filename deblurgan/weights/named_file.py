@@ -29,7 +29,7 @@ class NamedWeights:
 
     Attributes:
         path: the file.
-        role: "generator" or "critic".
+        role: "generator", "critic" or "sampler".
         name: the network's name in the zoo.
         options: the options that it was built with, as far as the file tells; checked.
         layers: the tensors of each layer, by its name.
@@ -50,7 +50,8 @@ class NamedWeights:
     def switches(self) -> dict[str, Any]:
         """The options that may be chosen anew, with the file's values or the defaults; images of any size."""
         values = {**self.network.defaults, **self.options}
-        values["image_shape"] = (None, None, *values["image_shape"][2:])
+        if "image_shape" in values:
+            values["image_shape"] = (None, None, *values["image_shape"][2:])
         return {option: values[option] for option in self.network.switches}
 
     @property
@@ -126,7 +127,7 @@ def save_network(
         name: the network's name in the zoo.
         options: the options that it was built with. Those that only matter for restoring, such as `local_window`, may
             have other values: they are the defaults of whoever restores with the file.
-        role: "generator" or "critic"; the one in which the zoo has such a name, a generator first, when None.
+        role: "generator", "critic" or "sampler"; the first of them in which the zoo has such a name when None.
 
     Raises:
         InputError: `path` ends otherwise, or the zoo has no such network or options.

@@ -14,13 +14,17 @@ TINY = {
     "nafnet": {"width": 4, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
     "maxim": maxim_files.OPTIONS,
 }
+LISTS = {"conv_filters": [4, 1], "conv_kernel_size": [3, 3], "conv_strides": [2, 1]}
+TINY_CRITICS = {"tutorial": {"ndf": 4}, "patchgan": {"ndf": 4}, "dcgan": LISTS}
+SAMPLER = {**LISTS, "initial_dense_layer_size": [4, 4, 2], "upsample": [1, 1], "z_dim": 8}
+TINY_ROLES = {"generator": TINY, "critic": TINY_CRITICS, "sampler": {"dcgan": SAMPLER}}
 OTHERS = [
     ("unet", {"ngf": 2, "num_downs": 6}, 64),
     ("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]}, 2),
     ("nafnet", {"width": 4, "encoder_blocks": [1, 0, 1], "decoder_blocks": [0, 1, 0], "space_to_depth": 2}, 16),
 ]
 MULTIPLES = {"tutorial": 4, "paper": 4, "unet": 32, "nafnet": 4, "maxim": 16}
-LAST = {"maxim": "stage_1.out_0"}  # the last convolution, where it has another name
+LAST = {"maxim": "stage_1.out_0", "dcgan": "{}_conv_1"}  # the last convolution, where it has another name
 SIZES = [*((name, options, MULTIPLES[name]) for name, options in TINY.items()), *OTHERS]
 
 
@@ -44,11 +48,11 @@ def noise(shape):
         (
             "critic",
             "pachgan",
-            r"one of tutorial, patchgan, received 'pachgan'; did you mean patchgan\?$",
+            r"one of tutorial, patchgan, dcgan, received 'pachgan'; did you mean patchgan\?$",
         ),
         ("generator", "resnet50", "one of tutorial, paper, unet, nafnet.*, received 'resnet50'"),
         ("generator", None, "received None"),
-        ("teacher", "nafnet", "role: expected one of generator, critic, received 'teacher'"),
+        ("teacher", "nafnet", "role: expected one of generator, critic, sampler, received 'teacher'"),
     ],
 )
 def test_an_unknown_network_is_refused_with_the_nearest_name(role, name, message):
@@ -117,21 +121,21 @@ def test_the_defaults_build_a_generator_for_any_size(name):
 
 @pytest.mark.parametrize("name", zoo.CRITICS)
 def test_the_defaults_build_a_critic(name):
-    assert zoo.build_critic(name).input_shape[-1] == 3
+    assert zoo.build_critic(name).input_shape[-1] == (1 if name == "dcgan" else 3)
 
 
 @pytest.mark.parametrize("name", zoo.CRITICS)
 def test_a_critic_can_be_conditional(name):
-    model = zoo.build_critic(name, {"image_shape": [32, 32, 6], "ndf": 4})
+    model = zoo.build_critic(name, {"image_shape": [32, 32, 6], **TINY_CRITICS[name]})
     assert model(noise((2, 32, 32, 6))).shape[0] == 2
 
 
 @pytest.mark.parametrize("role", zoo.ROLES)
 def test_a_dtype_policy_reaches_every_network(role):
-    tiny = {**TINY, "patchgan": {"ndf": 4}} if role == "generator" else {name: {"ndf": 4} for name in zoo.CRITICS}
     for name in zoo.ROLES[role]:
-        model = zoo.build(role, name, tiny[name], dtype="mixed_bfloat16")
-        assert model.get_layer(LAST.get(name, "out_conv")).compute_dtype == "bfloat16"
+        model = zoo.build(role, name, TINY_ROLES[role][name], dtype="mixed_bfloat16")
+        last = LAST.get(name, "out_conv").format("discriminator" if role == "critic" else "generator")
+        assert model.get_layer(last).compute_dtype == "bfloat16"
         assert model.layers[-1].compute_dtype == "float32"
 
 
@@ -140,6 +144,7 @@ def test_switches_are_options_that_leave_the_weights_alone(role):
     others = {
         "image_shape": (64, 64, 3),
         "dropout": 0.25,
+        "dropout_rate": 0.25,
         "test_dropout": True,
         "local_window": 8,
         "legacy_batchnorm": True,
@@ -150,7 +155,7 @@ def test_switches_are_options_that_leave_the_weights_alone(role):
         "outputs": "all",
     }
     for name, network in zoo.ROLES[role].items():
-        options = TINY[name] if role == "generator" else {"ndf": 4, "image_shape": (64, 64, 3)}
+        options = {**TINY_ROLES[role][name], **({"image_shape": (64, 64, 3)} if role == "critic" else {})}
         shapes = [(v.path, v.shape) for v in zoo.build(role, name, options).weights]
         for switch in network.switches:
             value = not network.defaults[switch] if switch == "sigmoid" else others[switch]

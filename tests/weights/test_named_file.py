@@ -40,6 +40,11 @@ NETWORKS = {
     "critic, instance": ("critic", "tutorial", {"ndf": 4, "image_shape": [64, 64, 3], "norm": "instance"}),
     "critic, none": ("critic", "tutorial", {"ndf": 4, "image_shape": [64, 64, 3], "norm": "none", "sigmoid": False}),
     "patchgan": ("critic", "patchgan", {"ndf": 4, "padding": 2, "image_shape": [64, 64, 6]}),
+    "dcgan critic": (
+        "critic",
+        "dcgan",
+        {"image_shape": [16, 16, 1], "conv_filters": [4, 4], "conv_kernel_size": [3, 3], "conv_strides": [2, 1]},
+    ),
     "patchgan, batch": ("critic", "patchgan", {"ndf": 4, "n_layers": 2, "norm": "batch", "sigmoid": True}),
 }
 each_network = pytest.mark.parametrize(
