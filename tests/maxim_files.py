@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.safetensors_files import safetensors
+
 TINY = {
     "channels": 3,
     "features": 4,
@@ -201,25 +203,14 @@ def write_stages(folder, arrays, options=TINY):
     stages = [{} for _ in range(options["stages"])]
     for name, array in arrays.items():
         kind, number = name.split("/")[0].split("_")[:2]
-        stages[int(number) // (2 * options["depth"] ** 2) if kind == "UpSampleRatio" else int(number)][name] = array
+        stages[int(number) // (2 * options["depth"] ** 2) if kind == "UpSampleRatio" else int(number)][name] = (
+            np.float32(array)
+        )
     for number, tensors in enumerate(stages):
-        (folder / f"stage_{number}.safetensors").write_bytes(safetensors(tensors))
+        (folder / f"stage_{number}.safetensors").write_bytes(
+            safetensors({name: np.float32(tensor) for name, tensor in tensors.items()})
+        )
     return folder
-
-
-def safetensors(arrays):
-    """The content of a file that holds these arrays as float32."""
-    header, data = {}, b""
-    for name, array in arrays.items():
-        content = np.asarray(array, "<f4").tobytes()
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(array.shape),
-            "data_offsets": [len(data), len(data) + len(content)],
-        }
-        data += content
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
 
 
 # TensorFlow.js

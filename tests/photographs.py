@@ -6,10 +6,13 @@ import numpy as np
 from PIL import Image
 
 
-def noise(height=24, width=32, channels=3, seed=0):
-    """Uint8 (height, width, channels), or (height, width) for None."""
+def noise(height=24, width=32, channels=3, seed=0, dtype=np.uint8):
+    """(height, width, channels), or (height, width) for None; float32 in [0, 1], or the whole range of an integer."""
     shape = (height, width) if channels is None else (height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    random = np.random.default_rng(seed)
+    if dtype == np.float32:
+        return random.random(shape, dtype)
+    return random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 def smooth(height=48, width=64):
@@ -21,7 +24,7 @@ def save(path, image, **options):
     """Write an array or a Pillow image, in folders made where missing; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(path, **options)
+    image.save(path, **{"format": None if path.suffix else "PNG", **options})
     return path
 
 

@@ -16,10 +16,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli, devices, files
+from deblurgan import cli, files
 from deblurgan.devices import policy
 from deblurgan.jobs import watching
 from deblurgan.networks.tutorial import discriminator_model, generator_model
@@ -29,7 +28,7 @@ from deblurgan.restoring import restorer as restorers
 from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
-from tests.cli.program import SEPARATE, told
+from tests.cli.program import deblurgan, error_of, parsed, said, succeeds, told
 from tests.photographs import names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
@@ -50,43 +49,8 @@ ALL_COMMANDS = (
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 
 
-def deblurgan(*arguments, command=cli.main, prog_name="deblurgan"):
-    """Run the program in this process and return click's result; any exception but its exit is the test's."""
-    result = CliRunner(**SEPARATE).invoke(command, [str(argument) for argument in arguments], prog_name=prog_name)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def said(weights, precision="auto"):
-    """What the commands say first on standard error: the weights and the device."""
-    return f"Weights: {weights}\nDevice: {devices.describe(precision)}\n"
-
-
-def succeeds(*arguments):
-    result = deblurgan(*arguments)
-    others = re.sub(rf"^Weights: .*\n{re.escape(said('').splitlines()[1])}\n", "", result.stderr)
-    assert (result.exit_code, others) == (0, "")
-    return result.stdout
-
-
-def error_of(result, others=()):
-    """The one line `Error: ...` that `result` ends with, without that word; `others` are how other lines begin."""
-    *before, last = result.stderr.splitlines()
-    assert last.startswith("Error: ")
-    assert [line for line in before if not line.startswith(("Weights: ", "Device: ", *others))] == []
-    assert result.exit_code != 0
-    return last.removeprefix("Error: ")
-
-
 def options(command):
     return [parameter for parameter in cli.main.commands[command].params if isinstance(parameter, click.Option)]
-
-
-def parsed(command, arguments):
-    """The parameters of `command` for these arguments."""
-    return cli.main.commands[command].make_context(command, list(arguments)).params
 
 
 FLAGS = ("side_by_side", "resume", "legacy_batchnorm", "recursive", "overwrite", "skip_existing", "dry_run", "watch")
@@ -638,7 +602,7 @@ def test_deblur_takes_files_patterns_folders_and_zip_files(fake_restorer, small_
 def test_deblur_reads_standard_input_and_writes_standard_output(fake_restorer):
     content = io.BytesIO()
     Image.fromarray(noise()).save(content, format="PNG")
-    result = CliRunner(**SEPARATE).invoke(cli.main, ["deblur", "-"], input=content.getvalue())
+    result = deblurgan("deblur", "-", input=content.getvalue())
     assert result.exit_code == 0
     np.testing.assert_array_equal(pixels(io.BytesIO(result.stdout_bytes)), 255 - noise())
     assert told(result) == ["1 of 1 pictures restored into -"]

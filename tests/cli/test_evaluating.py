@@ -7,14 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli
 from deblurgan.restoring import opening
 from deblurgan.scoring import lpips
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
-from tests.cli.program import SEPARATE
+from tests.cli.program import deblurgan
 
 
 @pytest.fixture
@@ -38,11 +36,7 @@ def evaluate(pairs, monkeypatch):
     monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: darkened)
 
     def run(*arguments):
-        arguments = ["evaluate", "--input_dir", pairs, *arguments]
-        result = CliRunner(**SEPARATE).invoke(cli.main, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
+        return deblurgan("evaluate", "--input_dir", pairs, *arguments)
 
     return run
 

@@ -10,29 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from deblurgan import cli, devices
+from deblurgan import devices
 from deblurgan.cli import common
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.restoring import opening
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_keras2
-from tests.cli.program import SEPARATE, told
+from tests.cli.program import deblurgan, told
 from tests.photographs import names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
 CROP = ROOT / "tests" / "data" / "GOPRO_crops" / "test" / "GOPR0410_11_00"
-
-
-def deblurgan(*arguments, **options):
-    arguments = [str(argument) for argument in arguments]
-    result = CliRunner(**SEPARATE).invoke(cli.main, arguments, prog_name="deblurgan", **options)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

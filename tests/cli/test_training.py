@@ -21,8 +21,8 @@ from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
 from deblurgan.training.progress import Result
 from deblurgan.training.recipe import make, read_fields
-from tests.cli.test_cli import deblurgan, error_of, names, parsed, pixels, save, succeeds
-from tests.photographs import noise
+from tests.cli.program import deblurgan, error_of, parsed, succeeds
+from tests.photographs import names, noise, pixels, save
 
 CROPS = Path(__file__).parents[1] / "data" / "GOPRO_crops"
 GOPRO = [{"kind": "gopro", "folder": str(CROPS)}]

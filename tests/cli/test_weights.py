@@ -15,7 +15,8 @@ from deblurgan.networks.tutorial import generator_model
 from deblurgan.weights import catalogue
 from deblurgan.weights.catalogue import KNOWN, Entry
 from deblurgan.weights.hdf5 import save_weights
-from tests.cli.test_cli import deblurgan, error_of, names, noise, pixels, save
+from tests.cli.program import deblurgan, error_of
+from tests.photographs import names, noise, pixels, save
 from tests.served import served
 
 

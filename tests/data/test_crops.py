@@ -10,11 +10,7 @@ from PIL import Image
 from deblurgan.data.crops import CropStream, texture
 from deblurgan.data.opening import open_source
 from deblurgan.errors import FileError, InputError
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+from tests.photographs import save
 
 
 def write_maps(folder, count, height=20, width=30, first=0):
@@ -22,7 +18,7 @@ def write_maps(folder, count, height=20, width=30, first=0):
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     for number, (side, letter) in itertools.product(range(first, first + count), enumerate("AB")):
         blue = np.full_like(rows, 2 * number + side)
-        write(folder / letter / f"{number:03}.png", np.dstack([rows, columns, blue]))
+        save(folder / letter / f"{number:03}.png", np.dstack([rows, columns, blue]))
     return open_source({"folder": folder})
 
 
@@ -106,7 +102,7 @@ def test_mirroring_alone_turns_nothing(tmp_path):
 
 def test_resizing_squashes_whole_pictures_as_pillow_does(tmp_path, photos):
     for letter, photo in zip("AB", photos, strict=True):
-        write(tmp_path / letter / "photo.png", photo[:100])
+        save(tmp_path / letter / "photo.png", photo[:100])
     crops = stream(open_source({"folder": tmp_path}), crop_size=32, preprocess="resize", downscale=2)
     for index in range(9):  # nothing is mirrored
         for image, photo in zip(crops.crop(index), photos, strict=True):
@@ -123,7 +119,7 @@ def test_a_picture_of_the_size_of_the_crop_is_taken_whole(tmp_path):
 def test_downscaling_is_the_mean_of_blocks(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     for letter, picture in zip("AB", pictures, strict=True):
-        write(tmp_path / letter / "a.png", picture)
+        save(tmp_path / letter / "a.png", picture)
     source = open_source({"folder": tmp_path})
     halved = stream(source, downscale=2, augment=False).crop(0)
     for image, picture in zip(halved, pictures, strict=True):
@@ -137,7 +133,7 @@ def test_textured_crops_are_preferred(tmp_path):
     picture = np.full((40, 160, 3), 128, np.uint8)
     picture[:, 140:] = np.random.default_rng(0).integers(0, 256, (40, 20, 3))
     for letter in "AB":
-        write(tmp_path / letter / "a.png", picture)
+        save(tmp_path / letter / "a.png", picture)
     source = open_source({"folder": tmp_path})
 
     def mean_texture(candidates):
@@ -250,7 +246,7 @@ def test_batches_have_a_static_shape(tmp_path):
 def write_four(folder):
     for number in range(4):
         for letter in "AB":
-            write(folder / letter / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
+            save(folder / letter / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
 
 
 def test_the_next_picture_takes_the_place_of_one_that_cannot_be_read(tmp_path):
@@ -313,7 +309,7 @@ def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
 def test_large_pictures_are_cached_as_they_are(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (300, 310, 3), np.uint8)
     for letter in "AB":
-        write(tmp_path / letter / "a.png", picture)
+        save(tmp_path / letter / "a.png", picture)
     crops = stream(open_source({"folder": tmp_path}), crop_size=300, crops_per_picture=1, augment=False)
     for _ in range(2):
         for image in crops.crop(0):
@@ -325,7 +321,7 @@ def test_large_pictures_are_cached_as_they_are(tmp_path):
 
 
 def test_the_summary_is_json_and_tells_the_sources_and_their_options(tmp_path, photos):
-    write(tmp_path / "sharp" / "a.png", photos[1])
+    save(tmp_path / "sharp" / "a.png", photos[1])
     sharp = open_source({"kind": "sharp", "folder": tmp_path / "sharp", "weight": 3, "noise": [0, 5]})
     crops = stream(write_maps(tmp_path / "pairs", 1), sharp, seed=7)
     pairs, photographs = json.loads(json.dumps(crops.summary()))

@@ -2,21 +2,16 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from deblurgan.data.pairs import Pair, check_pairs, choose_pairs, match_pairs
 from deblurgan.errors import FileError, InputError
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+from tests.photographs import save
 
 
 def write_pairs(folder, count, side=8):
     """Pairs 00, 01, ... of one colour each: red tells the pair, green the side (blurred 100, sharp 200)."""
     for number, (letter, green) in itertools.product(range(count), (("A", 100), ("B", 200))):
-        write(folder / letter / f"{number:02}.png", np.full((side, side, 3), (number, green, 0), np.uint8))
+        save(folder / letter / f"{number:02}.png", np.full((side, side, 3), (number, green, 0), np.uint8))
     return match_pairs(folder)
 
 
@@ -27,7 +22,7 @@ def test_pairs_go_by_name_where_the_order_of_the_files_differs(tmp_path):
     """Sorted with their extensions, x comes after x.u in A and before it in B."""
     picture = np.zeros((4, 4, 3), np.uint8)
     for file in ("A/x.webp", "A/x.u.png", "B/x.u.png", "B/x.png"):
-        write(tmp_path / file, picture)
+        save(tmp_path / file, picture)
     pairs = match_pairs(tmp_path)
     assert {(p.name, p.blurred.name, p.sharp.name) for p in pairs} == {
         ("x", "x.webp", "x.png"),
@@ -39,8 +34,8 @@ def test_pairs_go_by_name_where_the_order_of_the_files_differs(tmp_path):
 def test_pairs_are_sorted_and_other_files_ignored(tmp_path):
     picture = np.zeros((4, 4, 3), np.uint8)
     for name in ("10", "9", "b", "a"):
-        write(tmp_path / "A" / f"{name}.png", picture)
-        write(tmp_path / "B" / f"{name}.JPG", picture)
+        save(tmp_path / "A" / f"{name}.png", picture)
+        save(tmp_path / "B" / f"{name}.JPG", picture)
     (tmp_path / "A" / "notes.txt").write_text("not a picture")
     (tmp_path / "A" / ".hidden.png").write_bytes(b"")
     (tmp_path / "B" / "folder.png").mkdir()
@@ -68,7 +63,7 @@ def test_empty_folders_are_an_error(tmp_path):
 def test_pictures_without_a_partner_are_listed_although_the_numbers_agree(tmp_path):
     picture = np.zeros((4, 4, 3), np.uint8)
     for file in ("A/a.png", "A/b.png", "B/a.png", "B/c.jpg"):
-        write(tmp_path / file, picture)
+        save(tmp_path / file, picture)
     with pytest.raises(InputError, match=r"2 pictures have no partner of the same name: A/b\.png, B/c\.jpg$"):
         match_pairs(tmp_path)
 
@@ -84,7 +79,7 @@ def test_a_long_list_is_cut_short(tmp_path):
 def test_two_pictures_of_one_name_are_an_error(tmp_path):
     picture = np.zeros((4, 4, 3), np.uint8)
     for file in ("A/a.png", "B/a.jpg", "B/a.png"):
-        write(tmp_path / file, picture)
+        save(tmp_path / file, picture)
     with pytest.raises(InputError, match=r"B.a\.png: its name is also that of a\.jpg"):
         match_pairs(tmp_path)
 
@@ -125,8 +120,8 @@ def test_choosing_none_or_with_a_negative_seed_is_an_error(tmp_path):
 
 def test_check_lists_every_pair_whose_sizes_differ(tmp_path):
     write_pairs(tmp_path, 3)
-    write(tmp_path / "A" / "01.png", np.zeros((6, 8, 3), np.uint8))
-    write(tmp_path / "B" / "02.png", np.zeros((8, 9, 3), np.uint8))
+    save(tmp_path / "A" / "01.png", np.zeros((6, 8, 3), np.uint8))
+    save(tmp_path / "B" / "02.png", np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(
         InputError, match=r"^2 pairs differ in size.*: \S+01\.png \(8x6 and 8x8\), \S+02\.png \(8x8 and 9x8\)$"
     ):
@@ -136,8 +131,8 @@ def test_check_lists_every_pair_whose_sizes_differ(tmp_path):
 def test_check_lists_every_picture_that_is_too_small(tmp_path):
     write_pairs(tmp_path, 3)
     for letter in "AB":
-        write(tmp_path / letter / "01.png", np.zeros((30, 7, 3), np.uint8))
-        write(tmp_path / letter / "02.png", np.zeros((6, 30, 3), np.uint8))
+        save(tmp_path / letter / "01.png", np.zeros((30, 7, 3), np.uint8))
+        save(tmp_path / letter / "02.png", np.zeros((6, 30, 3), np.uint8))
     pairs = match_pairs(tmp_path)
     with pytest.raises(
         InputError, match=r"^2 pictures are smaller than the 8x8 .*01\.png \(7x30\), .*02\.png \(30x6\)$"

@@ -1,18 +1,13 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from deblurgan.data.blur import SyntheticBlur, apply_kernel
 from deblurgan.data.opening import guess, open_source, parse_source
 from deblurgan.errors import FileError, InputError
 from deblurgan.pictures.reading import read_rgb
+from tests.photographs import save
 
 WINDOWS = [(0, 0, 4, 4), (3, 5, 4, 4)]
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 def random_pictures(count, size=(10, 12), seed=0):
@@ -21,7 +16,7 @@ def random_pictures(count, size=(10, 12), seed=0):
 
 def write_frames(folder, frames, first=1):
     for number, frame in enumerate(frames, first):
-        write(folder / f"frame{number}.png", frame)
+        save(folder / f"frame{number}.png", frame)
 
 
 def crops(source, index=0, windows=WINDOWS, seed=0):
@@ -39,8 +34,8 @@ def cut(image, window):
 def test_pairs(tmp_path):
     blurred, sharp = random_pictures(2), random_pictures(2, seed=1)
     for number in range(2):
-        write(tmp_path / "A" / f"{number}.png", blurred[number])
-        write(tmp_path / "B" / f"{number}.png", sharp[number])
+        save(tmp_path / "A" / f"{number}.png", blurred[number])
+        save(tmp_path / "B" / f"{number}.png", sharp[number])
     source = open_source({"kind": "pairs", "folder": str(tmp_path), "weight": 3})
     assert (source.kind, source.folder, source.weight, len(source), source.options()) == ("pairs", tmp_path, 3, 2, {})
     for index in range(2):
@@ -53,9 +48,9 @@ def test_pairs(tmp_path):
 def test_gopro_as_a_whole_its_train_folder_or_one_scene(tmp_path, below):
     pictures = random_pictures(2)
     for side, picture in (("blur", pictures[0]), ("sharp", pictures[1])):
-        write(tmp_path / below / side / "000001.png", picture)
+        save(tmp_path / below / side / "000001.png", picture)
         if "train" in below:
-            write(tmp_path / "test/scene2" / side / "000001.png", picture)
+            save(tmp_path / "test/scene2" / side / "000001.png", picture)
     source = open_source({"folder": tmp_path})
     assert (source.kind, len(source), source.options()) == ("gopro", 1, {"blur": "blur"})
     ((a, b),) = crops(source, windows=WINDOWS[:1])
@@ -66,7 +61,7 @@ def test_gopro_as_a_whole_its_train_folder_or_one_scene(tmp_path, below):
 def test_gopro_takes_the_blur_that_is_asked_for_or_there(tmp_path):
     picture = random_pictures(1)[0]
     for folder in ("both/blur", "both/blur_gamma", "both/sharp", "other/blur_gamma", "other/sharp"):
-        write(tmp_path / folder / "1.png", picture)
+        save(tmp_path / folder / "1.png", picture)
     assert len(open_source({"folder": tmp_path})) == 1
     assert len(open_source({"folder": tmp_path, "blur": "blur_gamma"})) == 2
     assert open_source({"folder": tmp_path / "other"}).options() == {"blur": "blur_gamma"}
@@ -78,7 +73,7 @@ def test_gopro_takes_the_blur_that_is_asked_for_or_there(tmp_path):
 
 def test_two_scenes_may_number_their_frames_alike(tmp_path):
     for number, picture in enumerate(random_pictures(4)):
-        write(tmp_path / f"scene{number // 2}" / ("blur", "sharp")[number % 2] / "000001.png", picture)
+        save(tmp_path / f"scene{number // 2}" / ("blur", "sharp")[number % 2] / "000001.png", picture)
     source, bad = open_source({"folder": tmp_path}).checked(4)
     assert [pair.name for pair in source.pairs] == ["scene0/000001", "scene1/000001"]
     assert bad == {}
@@ -90,8 +85,8 @@ def test_two_scenes_may_number_their_frames_alike(tmp_path):
 def test_blurred_photographs_have_no_sharp_ones(tmp_path):
     pictures = random_pictures(3)
     for number, name in enumerate(["a.png", "b/c.png", "b/d.png"]):
-        write(tmp_path / name, pictures[number])
-    write(tmp_path / "small.png", random_pictures(1, (3, 12))[0])
+        save(tmp_path / name, pictures[number])
+    save(tmp_path / "small.png", random_pictures(1, (3, 12))[0])
     source, bad = open_source({"kind": "blurred", "folder": tmp_path, "weight": 2}).checked(4)
     assert (source.kind, source.weight, source.has_sharp, len(source)) == ("blurred", 2, False, 3)
     assert source.options() == {}
@@ -163,7 +158,7 @@ def test_an_unreadable_frame_parts_those_before_from_those_after(tmp_path):
 
 def test_frames_of_different_sizes_are_named(tmp_path):
     write_frames(tmp_path, random_pictures(5))
-    write(tmp_path / "frame3.png", random_pictures(1, (9, 12))[0])
+    save(tmp_path / "frame3.png", random_pictures(1, (9, 12))[0])
     with pytest.raises(InputError, match=r"1 frames differ in size .* 12x10: .*frame3\.png \(12x9\)$"):
         open_source({"kind": "frames", "folder": tmp_path, "window": 3}).checked(4)
 
@@ -172,7 +167,7 @@ def test_frames_of_different_sizes_are_named(tmp_path):
 
 
 def test_each_crop_of_a_photograph_has_its_own_blur_in_which_its_surroundings_take_part(tmp_path, photos):
-    write(tmp_path / "below" / "a.png", photos[1])
+    save(tmp_path / "below" / "a.png", photos[1])
     source = open_source({"kind": "sharp", "folder": tmp_path, "kernel": "linear", "length": 20, "gamma": 2.2})
     windows = [(0, 0, 40, 40), (100, 120, 40, 40), (248, 248, 40, 40)]
     rng = np.random.default_rng(0)
@@ -187,9 +182,9 @@ def test_each_crop_of_a_photograph_has_its_own_blur_in_which_its_surroundings_ta
 
 
 def test_photographs_are_found_below_and_small_ones_left_out(tmp_path):
-    write(tmp_path / "a.png", random_pictures(1)[0])
-    write(tmp_path / "below" / "deep" / "b.png", random_pictures(1, (8, 30))[0])
-    write(tmp_path / ".hidden" / "c.png", random_pictures(1)[0])
+    save(tmp_path / "a.png", random_pictures(1)[0])
+    save(tmp_path / "below" / "deep" / "b.png", random_pictures(1, (8, 30))[0])
+    save(tmp_path / ".hidden" / "c.png", random_pictures(1)[0])
     (tmp_path / "below" / "up").symlink_to(tmp_path)
     (tmp_path / "below" / "d.png").write_bytes(b"")
     source = open_source({"kind": "sharp", "folder": tmp_path})
@@ -207,7 +202,7 @@ def test_photographs_are_found_below_and_small_ones_left_out(tmp_path):
 
 def test_pairs_that_are_too_small_are_listed(tmp_path):
     for side in ("A", "B"):
-        write(tmp_path / side / "x.png", random_pictures(1)[0])
+        save(tmp_path / side / "x.png", random_pictures(1)[0])
     with pytest.raises(InputError, match=r"1 pictures are smaller than the 11x11 pixels needed: .*x\.png \(12x10\)"):
         open_source({"folder": tmp_path}).checked(11)
 
@@ -305,7 +300,7 @@ def test_a_folder_that_exists_may_look_like_a_misspelt_option(tmp_path):
     ],
 )
 def test_specifications_that_do_not_fit(tmp_path, spec, message):
-    write(tmp_path / "a.png", random_pictures(1)[0])
+    save(tmp_path / "a.png", random_pictures(1)[0])
     with pytest.raises((InputError, FileError), match=message) as caught:
         open_source({**spec, "folder": str(tmp_path)})
     assert str(caught.value).count(str(tmp_path)) == 1 or not spec

@@ -4,17 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.finding import find_sources
-
-
-def save(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), dtype=np.uint8)
-    Image.fromarray(array).save(path, format=None if path.suffix else "PNG")
-    return path
+from tests.photographs import noise, save
 
 
 def found(*inputs, **options):
@@ -25,7 +18,7 @@ def found(*inputs, **options):
 @pytest.fixture
 def folder(tmp_path):
     for name in ("b.png", "a.jpg", "sub/c.png", "sub/deep/d.png", "out/e.png", ".hidden/f.png", "two words.png"):
-        save(tmp_path / "in" / name)
+        save(tmp_path / "in" / name, noise())
     (tmp_path / "in" / "notes.txt").touch()
     return tmp_path / "in"
 
@@ -46,8 +39,8 @@ def test_files_folders_and_patterns_may_be_mixed_and_each_counts_once(folder, mo
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(folder):
-    save(folder / "x[1].png")
-    save(folder / "x1.png")
+    save(folder / "x[1].png", noise())
+    save(folder / "x1.png", noise())
     assert found(folder / "x[1].png")[0] == ["x[1].png"]
     (folder / "x[1].png").unlink()
     assert found(folder / "x[1].png")[0] == ["x1.png"]
@@ -129,7 +122,7 @@ def test_a_folder_that_cannot_be_listed_is_reported_and_the_others_done(folder, 
 
 
 def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
-    content = save(tmp_path / "x.png").read_bytes()
+    content = save(tmp_path / "x.png", noise()).read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("a.png", "sub/사진.png", "../../up.png", "/root.png", "__MACOSX/._a.png", ".h.png", "notes.txt"):
             archive.writestr(name, content)
@@ -145,8 +138,8 @@ def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
 
 
 def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
-    save(tmp_path / "trip [1]" / "a.png")
-    save(tmp_path / "trip [1]" / "b2.png")
+    save(tmp_path / "trip [1]" / "a.png", noise())
+    save(tmp_path / "trip [1]" / "b2.png", noise())
     assert found(tmp_path / "trip [1]" / "b[0-9].png") == (["b2.png"], [])
     assert found(tmp_path / "trip [1]" / "**" / "*.png") == (["a.png", "b2.png"], [])
     assert found(tmp_path / "trip ?1]" / "*.png") == (["a.png", "b2.png"], [])
@@ -159,7 +152,7 @@ def test_an_address_is_told_from_a_picture():
 
 def test_a_pattern_finds_zip_files_too(folder, tmp_path):
     with zipfile.ZipFile(folder / "p.zip", "w") as archive:
-        archive.write(save(tmp_path / "x.png"), "x.png")
+        archive.write(save(tmp_path / "x.png", noise()), "x.png")
     assert found(folder / "[pt]*")[0] == ["x.png", "two words.png"]
 
 

@@ -2,13 +2,12 @@ import os
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from deblurgan.errors import InputError
 from deblurgan.jobs.finding import STANDARD, Source, find_sources, is_zip
 from tests.jobs.doing import planned
+from tests.photographs import noise, save
 
 
 def sources(*names, folder="in"):
@@ -18,13 +17,6 @@ def sources(*names, folder="in"):
 def targets(*names, output="out", **options):
     options = {"exists": lambda path: False, "real": os.path.normpath, **options}
     return [str(job.target) for job in planned(sources(*names), output, **options)]
-
-
-def save(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), dtype=np.uint8)
-    Image.fromarray(array).save(path, format=None if path.suffix else "PNG")
-    return path
 
 
 # What is written where: no file is looked at
@@ -155,7 +147,7 @@ def test_a_video_keeps_its_extension_beside_itself():
 
 
 def test_pictures_of_a_zip_file_go_beside_it(tmp_path):
-    content = save(tmp_path / "x.png").read_bytes()
+    content = save(tmp_path / "x.png", noise()).read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("sub/b.png", content)
         archive.writestr("c.jpg", content)

@@ -1,19 +1,14 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.synthesizing import synthesize
 from deblurgan.pictures.reading import read_rgb
+from tests.photographs import save
 
 LINEAR = SyntheticBlur("linear", length=12)
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -21,7 +16,7 @@ def sharp(tmp_path, photos):
     """A folder of three sharp pictures of different shapes; one is narrower than the kernels."""
     shapes = {"a.png": (40, 50), "b.bmp": (64, 3), "c.png": (31, 31)}
     for name, (height, width) in shapes.items():
-        write(tmp_path / "sharp" / name, photos[1][:height, :width])
+        save(tmp_path / "sharp" / name, photos[1][:height, :width])
     return tmp_path / "sharp"
 
 
@@ -48,7 +43,7 @@ def test_pairs_of_blurred_and_sharp_pictures_are_written(sharp, tmp_path):
 
 def test_a_pair_depends_on_seed_and_name_and_not_on_the_other_pictures(sharp, tmp_path, photos):
     synthesize(sharp, tmp_path / "one", blur=LINEAR)
-    write(sharp / "aa.png", photos[1][:20, :20])
+    save(sharp / "aa.png", photos[1][:20, :20])
     (sharp / "c.png").unlink()
     synthesize(sharp, tmp_path / "two", blur=LINEAR)
     synthesize(sharp, tmp_path / "three", blur=LINEAR, seed=1)
@@ -61,7 +56,7 @@ def test_a_pair_depends_on_seed_and_name_and_not_on_the_other_pictures(sharp, tm
 
 def test_pictures_of_one_content_get_blurs_of_their_own(tmp_path, photos):
     for name in ("x.png", "y.png"):
-        write(tmp_path / "sharp" / name, photos[1][:40, :40])
+        save(tmp_path / "sharp" / name, photos[1][:40, :40])
     synthesize(tmp_path / "sharp", tmp_path / "out", blur=LINEAR, count=2)
     written = contents(tmp_path / "out")
     assert sorted(written) == [*(f"{side}/{x}_{n}.png" for side in "AB" for x in "xy" for n in (0, 1)), "kernels.png"]
@@ -94,7 +89,7 @@ def test_a_bad_file_is_reported_and_the_others_are_done(sharp, tmp_path):
 
 
 def test_folders_below_are_taken_on_request_under_flat_names(sharp, tmp_path, photos):
-    write(sharp / "trip" / "day 1" / "a.png", photos[1][:20, :20])
+    save(sharp / "trip" / "day 1" / "a.png", photos[1][:20, :20])
     synthesize(sharp, tmp_path / "flat", blur=LINEAR)
     assert [pair.name for pair in match_pairs(tmp_path / "flat")] == ["a", "b", "c"]
     synthesize(sharp, tmp_path / "deep", blur=LINEAR, recursive=True)
@@ -108,7 +103,7 @@ def test_jpeg_files_on_request(sharp, tmp_path):
 
 
 def test_noise_and_compression_are_part_of_the_blurred_picture(tmp_path):
-    write(tmp_path / "sharp" / "a.png", np.full((64, 64, 3), 128, np.uint8))
+    save(tmp_path / "sharp" / "a.png", np.full((64, 64, 3), 128, np.uint8))
     synthesize(tmp_path / "sharp", tmp_path / "clean")
     synthesize(tmp_path / "sharp", tmp_path / "noisy", blur=SyntheticBlur(noise=(5, 5)))
     assert read_rgb(tmp_path / "clean/A/a.png").std() == 0
@@ -140,9 +135,9 @@ def test_folders_that_do_not_fit(sharp, tmp_path, photos):
         synthesize(sharp, sharp)
     with pytest.raises(InputError, match="would mix with the input"):
         synthesize(sharp, sharp / "out", recursive=True)
-    write(tmp_path / "pairs" / "B" / "a.png", photos[1][:20, :20])
+    save(tmp_path / "pairs" / "B" / "a.png", photos[1][:20, :20])
     with pytest.raises(InputError, match="would mix with the input"):
         synthesize(tmp_path / "pairs" / "B", tmp_path / "pairs")
-    write(sharp / "a.bmp", photos[1][:20, :20])
+    save(sharp / "a.bmp", photos[1][:20, :20])
     with pytest.raises(InputError, match=r"a\.bmp and .*a\.png would both be written as a; rename one"):
         synthesize(sharp, tmp_path / "out")

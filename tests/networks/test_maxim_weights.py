@@ -4,14 +4,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.networks.maxim import maxim
 from deblurgan.networks.maxim_weights import identify, initial, layout
 from deblurgan.weights.any_file import convert, load, read
+from tests.cli.program import deblurgan
 from tests.maxim_files import OPTIONS, TINY, flax_arrays, graph_of, keras_arrays, shapes_of, tgz, write_folder
 
 PUBLISHED = {  # of the authors' code, for one supervision scale
@@ -217,7 +216,7 @@ def test_a_converted_file_computes_the_same(folder, expected, tmp_path, target):
 
 
 def test_inspect_lists_options_and_tensors(folder):
-    result = CliRunner().invoke(cli.main, ["inspect", str(folder / "checkpoint.npz")])
+    result = deblurgan("inspect", folder / "checkpoint.npz")
     assert result.exit_code == 0, result.output
     first, options, assumed, *_ = result.output.splitlines()
     assert first.endswith("checkpoint.npz: NumPy archive, MAXIM generator, 36,272 values")
@@ -229,8 +228,8 @@ def test_inspect_lists_options_and_tensors(folder):
 @pytest.mark.parametrize("form", ["checkpoint.npz", "graph"])
 def test_deblur_takes_it(folder, tmp_path, form):
     Image.fromarray(np.full((20, 30, 3), 99, np.uint8)).save(tmp_path / "a.png")
-    arguments = [str(tmp_path / "a.png"), "--output_dir", str(tmp_path / "out"), "--weight_path", str(folder / form)]
-    result = CliRunner().invoke(cli.main, ["deblur", *arguments, "--assume", "stages=1"])
+    arguments = [tmp_path / "a.png", "--output_dir", tmp_path / "out", "--weight_path", folder / form]
+    result = deblurgan("deblur", *arguments, "--assume", "stages=1")
     assert result.exit_code == 0, result.output
     (written,) = (tmp_path / "out").iterdir()
     with Image.open(written) as picture:

@@ -8,21 +8,13 @@ from deblurgan.networks.nafnet_layers import DepthToSpace, NAFBlock, SpaceToDept
 from deblurgan.networks.zoo import recognise
 from deblurgan.weights.any_file import read
 from tests import torch_reference
+from tests.batches import noise, run
 from tests.torch_reference import built
 
 FLOAT32 = 1e-4  # see test_networks.py
 
 SMALL = {"width": 4, "encoder_blocks": (1, 2), "middle_blocks": 1, "decoder_blocks": (1, 2)}
 REFERENCE = {"width": 4, "enc": (1, 2), "middle": 1, "dec": (1, 2)}
-
-
-def noise(shape, seed=0):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
-
-
-def run(model, images, training=False):
-    return np.asarray(model(images, training=training))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from deblurgan.networks.paper import paper_generator
 from deblurgan.networks.patchgan import patchgan_discriminator
 from deblurgan.networks.unet import unet_generator
 from tests import torch_reference
+from tests.batches import noise, run
 from tests.torch_reference import built
 
 # How far float32 may be from float64: 2e-5 is the largest difference seen, on values up to 1; an error in the
@@ -27,15 +28,6 @@ each_generator = pytest.mark.parametrize(
     [pytest.param(*network, id=name) for name, network in NETWORKS.items() if name != "patchgan"],
 )
 each_norm = pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-
-
-def noise(shape, seed=0):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
-
-
-def run(model, images, training=False):
-    return np.asarray(model(images, training=training))
 
 
 def check(reference, images, **overrides):

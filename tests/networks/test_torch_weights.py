@@ -7,6 +7,7 @@ import pytest
 from deblurgan.errors import InputError, WeightsError
 from deblurgan.networks.zoo import recognise
 from tests import torch_reference
+from tests.batches import noise, run
 from tests.torch_reference import built
 
 FLOAT32 = 1e-4  # see test_networks.py
@@ -16,15 +17,6 @@ SMALL = {
     "unet_generator": {"ngf": 4, "num_downs": 5},
     "patchgan_discriminator": {"ndf": 4},
 }
-
-
-def noise(shape, seed=0):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
-
-
-def run(model, images):
-    return np.asarray(model(images, training=False))
 
 
 def state_of(network, **options):

@@ -14,14 +14,10 @@ from deblurgan.networks.tutorial import (
     generator_model,
 )
 from tests import reference
+from tests.batches import noise
 
 UPSAMPLINGS = ["transpose", "resize"]
 upsamplings = pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-
-
-def noise(shape, seed=0):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
 def weights_of(model, names):

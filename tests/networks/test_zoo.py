@@ -1,11 +1,11 @@
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from deblurgan.errors import InputError
 from deblurgan.networks import zoo
 from tests import maxim_files
+from tests.batches import noise
 
 TINY = {
     "tutorial": {"ngf": 4, "n_blocks": 1},
@@ -26,11 +26,6 @@ OTHERS = [
 MULTIPLES = {"tutorial": 4, "paper": 4, "unet": 32, "nafnet": 4, "maxim": 16}
 LAST = {"maxim": "stage_1.out_0", "dcgan": "{}_conv_1"}  # the last convolution, where it has another name
 SIZES = [*((name, options, MULTIPLES[name]) for name, options in TINY.items()), *OTHERS]
-
-
-def noise(shape):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
 # Names and options

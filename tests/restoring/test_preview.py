@@ -6,6 +6,7 @@ import pytest
 from deblurgan.errors import InputError
 from deblurgan.networks import footprint
 from deblurgan.restoring.preview import HalfSizeRestorer
+from tests.photographs import noise
 
 SIZES = [(1, 1), (2, 2), (1, 6), (5, 4), (7, 9), (16, 33), (40, 50)]
 DTYPES = (np.uint8, np.uint16, np.float32)
@@ -29,11 +30,6 @@ class Stretch:
 
     def tile_plan(self, height, width, dtype):
         return height, width, dtype
-
-
-def noise(height, width, dtype):
-    values = np.random.default_rng(height + width).random((height, width, 3))
-    return values.astype(np.float32) if dtype == np.float32 else np.rint(values * np.iinfo(dtype).max).astype(dtype)
 
 
 def halves(size):
@@ -73,7 +69,7 @@ def by_definition(image, restore, strength):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 def test_the_difference_at_half_size_is_enlarged_and_added(size, dtype, strength):
-    image = noise(*size, dtype)
+    image = noise(*size, dtype=dtype)
     before = image.copy()
     restorer = Stretch(strength)
     restored = HalfSizeRestorer(restorer)(image)
@@ -91,13 +87,13 @@ def test_what_is_not_changed_at_half_size_stays_as_it_was(dtype):
         def __call__(self, image):
             return image.copy()
 
-    image = noise(31, 44, dtype)
+    image = noise(31, 44, dtype=dtype)
     limit = 1e-6 if dtype == np.float32 else 0
     np.testing.assert_allclose(HalfSizeRestorer(Nothing())(image), image, rtol=0, atol=limit)
 
 
 def test_views_and_read_only_images_are_restored_as_their_copies():
-    image = noise(40, 30, np.uint8)[::2, ::-1]
+    image = noise(40, 30)[::2, ::-1]
     expected = HalfSizeRestorer(Stretch())(np.ascontiguousarray(image))
     image.flags.writeable = False
     np.testing.assert_array_equal(HalfSizeRestorer(Stretch())(image), expected)
@@ -112,7 +108,7 @@ def test_it_stands_for_what_it_restores_with():
     assert restore.tile_plan(101, 200, np.uint8) == (51, 100, np.float32)
     restore.on_tile = print
     assert restore.on_tile is inner.on_tile is print
-    images = [noise(6, 8, np.uint8), noise(6, 8, np.uint8)]
+    images = [noise(6, 8), noise(6, 8)]
     for one, image in zip(restore.batch(images), images, strict=True):
         np.testing.assert_array_equal(one, HalfSizeRestorer(Stretch(0.5))(image))
     with pytest.raises(InputError, match="image: expected uint8, uint16 or float32"):

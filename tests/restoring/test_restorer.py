@@ -15,12 +15,9 @@ from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
+from tests.photographs import noise
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
-
-
-def noise(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +309,7 @@ def test_flips_and_turns_are_averaged_and_blended_with_the_input(generator, dtyp
 
 
 def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
-    images = [noise(22, 30, seed) for seed in range(5)]
+    images = [noise(22, 30, seed=seed) for seed in range(5)]
     alone = [restorer(image) for image in images]
     for options in ({}, {"tile_pixels": 24 * 32 * 2}, {"tile_pixels": 24 * 32}):
         together = fast(generator, **options).batch(images)

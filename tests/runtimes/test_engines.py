@@ -20,6 +20,7 @@ from deblurgan.weights.hdf5 import save_weights
 from deblurgan.weights.named_file import save_network
 from deblurgan.weights.tutorial import read_generator
 from tests import reference
+from tests.photographs import noise
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")
@@ -30,11 +31,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 others = pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-
-
-def noise(height, width, dtype=np.uint8):
-    top = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, top, (height, width, 3), dtype=dtype, endpoint=True)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def test_the_real_network_at_its_real_size(tmp_path, randomised, photos):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("size", [(16, 24), (37, 21)])
 def test_an_engine_restores_as_the_definition_does(generator_file, engine, dtype, size):
-    image = noise(*size, dtype)
+    image = noise(*size, dtype=dtype)
     restored = open_restorer(generator_file, engine=engine, precision="float32")(image)
     expected = by_definition(generator_file, image)
     assert restored.dtype == dtype

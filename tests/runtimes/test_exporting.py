@@ -7,10 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
@@ -24,6 +22,7 @@ from deblurgan.weights.hdf5 import save_keras2, save_weights
 from deblurgan.weights.named_file import save_network
 from deblurgan.weights.tutorial import read_generator
 from tests import reference
+from tests.cli.program import deblurgan
 from tests.maxim_files import TINY, flax_arrays, keras_arrays
 
 onnx = pytest.importorskip("onnx")
@@ -115,13 +114,6 @@ def metadata(path):
 def needs_runtime(target):
     if target.endswith(".tflite"):
         pytest.importorskip("ai_edge_litert")
-
-
-def deblurgan(*arguments):
-    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments], prog_name="deblurgan")
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -21,6 +21,7 @@ from deblurgan.scoring.evaluation import (
     write_scores_json,
 )
 from deblurgan.scoring.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_PROTOCOL, Metric, cw_ssim, ssim_3d
+from tests.photographs import noise, save
 
 SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")  # as they are called in files
 
@@ -32,15 +33,6 @@ def brighter(image):
 
 def unchanged(image):
     return image
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-
-
-def noise(height=24, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.scoring.lpips import LPIPS, LPIPS_PROTOCOL, lpips_metric
+from tests.safetensors_files import safetensors
 
 CONVOLUTIONS = {  # name: (outputs, inputs, side), stride, padding
     "net.slice1.0": ((64, 3, 11), 4, 2),
@@ -104,26 +105,15 @@ def test_tensors_that_do_not_fit_are_named(state):
 
 
 def test_weights_come_from_a_safetensors_file(state, pair, tmp_path):
-    save_safetensors(tmp_path / "lpips.safetensors", state)
+    (tmp_path / "lpips.safetensors").write_bytes(safetensors(state))
     metric = lpips_metric(tmp_path / "lpips.safetensors")
     assert metric.score(*pair) == LPIPS(state)(*pair)
     assert (metric.name, metric.protocol, metric.lower_is_better) == ("lpips", LPIPS_PROTOCOL, True)
 
 
-def save_safetensors(path, tensors):
-    import json
-
-    header, data = {}, b""
-    for name, tensor in tensors.items():
-        begin, data = len(data), data + tensor.tobytes()
-        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, len(data)]}
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-
 def test_a_file_of_other_weights_is_named(tmp_path):
     path = tmp_path / "other.safetensors"
-    save_safetensors(path, {"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)})
+    path.write_bytes(safetensors({"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)}))
     with pytest.raises(WeightsError, match=r"other\.safetensors: expected the state dict of LPIPS on AlexNet"):
         lpips_metric(path)
     with pytest.raises(FileError, match=r"missing\.pth: expected a PyTorch weight file, found nothing"):

@@ -91,10 +91,6 @@ def assert_same_file(one, other):
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
 class Listener(Progress):
     """Notes what it is told, and interrupts after so many steps."""
 

@@ -14,7 +14,7 @@ from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.training import checkpoint
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.folder import RunFolder
-from tests.training.runs import names
+from tests.photographs import names
 
 
 def refused(folder, message, *, resume):

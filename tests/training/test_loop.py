@@ -13,7 +13,8 @@ from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.folder import RunFolder
 from deblurgan.training.loop import Loop
 from deblurgan.training.record import Record
-from tests.training.runs import Listener, names, recipe, untimed
+from tests.photographs import names
+from tests.training.runs import Listener, recipe, untimed
 
 LOSSES = [5.0, 1.0, 3.0, 2.0, 8.0, 2.0, 7.0]  # of the steps, in turn
 

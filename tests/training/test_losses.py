@@ -30,11 +30,7 @@ from deblurgan.training.losses import (
     wasserstein_loss,
 )
 from tests import reference
-
-
-def noise(shape, seed=0):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+from tests.batches import noise
 
 
 def gradient(loss, y_true, y_pred):

@@ -15,10 +15,11 @@ from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from deblurgan.weights.named_file import save_network
+from tests import maxim_files
 from tests.maxim_files import TINY, flax_arrays
 from tests.training.runs import CROPS, Listener, recipe
 
-OPTIONS = {**{name: value for name, value in TINY.items() if name != "channels"}, "stages": 1}
+OPTIONS = {**maxim_files.OPTIONS, "stages": 1}
 
 
 def saved(path, randomised, **options):

@@ -18,12 +18,12 @@ from deblurgan.training.teacher import open_teacher
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from deblurgan.weights.named_file import save_network
-from tests.maxim_files import TINY
+from tests.maxim_files import OPTIONS
 from tests.training.runs import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 
 BLURRED = {"kind": "blurred", "folder": str(CROPS / "train")}  # both blurred and sharp, to the source
 TEACHER = {**NAFNET, "width": 6}
-MAXIM = {**{name: value for name, value in TINY.items() if name != "channels"}, "stages": 1}
+MAXIM = {**OPTIONS, "stages": 1}
 
 
 @pytest.fixture(scope="module")

@@ -28,13 +28,12 @@ from deblurgan.training.recipe import make, read_fields
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
-from tests.photographs import noise, save
+from tests.photographs import names, noise, save
 from tests.training.runs import (
     CROPS,
     NAFNET,
     Listener,
     assert_same_file,
-    names,
     recipe,
     tensors,
     tutorial,

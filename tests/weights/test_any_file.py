@@ -13,9 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from click.testing import CliRunner
 
-from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.restoring.opening import open_restorer
@@ -23,6 +21,8 @@ from deblurgan.restoring.restorer import Restorer
 from deblurgan.weights.any_file import convert, load, read
 from deblurgan.weights.hdf5 import save_keras2, save_weights
 from tests import torch_reference
+from tests.cli.program import deblurgan
+from tests.safetensors_files import safetensors
 from tests.weights.test_torch_file import Tensor, save, torch_names  # noqa: F401 (fixtures)
 
 
@@ -261,14 +261,10 @@ def test_a_tutorial_generator_restores_in_tiles_and_a_discriminator_does_not_res
         open_restorer(tmp_path / "d.weights.h5")
 
 
-def run(*arguments):
-    return CliRunner().invoke(cli.main, list(map(str, arguments)))
-
-
 def test_inspect_says_what_a_file_is(randomised, tmp_path):
     model = randomised(generator_model(ngf=4, n_blocks=1))
     save_weights(model, tmp_path / "g.weights.h5")
-    result = run("inspect", tmp_path / "g.weights.h5")
+    result = deblurgan("inspect", tmp_path / "g.weights.h5")
     assert result.exit_code == 0, result.output
     assert f"Keras 3 weights, tutorial generator, {model.count_params():,} values" in result.stdout
     assert "ngf=4, n_blocks=1, upsampling=transpose" in result.stdout
@@ -278,7 +274,7 @@ def test_inspect_says_what_a_file_is(randomised, tmp_path):
 
 def test_convert_on_the_command_line(randomised, tmp_path):
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "g.weights.h5")
-    result = run("convert", tmp_path / "g.weights.h5", tmp_path / "old.h5")
+    result = deblurgan("convert", tmp_path / "g.weights.h5", tmp_path / "old.h5")
     assert result.exit_code == 0, result.output
     assert read(tmp_path / "old.h5").format == "HDF5 of Keras 1 or 2, weights"
 
@@ -289,7 +285,7 @@ def test_a_bad_weight_file_is_one_line_on_the_command_line(tmp_path, command):
     path.write_text(json.dumps({"no": "weights"}))
     more = () if command == "inspect" else ("--input_dir", tmp_path, "--output_dir", tmp_path / "out")
     (tmp_path / "picture.png").write_bytes(b"")
-    result = run(command, path) if command == "inspect" else run(command, "--weight_path", path, *more)
+    result = deblurgan(command, path) if command == "inspect" else deblurgan(command, "--weight_path", path, *more)
     assert result.exit_code == 1
     assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()[
         -1:
@@ -311,17 +307,11 @@ def test_a_damaged_saved_model_is_one_clear_line(randomised, tmp_path):
 
 @pytest.fixture
 def save_safetensors(tmp_path):
-    """A function that writes a state dict of float32 tensors as the format's description says."""
+    """A function that writes a state dict of float32 tensors as safetensors."""
 
     def saved(state):
-        header, data = {}, b""
-        for name, values in state.items():
-            raw = np.ascontiguousarray(values, "<f4").tobytes()
-            header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
-            data += raw
-        text = json.dumps(header).encode()
         path = tmp_path / "weights.h5"  # the content decides
-        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+        path.write_bytes(safetensors({name: np.float32(values) for name, values in state.items()}))
         return path
 
     return saved
@@ -395,15 +385,15 @@ def test_the_command_line_takes_pytorch_files_and_assumptions(save_safetensors, 
     write_image(tmp_path / "blurred.png", photos[0][:40, :36])
     for out, assumption in (("a", "residual=true"), ("b", "residual=false")):
         options = ("--weight_path", path, "--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / out)
-        result = run("deblur", *options, "--assume", assumption)
+        result = deblurgan("deblur", *options, "--assume", assumption)
         assert result.exit_code == 0, result.output
     assert read_rgb(tmp_path / "a" / "blurred.png").shape == (40, 36, 3)
     assert (read_rgb(tmp_path / "a" / "blurred.png") != read_rgb(tmp_path / "b" / "blurred.png")).any()
-    assert "assumed (--assume): " in run("inspect", path).stdout
-    result = run("deblur", *options, "--assume", "ngf=3")
+    assert "assumed (--assume): " in deblurgan("inspect", path).stdout
+    result = deblurgan("deblur", *options, "--assume", "ngf=3")
     assert result.exit_code == 1
     assert "ngf: no assumption here; what a DeblurGAN generator leaves open: image_shape, residual" in result.stderr
-    assert run("deblur", *options, "--assume", "nonsense").exit_code == 2
+    assert deblurgan("deblur", *options, "--assume", "nonsense").exit_code == 2
 
 
 def test_a_state_dict_of_another_network_is_one_line_that_names_the_file(save_safetensors):
@@ -448,7 +438,7 @@ def test_a_checkpoint_restores_pictures_and_may_be_named_by_its_index(randomised
     convert(tmp_path / "in.weights.h5", tmp_path / "out.ckpt")
     write_image(tmp_path / "blurred.png", photos[0][:40, :36])
     options = ("--input_dir", tmp_path / "blurred.png", "--output_dir", tmp_path / "restored")
-    assert run("deblur", "--weight_path", tmp_path / "out.ckpt", *options).exit_code == 0
+    assert deblurgan("deblur", "--weight_path", tmp_path / "out.ckpt", *options).exit_code == 0
     assert read(tmp_path / "out.ckpt.index").format == "TensorFlow checkpoint"
     data = tmp_path / "out.ckpt.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:2000])
@@ -473,7 +463,7 @@ def test_a_damaged_archive_is_never_worse_than_a_reported_error(save_safetensors
 )
 def test_assumptions_of_another_type_are_refused(save_safetensors, tmp_path, assumption):
     state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
-    result = run("convert", save_safetensors(state), tmp_path / "out.keras", "--assume", assumption)
+    result = deblurgan("convert", save_safetensors(state), tmp_path / "out.keras", "--assume", assumption)
     assert result.exit_code == (2 if assumption.startswith("dtype") else 1)
     assert "expected" in result.stderr
     assert not (tmp_path / "out.keras").exists()
@@ -482,14 +472,14 @@ def test_assumptions_of_another_type_are_refused(save_safetensors, tmp_path, ass
 def test_an_assumption_may_be_spelled_as_python_prints_it(save_safetensors, tmp_path):
     state = torch_reference.random_state(torch_reference.resnet_generator(ngf=2, n_blocks=1).shapes())
     path = save_safetensors(state)
-    assert run("convert", path, tmp_path / "a.keras", "--assume", "residual=False").exit_code == 0
+    assert deblurgan("convert", path, tmp_path / "a.keras", "--assume", "residual=False").exit_code == 0
     model = load(tmp_path / "a.keras")
     assert not any(layer.name == "out_add" for layer in model.layers)
 
 
 def test_a_tutorial_file_leaves_nothing_open(randomised, tmp_path):
     save_weights(randomised(generator_model(ngf=4, n_blocks=1)), tmp_path / "in.weights.h5")
-    result = run("convert", tmp_path / "in.weights.h5", tmp_path / "out.keras", "--assume", "residual=false")
+    result = deblurgan("convert", tmp_path / "in.weights.h5", tmp_path / "out.keras", "--assume", "residual=false")
     assert result.exit_code == 1
     assert "residual: no assumption here; what a tutorial generator leaves open: nothing" in result.stderr
 

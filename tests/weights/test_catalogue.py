@@ -17,6 +17,7 @@ import deblurgan
 from deblurgan.errors import FileError, InputError
 from deblurgan.weights import catalogue
 from deblurgan.weights.catalogue import ABSENT, CACHED, KNOWN, SHIPPED, Entry
+from tests.photographs import names
 from tests.served import served
 
 CONTENT = bytes(range(256)) * 1000
@@ -77,10 +78,6 @@ def error_of(function, *arguments, say=lambda line: None):
     text = str(caught.value)
     assert len(text.splitlines()) == 1
     return text
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
 
 
 # What is known

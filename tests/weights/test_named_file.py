@@ -6,9 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from deblurgan import cli
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks import zoo
 from deblurgan.restoring.opening import open_restorer
@@ -17,6 +15,8 @@ from deblurgan.weights.any_file import convert, load
 from deblurgan.weights.any_file import read as read_any
 from deblurgan.weights.hdf5 import ATTRIBUTE
 from deblurgan.weights.named_file import save_network
+from tests.batches import noise, run
+from tests.cli.program import deblurgan
 
 NETWORKS = {
     "tutorial": ("generator", "tutorial", {"ngf": 4, "n_blocks": 2, "upsampling": "resize"}),
@@ -55,15 +55,6 @@ NAFNET = NETWORKS["nafnet"][2]
 
 def read(path):
     return named_file.of(path, hdf5.read(path))
-
-
-def noise(shape):
-    """Images of noise in [-1, 1]."""
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-
-
-def run(model, images):
-    return np.asarray(model(images, training=False))
 
 
 def differing(model):
@@ -355,12 +346,8 @@ def test_a_file_without_the_attribute_is_none_of_these(tmp_path):
 # At the command line
 
 
-def command(*arguments):
-    return CliRunner().invoke(cli.main, list(map(str, arguments)))
-
-
 def test_inspect_says_what_network_a_file_is_of(nafnet_file):
-    result = command("inspect", nafnet_file)
+    result = deblurgan("inspect", nafnet_file)
     assert result.exit_code == 0, result.output
     count = zoo.build_generator("nafnet", NAFNET).count_params()
     lines = result.stdout.splitlines()
@@ -373,7 +360,7 @@ def test_inspect_says_what_network_a_file_is_of(nafnet_file):
 
 def test_a_converted_nafnet_restores_the_same(nafnet_file, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (19, 33, 3), np.uint8)
-    result = command("convert", nafnet_file, tmp_path / "n.keras")
+    result = deblurgan("convert", nafnet_file, tmp_path / "n.keras")
     assert result.exit_code == 0, result.output
     assert f"NAFNet generator of {nafnet_file} (Keras 3 weights) written to" in result.stdout
     first, second = (open_restorer(path, precision="float32") for path in (nafnet_file, tmp_path / "n.keras"))
@@ -396,7 +383,9 @@ def test_a_converted_weight_file_still_says_what_it_is(role, name, options, tmp_
 
 def test_converting_with_another_switch_keeps_it(tmp_path):
     saved(tmp_path / "p.weights.h5", *NETWORKS["paper, noted"])
-    result = command("convert", tmp_path / "p.weights.h5", tmp_path / "q.weights.h5", "--assume", "statistics=image")
+    result = deblurgan(
+        "convert", tmp_path / "p.weights.h5", tmp_path / "q.weights.h5", "--assume", "statistics=image"
+    )
     assert result.exit_code == 0, result.output
     assert read(tmp_path / "q.weights.h5").options["statistics"] == "image"
     assert load(tmp_path / "q.weights.h5").get_layer("in_norm").weights == []

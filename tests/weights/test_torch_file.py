@@ -1,6 +1,5 @@
 import contextlib
 import io
-import json
 import math
 import os
 import pickle
@@ -19,6 +18,8 @@ import pytest
 from deblurgan.errors import DeblurganError, FileError, WeightsError
 from deblurgan.weights import torch_file
 from deblurgan.weights.torch_file import read_safetensors, read_torch
+from tests import safetensors_files
+from tests.safetensors_files import safetensors, with_header
 
 DATA = Path(__file__).parents[1] / "data" / "torch"
 RANDOM = np.random.default_rng(0)
@@ -728,33 +729,6 @@ def test_damaged_files_give_arrays_or_an_error_of_this_package(tmp_path, save, s
 
 # safetensors
 
-SAFETENSORS_TYPES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
-
-
-def safetensors(arrays, *, metadata=None, dtypes=None):
-    """Return the bytes of a safetensors file; `dtypes` names some other than NumPy does."""
-    header, data = {"__metadata__": metadata} if metadata else {}, b""
-    for name, array in arrays.items():
-        begin, data = len(data), data + np.ascontiguousarray(array).tobytes()
-        dtype = (dtypes or {}).get(name) or SAFETENSORS_TYPES[array.dtype.name]
-        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, len(data)]}
-    return with_header(header, data)
-
-
-def with_header(header, data=b""):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
 
 @pytest.fixture
 def written(tmp_path):
@@ -769,7 +743,7 @@ def written(tmp_path):
 
 
 def test_safetensors_come_back_exactly_and_in_the_headers_order(written):
-    values = {dtype: np.array([[0, 1, 2], [100, 0, 3]]).astype(dtype) for dtype in SAFETENSORS_TYPES}
+    values = {dtype: np.array([[0, 1, 2], [100, 0, 3]]).astype(dtype) for dtype in safetensors_files.TYPES}
     values |= {"scalar": np.array(2.5), "empty": np.zeros((2, 0), np.float32), "a": np.ones(3, np.float32)}
     path = written(safetensors(values, metadata={"format": "pt"}))
     arrays = read_safetensors(path)
