@@ -80,10 +80,7 @@ class Deblurrer:
         return Comparison(_for_show(image), _for_show(self.restore(image)))
 
     def restore_video(
-        self,
-        source: str | os.PathLike[str],
-        target: str | os.PathLike[str],
-        options: VideoOptions | None = None,
+        self, source: str | os.PathLike[str], target: str | os.PathLike[str], options: VideoOptions | None = None
     ) -> tuple[str, ...]:
         """Restore the video `source` into the file `target`, with all else in it.
 

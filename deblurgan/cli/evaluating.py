@@ -111,12 +111,7 @@ def evaluate(
     restore = weights.opened()
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         scores = evaluation.evaluate(
-            restore,
-            pairs,
-            metrics=chosen,
-            squash=resize,
-            show=gallery.add,
-            progress=lambda path: bar.update(),
+            restore, pairs, metrics=chosen, squash=resize, show=gallery.add, progress=lambda path: bar.update()
         )
     click.echo(evaluation.table(scores))
     about = {

@@ -101,10 +101,7 @@ if TYPE_CHECKING:
     help="Take videos from there on.  [default: the beginning]",
 )
 @click.option(
-    "--end",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="Take videos up to there.  [default: the end]",
+    "--end", type=click.FloatRange(min=0), metavar="SECONDS", help="Take videos up to there.  [default: the end]"
 )
 @click.option(
     "--crf",
@@ -229,13 +226,7 @@ class _Restoring:
         from deblurgan.jobs.restoring import restore_jobs
 
         report = restore_jobs(
-            self._network,
-            jobs,
-            self._where,
-            self._pictures,
-            self._videos,
-            streams=self._streams,
-            progress=progress,
+            self._network, jobs, self._where, self._pictures, self._videos, streams=self._streams, progress=progress
         )
         for line in report.notices:
             click.echo(line, err=True)

@@ -5,16 +5,7 @@ from typing import Any
 
 import click
 
-from deblurgan.cli.common import (
-    Command,
-    Group,
-    assume_option,
-    check_quality,
-    command,
-    located,
-    notice,
-    path_type,
-)
+from deblurgan.cli.common import Command, Group, assume_option, check_quality, command, located, notice, path_type
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
 from deblurgan.weights import catalogue

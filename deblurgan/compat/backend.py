@@ -81,9 +81,9 @@ def _stop_gradient(variables: Any) -> Any:
     return ops.stop_gradient(variables)
 
 
+_REDUCTIONS = ("all", "any", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var")
 STAND_INS: dict[str, Callable[..., Any]] = {
-    "all": _reduction(ops.all),
-    "any": _reduction(ops.any),
+    **{name: _reduction(getattr(ops, name)) for name in _REDUCTIONS},
     "argmax": lambda x, axis=-1: ops.argmax(x, axis=axis),
     "argmin": lambda x, axis=-1: ops.argmin(x, axis=axis),
     "batch_flatten": lambda x: ops.reshape(x, (-1, math.prod(x.shape[1:]))),
@@ -111,17 +111,12 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "l2_normalize": lambda x, axis=None: (
         x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), 1e-12))
     ),
-    "logsumexp": _reduction(ops.logsumexp),
-    "max": _reduction(ops.max),
-    "mean": _reduction(ops.mean),
-    "min": _reduction(ops.min),
     "ndim": lambda x: len(x.shape),
     "one_hot": lambda indices, num_classes: ops.one_hot(indices, num_classes),
     "ones": lambda shape, dtype=None, name=None: ops.ones(shape, dtype),
     "ones_like": lambda x, dtype=None, name=None: ops.ones_like(x, dtype),
     "permute_dimensions": lambda x, pattern: ops.transpose(x, pattern),
     "pool2d": _pool2d,
-    "prod": _reduction(ops.prod),
     "relu": lambda x, alpha=0.0, max_value=None: keras.activations.relu(x, alpha, max_value),
     "repeat_elements": lambda x, rep, axis: ops.repeat(x, rep, axis),
     "reshape": lambda x, shape: ops.reshape(x, shape),
@@ -131,15 +126,12 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "set_value": lambda x, value: x.assign(value),
     "spatial_2d_padding": _spatial_2d_padding,
     "sqrt": lambda x: ops.sqrt(ops.maximum(x, 0.0)),
-    "std": _reduction(ops.std),
     "stop_gradient": _stop_gradient,
-    "sum": _reduction(ops.sum),
     "switch": _switch,
     "tile": lambda x, n: ops.tile(x, n),
     "update": lambda x, new_x: x.assign(new_x),
     "update_add": lambda x, increment: x.assign_add(increment),
     "update_sub": lambda x, decrement: x.assign_sub(decrement),
-    "var": _reduction(ops.var),
     "variable": _variable,
     "zeros": lambda shape, dtype=None, name=None: ops.zeros(shape, dtype),
     "zeros_like": lambda x, dtype=None, name=None: ops.zeros_like(x, dtype),

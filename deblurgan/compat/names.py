@@ -3,142 +3,84 @@
 Data alone; `imports`, `arguments` and `training` act on it.
 """
 
+_LAYERS = """
+engine engine.base_layer engine.input_layer engine.topology layers.advanced_activations layers.convolutional
+layers.convolutional_recurrent layers.core layers.embeddings layers.local layers.merge layers.noise
+layers.normalization layers.pooling layers.recurrent layers.wrappers
+"""
+_UTILS = ("data_utils", "generic_utils", "np_utils", "training_utils", "vis_utils")
+
 # A module that is gone -> the module that has its names now.
 MODULES: dict[str, str] = {
     "keras.backend.common": "keras.backend",
     "keras.backend.tensorflow_backend": "keras.backend",
-    "keras.engine": "keras.layers",
-    "keras.engine.base_layer": "keras.layers",
-    "keras.engine.input_layer": "keras.layers",
-    "keras.engine.network": "keras.models",
-    "keras.engine.sequential": "keras.models",
-    "keras.engine.topology": "keras.layers",
-    "keras.engine.training": "keras.models",
+    **{f"keras.{old}": "keras.layers" for old in _LAYERS.split()},
+    **{f"keras.engine.{old}": "keras.models" for old in ("network", "sequential", "training")},
     "keras.initializations": "keras.initializers",
-    "keras.layers.advanced_activations": "keras.layers",
-    "keras.layers.convolutional": "keras.layers",
-    "keras.layers.convolutional_recurrent": "keras.layers",
-    "keras.layers.core": "keras.layers",
-    "keras.layers.embeddings": "keras.layers",
-    "keras.layers.local": "keras.layers",
-    "keras.layers.merge": "keras.layers",
-    "keras.layers.noise": "keras.layers",
-    "keras.layers.normalization": "keras.layers",
-    "keras.layers.pooling": "keras.layers",
-    "keras.layers.recurrent": "keras.layers",
-    "keras.layers.wrappers": "keras.layers",
     "keras.objectives": "keras.losses",
     "keras.utils.conv_utils": "deblurgan.compat.conv_utils",
-    "keras.utils.data_utils": "keras.utils",
-    "keras.utils.generic_utils": "keras.utils",
-    "keras.utils.np_utils": "keras.utils",
-    "keras.utils.training_utils": "keras.utils",
-    "keras.utils.vis_utils": "keras.utils",
+    **{f"keras.utils.{old}": "keras.utils" for old in _UTILS},
     # The tutorial's own files; a script's folder that has them comes first.
-    "layer_utils": "deblurgan.layer_utils",
-    "losses": "deblurgan.losses",
-    "model": "deblurgan.model",
-    "utils": "deblurgan.utils",
+    **{old: f"deblurgan.{old}" for old in ("layer_utils", "losses", "model", "utils")},
 }
 
+# The functions of `keras.backend` that `keras.ops` has under the same name.
+_OPS = """
+abs all any arange binary_crossentropy cast categorical_crossentropy clip cos dot elu equal exp greater greater_equal
+less less_equal log logsumexp max maximum mean min minimum not_equal one_hot ones ones_like prod reshape round shape
+sigmoid sign sin softmax softplus softsign sparse_categorical_crossentropy square squeeze stack std stop_gradient sum
+tanh tile transpose var zeros zeros_like
+"""
 # A function of `keras.backend` -> how it is written now. Where arguments or results differ, `backend` has a stand-in.
 _BACKEND: dict[str, str] = {
-    "abs": "keras.ops.abs",
-    "all": "keras.ops.all",
-    "any": "keras.ops.any",
-    "arange": "keras.ops.arange",
+    **{name: f"keras.ops.{name}" for name in _OPS.split()},
     "argmax": "keras.ops.argmax(x, axis=-1)",
     "argmin": "keras.ops.argmin(x, axis=-1)",
     "batch_flatten": "keras.ops.reshape(x, (x.shape[0], -1))",
     "batch_get_value": "[keras.ops.convert_to_numpy(x) for x in tensors]",
     "batch_set_value": "variable.assign(value), one by one",
-    "binary_crossentropy": "keras.ops.binary_crossentropy",
-    "cast": "keras.ops.cast",
     "cast_to_floatx": "keras.ops.cast(x, keras.config.floatx())",
-    "categorical_crossentropy": "keras.ops.categorical_crossentropy",
-    "clip": "keras.ops.clip",
     "concatenate": "keras.ops.concatenate(tensors, axis=-1)",
     "constant": "keras.ops.convert_to_tensor",
     "conv2d": "keras.ops.conv",
-    "cos": "keras.ops.cos",
     "count_params": "math.prod(x.shape)",
     "cumprod": "keras.ops.cumprod(x, axis=0)",
     "cumsum": "keras.ops.cumsum(x, axis=0)",
-    "dot": "keras.ops.dot",
     "dropout": "keras.random.dropout",
     "dtype": "keras.backend.standardize_dtype(x.dtype)",
-    "elu": "keras.ops.elu",
-    "equal": "keras.ops.equal",
     "eval": "keras.ops.convert_to_numpy",
-    "exp": "keras.ops.exp",
     "expand_dims": "keras.ops.expand_dims(x, axis=-1)",
     "flatten": "keras.ops.reshape(x, (-1,))",
     "gather": "keras.ops.take(reference, indices, axis=0)",
     "get_value": "keras.ops.convert_to_numpy",
-    "greater": "keras.ops.greater",
-    "greater_equal": "keras.ops.greater_equal",
     "hard_sigmoid": "keras.ops.clip(0.2 * x + 0.5, 0, 1); keras.ops.hard_sigmoid has another slope",
     "identity": "keras.ops.copy",
     "image_dim_ordering": "keras.config.image_data_format",
     "int_shape": "tuple(x.shape)",
     "l2_normalize": "keras.ops.normalize",
-    "less": "keras.ops.less",
-    "less_equal": "keras.ops.less_equal",
-    "log": "keras.ops.log",
-    "logsumexp": "keras.ops.logsumexp",
-    "max": "keras.ops.max",
-    "maximum": "keras.ops.maximum",
-    "mean": "keras.ops.mean",
-    "min": "keras.ops.min",
-    "minimum": "keras.ops.minimum",
     "ndim": "len(x.shape)",
-    "not_equal": "keras.ops.not_equal",
-    "one_hot": "keras.ops.one_hot",
-    "ones": "keras.ops.ones",
-    "ones_like": "keras.ops.ones_like",
     "permute_dimensions": "keras.ops.transpose",
     "pool2d": "keras.ops.max_pool or keras.ops.average_pool",
     "pow": "keras.ops.power",
-    "prod": "keras.ops.prod",
     "random_normal": "keras.random.normal",
     "random_uniform": "keras.random.uniform",
     "relu": "keras.activations.relu",
     "repeat_elements": "keras.ops.repeat",
-    "reshape": "keras.ops.reshape",
     "resize_images": "keras.layers.UpSampling2D",
     "reverse": "keras.ops.flip",
-    "round": "keras.ops.round",
     "set_image_dim_ordering": "keras.config.set_image_data_format",
     "set_value": "variable.assign(value)",
-    "shape": "keras.ops.shape",
-    "sigmoid": "keras.ops.sigmoid",
-    "sign": "keras.ops.sign",
-    "sin": "keras.ops.sin",
-    "softmax": "keras.ops.softmax",
-    "softplus": "keras.ops.softplus",
-    "softsign": "keras.ops.softsign",
-    "sparse_categorical_crossentropy": "keras.ops.sparse_categorical_crossentropy",
     "spatial_2d_padding": "keras.ops.pad",
     "sqrt": "keras.ops.sqrt(keras.ops.maximum(x, 0))",
-    "square": "keras.ops.square",
-    "squeeze": "keras.ops.squeeze",
-    "stack": "keras.ops.stack",
-    "std": "keras.ops.std",
-    "stop_gradient": "keras.ops.stop_gradient",
-    "sum": "keras.ops.sum",
     "switch": "keras.ops.where or keras.ops.cond",
-    "tanh": "keras.ops.tanh",
-    "tile": "keras.ops.tile",
-    "transpose": "keras.ops.transpose",
     "truncated_normal": "keras.random.truncated_normal",
     "update": "variable.assign(value)",
     "update_add": "variable.assign_add(value)",
     "update_sub": "variable.assign_sub(value)",
-    "var": "keras.ops.var",
     "variable": "keras.Variable",
-    "zeros": "keras.ops.zeros",
-    "zeros_like": "keras.ops.zeros_like",
 }
+
+_OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "Adamax", "Nadam", "RMSprop", "SGD")
 
 # A name in a module, old or present -> its modern spelling.
 NAMES: dict[str, str] = {
@@ -153,13 +95,7 @@ NAMES: dict[str, str] = {
     "keras.layers.CuDNNGRU": "keras.layers.GRU",
     "keras.layers.CuDNNLSTM": "keras.layers.LSTM",
     "keras.layers.Deconvolution2D": "keras.layers.Conv2DTranspose",
-    "keras.optimizers.adadelta": "keras.optimizers.Adadelta",
-    "keras.optimizers.adagrad": "keras.optimizers.Adagrad",
-    "keras.optimizers.adam": "keras.optimizers.Adam",
-    "keras.optimizers.adamax": "keras.optimizers.Adamax",
-    "keras.optimizers.nadam": "keras.optimizers.Nadam",
-    "keras.optimizers.rmsprop": "keras.optimizers.RMSprop",
-    "keras.optimizers.sgd": "keras.optimizers.SGD",
+    **{f"keras.optimizers.{name.lower()}": f"keras.optimizers.{name}" for name in _OPTIMIZERS},
     "keras.preprocessing.image.ImageDataGenerator": "tensorflow.keras.preprocessing.image.ImageDataGenerator",
 }
 
@@ -207,6 +143,7 @@ _WEIGHTS = {
 }
 _SHAPES = {"border_mode": "padding", "dim_ordering": "data_format"}
 _CONVOLUTION = {**_WEIGHTS, **_SHAPES, "nb_filter": "filters", "subsample": "strides"}
+_WITH_CHANNELS = ("Cropping2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "UpSampling2D", "ZeroPadding2D")
 
 # An argument of a class -> its name now, or None where it is no longer needed.
 ARGUMENTS: dict[str, dict[str, str | None]] = {
@@ -214,20 +151,13 @@ ARGUMENTS: dict[str, dict[str, str | None]] = {
     "keras.callbacks.TensorBoard": {"batch_size": None, "write_grads": None},
     "keras.layers.AveragePooling2D": {**_SHAPES},
     "keras.layers.BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
-    "keras.layers.Conv1D": {
-        **_CONVOLUTION,
-        "filter_length": "kernel_size",
-        "subsample_length": "strides",
-    },
+    "keras.layers.Conv1D": {**_CONVOLUTION, "filter_length": "kernel_size", "subsample_length": "strides"},
     "keras.layers.Conv2D": {**_CONVOLUTION},
     "keras.layers.Conv2DTranspose": {**_CONVOLUTION, "output_shape": None},
-    "keras.layers.Cropping2D": {"dim_ordering": "data_format"},
     "keras.layers.Dense": {**_WEIGHTS, "output_dim": "units"},
     "keras.layers.Dropout": {"p": "rate"},
     "keras.layers.GaussianDropout": {"p": "rate"},
     "keras.layers.GaussianNoise": {"sigma": "stddev"},
-    "keras.layers.GlobalAveragePooling2D": {"dim_ordering": "data_format"},
-    "keras.layers.GlobalMaxPooling2D": {"dim_ordering": "data_format"},
     "keras.layers.LeakyReLU": {"alpha": "negative_slope"},
     "keras.layers.MaxPooling2D": {**_SHAPES},
     "keras.layers.PReLU": {"init": "alpha_initializer"},
@@ -240,15 +170,9 @@ ARGUMENTS: dict[str, dict[str, str | None]] = {
         "pointwise_init": "pointwise_initializer",
     },
     "keras.layers.SpatialDropout2D": {"p": "rate", "dim_ordering": "data_format"},
-    "keras.layers.UpSampling2D": {"dim_ordering": "data_format"},
-    "keras.layers.ZeroPadding2D": {"dim_ordering": "data_format"},
-    "keras.optimizers.Adadelta": {"lr": "learning_rate"},
-    "keras.optimizers.Adagrad": {"lr": "learning_rate"},
-    "keras.optimizers.Adam": {"lr": "learning_rate"},
-    "keras.optimizers.Adamax": {"lr": "learning_rate"},
+    **{f"keras.layers.{name}": {"dim_ordering": "data_format"} for name in _WITH_CHANNELS},
+    **{f"keras.optimizers.{name}": {"lr": "learning_rate"} for name in _OPTIMIZERS},
     "keras.optimizers.Nadam": {"lr": "learning_rate", "schedule_decay": None},
-    "keras.optimizers.RMSprop": {"lr": "learning_rate"},
-    "keras.optimizers.SGD": {"lr": "learning_rate"},
 }
 
 # The values of `dim_ordering`.

@@ -11,10 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import check_no_address, reason, shown
-from deblurgan.pictures.formats import (
-    IMAGE_EXTENSIONS,
-    is_an_image_file,
-)
+from deblurgan.pictures.formats import IMAGE_EXTENSIONS, is_an_image_file
 from deblurgan.pictures.listing import list_files, list_files_below
 from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.video.containers import is_a_video_file

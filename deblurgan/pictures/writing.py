@@ -12,13 +12,7 @@ from PIL import Image
 
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, reason, shown
-from deblurgan.pictures.formats import (
-    ENCODINGS,
-    WITH_ALPHA,
-    WRITABLE,
-    encoding_of_quality,
-    format_to_write,
-)
+from deblurgan.pictures.formats import ENCODINGS, WITH_ALPHA, WRITABLE, encoding_of_quality, format_to_write
 from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.pictures.pillow import no_warnings, to_pillow
 from deblurgan.pictures.pixels import Pixels, check_image, grey_of, resize, to_8_bits

@@ -227,10 +227,7 @@ def ramp(span: Span, blend: int) -> tuple[slice, NDArray[np.float32]]:
 
 
 def stitched(
-    rows: Sequence[Span],
-    columns: Sequence[Span],
-    blend: int,
-    restore: Callable[[slice, slice], NDArray[np.float32]],
+    rows: Sequence[Span], columns: Sequence[Span], blend: int, restore: Callable[[slice, slice], NDArray[np.float32]]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Put tiles together, row of tiles by row, holding only the rows of pixels that are not yet complete.
 
