@@ -27,6 +27,7 @@ import deblurgan  # noqa: F401 (it chooses TensorFlow's operations, before that 
 import keras
 import numpy as np
 import tensorflow as tf
+from generators import tutorial_weights
 from side_by_side import report, time_in_turn
 from torch import nn
 from torch.nn import functional
@@ -39,7 +40,7 @@ from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import contract, converting, engines
 from deblurgan.scoring.metrics import psnr
-from deblurgan.weights.tutorial import GeneratorWeights, generator_weights, read_generator
+from deblurgan.weights.tutorial import GeneratorWeights
 
 MATRIX = 4096
 
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, nargs="+", default=[9, 3], help="for each of --sizes")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
-    weights = read_generator(arguments.weight_path) if arguments.weight_path else generator_weights(generator_model())
+    weights = tutorial_weights(arguments.weight_path)
     default = resolve_precision("auto")
     precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
     if len(precisions) == 1:

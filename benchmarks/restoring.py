@@ -16,15 +16,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from generators import tutorial_weights
 from side_by_side import report, time_in_turn
 
 from deblurgan.data.pairs import match_pairs
 from deblurgan.devices import describe, policy
 from deblurgan.networks.folding import folded
-from deblurgan.networks.tutorial import generator_model
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.scoring.metrics import psnr
-from deblurgan.weights.tutorial import generator_weights, read_generator
 
 
 def bare_graph(weights, dtype, image):
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
-    weights = read_generator(arguments.weight_path) if arguments.weight_path else generator_weights(generator_model())
+    weights = tutorial_weights(arguments.weight_path)
     print(f"auto is: {describe('auto')}")
 
     restorers = {

@@ -1,6 +1,5 @@
 """The tutorial's two networks in weight files: tensors matched by order and shape, whatever the layers are called."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,45 +9,78 @@ import numpy as np
 
 from deblurgan.errors import WeightsError
 from deblurgan.networks import tutorial as networks
-from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes, read
+from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes
 
 
 @dataclass(frozen=True)
-class GeneratorWeights:
-    """The tutorial generator's weights, in the network's order, and the hyper-parameters that they imply.
-
-    `convs` holds the convolutions (transposed ones included) from input to output; `norms` the normalisation after
-    each but the last.
-    """
+class TutorialWeights:
+    """The weights of one of the tutorial's networks, in its order; `source` is what to call them in messages."""
 
     source: str
-    convs: list[LayerWeights]
-    norms: list[LayerWeights]
+    layers: Sequence[LayerWeights]
+
+    @property
+    def convs(self) -> list[LayerWeights]:
+        """The convolutions, transposed ones included, and then the dense layers."""
+        return [layer for layer in self.layers if not layer.is_norm]
+
+    @property
+    def norms(self) -> list[LayerWeights]:
+        """The normalisations."""
+        return [layer for layer in self.layers if layer.is_norm]
+
+    @property
+    def kernels(self) -> list[tuple[int, ...]]:
+        """The shape of each kernel."""
+        return [conv.kernel_shape for conv in self.convs]
+
+    def assign(self, model: keras.Model) -> None:
+        """Put the weights into `model`, which is changed only if all fit.
+
+        Raises:
+            WeightsError: a tensor has another shape than the network's; the message names both.
+        """
+        layers = [layer for layer in model.layers if layer.weights]
+        norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+        pairs: list[tuple[Any, LayerWeights]] = []
+        for expected, found in (([layer for layer in layers if layer not in norms], self.convs), (norms, self.norms)):
+            if len(expected) != len(found):
+                raise WeightsError(
+                    f"{self.source}: expected {len(expected)} layers for the network, found {len(found)}"
+                )
+            pairs += zip(expected, found, strict=True)
+        for layer, entry in pairs:
+            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, self.source)
+        for layer, entry in pairs:
+            layer.set_weights(list(entry.tensors))
+
+
+class GeneratorWeights(TutorialWeights):
+    """The generator's weights: a normalisation after each convolution but the last.
+
+    Raises:
+        WeightsError: the tensors make no generator of the tutorial's family.
+    """
 
     def __post_init__(self) -> None:
-        """Check that the tensors make a generator of the tutorial's family."""
-        kernels = [conv.kernel_shape for conv in self.convs]
+        kernels, norms = self.kernels, self.norms
         n_blocks, odd = divmod(len(kernels) - 6, 2)
-        if n_blocks < 1 or odd or len(self.norms) != len(kernels) - 1 or any(len(k) != 4 for k in kernels):
+        guess = "; it looks like a discriminator" if kernels and kernels[0][:2] == (4, 4) else ""
+        if n_blocks < 1 or odd or len(norms) != len(kernels) - 1 or any(len(k) != 4 for k in kernels):
             raise WeightsError(
                 f"{self.source}: expected a generator's 6 + 2n convolutions with a normalisation after each but the "
-                f"last (9 blocks: 24 and 23), found {len(kernels)} and {len(self.norms)}{self._guess()}"
+                f"last (9 blocks: 24 and 23), found {len(kernels)} and {len(norms)}{guess}"
             )
         if kernels[0][:2] != (7, 7) or kernels[-1][:2] != (7, 7):
             raise WeightsError(
                 f"{self.source}: expected a generator, whose first and last kernels are 7x7, found "
-                f"{self.convs[0].name} {kernels[0]} and {self.convs[-1].name} {kernels[-1]}{self._guess()}"
+                f"{self.convs[0].name} {kernels[0]} and {self.convs[-1].name} {kernels[-1]}{guess}"
             )
-
-    def _guess(self) -> str:
-        if self.convs and self.convs[0].kernel_shape[:2] == (4, 4):
-            return "; it looks like a discriminator"
-        return ""
 
     @property
     def hyper_parameters(self) -> dict[str, Any]:
         """Keywords for `generator_model`, apart from the sizes and dtype."""
-        kernels = [conv.kernel_shape for conv in self.convs]
+        kernels = self.kernels
         up = kernels[-3]  # transposed kernels are (rows, columns, out, in), others (rows, columns, in, out)
         return {
             "ngf": kernels[0][3],
@@ -57,87 +89,44 @@ class GeneratorWeights:
         }
 
     def build(self, *, dtype: Any = None, dropout: float = 0.5) -> keras.Model:
-        """Return the generator that fits, for images of any size, with these weights.
-
-        Raises:
-            WeightsError: a tensor has another shape than the network's; the message names both.
-        """
-        channels = self.convs[0].kernel_shape[2]
-        model = networks.generator_model(
-            (None, None, channels), **self.hyper_parameters, dropout=dropout, dtype=dtype
-        )
+        """Return the generator that fits, for images of any size, with these weights; errors as of `assign`."""
+        shape = (None, None, self.kernels[0][2])
+        model = networks.generator_model(shape, **self.hyper_parameters, dropout=dropout, dtype=dtype)
         self.assign(model)
         return model
 
-    def assign(self, model: keras.Model) -> None:
-        """Put the weights into `model`, a generator built by `generator_model`; see `build` for the errors."""
-        _assign(model, self.convs, self.norms, self.source)
 
+class DiscriminatorWeights(TutorialWeights):
+    """The discriminator's weights, of its convolutions and two dense layers.
 
-@dataclass(frozen=True)
-class DiscriminatorWeights:
-    """The tutorial discriminator's weights, in the network's order, and the hyper-parameters that they imply.
-
-    `convs` holds its convolutions and then the two dense layers.
+    Raises:
+        WeightsError: the tensors make no discriminator of the tutorial's family.
     """
 
-    source: str
-    convs: list[LayerWeights]
-    norms: list[LayerWeights]
-
     def __post_init__(self) -> None:
-        """Check that the tensors make a discriminator of the tutorial's family."""
-        kernels = [conv.kernel_shape for conv in self.convs]
+        kernels, norms = self.kernels, self.norms
         dense = [kernel for kernel in kernels if len(kernel) == 2]
         n_convs = len(kernels) - len(dense)
-        fits = len(dense) == 2 and n_convs > 3 and len(self.norms) == n_convs - 2
+        fits = len(dense) == 2 and n_convs > 3 and len(norms) == n_convs - 2
         if not fits or any(kernel[:2] != (4, 4) for kernel in kernels[:n_convs]):
             raise WeightsError(
                 f"{self.source}: expected a discriminator's 4x4 convolutions (6), a normalisation after all but the "
-                f"first and last (4), and 2 dense layers, found {n_convs}, {len(self.norms)} and {len(dense)}"
+                f"first and last (4), and 2 dense layers, found {n_convs}, {len(norms)} and {len(dense)}"
             )
 
     @property
     def hyper_parameters(self) -> dict[str, Any]:
         """Keywords for `discriminator_model`; the images are taken to be square."""
-        kernels = [conv.kernel_shape for conv in self.convs]
+        kernels = self.kernels
         n_layers = len(kernels) - 5
         side = round(kernels[-2][0] ** 0.5) * 2 ** (n_layers + 1)
         return {"image_shape": (side, side, kernels[0][2]), "ndf": kernels[0][3], "n_layers": n_layers}
 
     def build(self, *, dtype: Any = None) -> keras.Model:
-        """Return the discriminator that fits, with these weights.
-
-        Raises:
-            WeightsError: a tensor has another shape than the network's; the message names both.
-        """
+        """Return the discriminator that fits, with these weights; errors as of `assign`."""
         model = networks.discriminator_model(**self.hyper_parameters, dtype=dtype)
-        _assign(model, self.convs, self.norms, self.source)
+        self.assign(model)
         return model
-
-
-def generator_weights(model: keras.Model) -> GeneratorWeights:
-    """Return the weights that `model`, a generator built by `generator_model`, has now."""
-    convs, norms = _weighted_layers(model)
-    return GeneratorWeights(
-        model.name,
-        *(
-            [LayerWeights(layer.name, tuple(np.asarray(w) for w in layer.get_weights())) for layer in layers]
-            for layers in (convs, norms)
-        ),
-    )
-
-
-def read_generator(path: str | os.PathLike[str]) -> GeneratorWeights:
-    """Read the tutorial generator's weights from a file that `hdf5.read` reads.
-
-    Layer names and numbers in the file are arbitrary; tensors are matched by order and shape.
-
-    Raises:
-        FileError: missing, unreadable, or not a weight file.
-        WeightsError: the file holds something else than a generator; the message says what was found.
-    """
-    return GeneratorWeights(str(path), *_convs_and_norms(read(path).layers))
 
 
 def from_layers(source: str, layers: Sequence[LayerWeights]) -> GeneratorWeights | DiscriminatorWeights:
@@ -146,9 +135,8 @@ def from_layers(source: str, layers: Sequence[LayerWeights]) -> GeneratorWeights
     Raises:
         WeightsError: neither has.
     """
-    convs, norms = _convs_and_norms(layers)
-    kind = DiscriminatorWeights if convs and convs[0].kernel_shape[:2] == (4, 4) else GeneratorWeights
-    return kind(source, convs, norms)
+    first = next((layer.kernel_shape for layer in layers if not layer.is_norm), ())
+    return (DiscriminatorWeights if first[:2] == (4, 4) else GeneratorWeights)(source, layers)
 
 
 def from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights | DiscriminatorWeights:
@@ -160,32 +148,3 @@ def from_tensors(source: str, tensors: Sequence[np.ndarray]) -> GeneratorWeights
         layers.append(LayerWeights(f"variables/{start}", tuple(tensors[start : start + count])))
         start += count
     return from_layers(source, layers)
-
-
-def _convs_and_norms(layers: Sequence[LayerWeights]) -> tuple[list[LayerWeights], list[LayerWeights]]:
-    return [layer for layer in layers if not layer.is_norm], [layer for layer in layers if layer.is_norm]
-
-
-def _weighted_layers(model: keras.Model) -> tuple[list[Any], list[Any]]:
-    """The layers of `model` that have weights, in order: convolutions and dense ones, normalisations."""
-    layers = [layer for layer in model.layers if layer.weights]
-    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    return [layer for layer in layers if layer not in norms], norms
-
-
-def _assign(model: keras.Model, convs: list[LayerWeights], norms: list[LayerWeights], source: str) -> None:
-    """Put the weights into the layers of `model`, once all are known to fit."""
-    pairs = list(zip(_weighted_layers(model), (convs, norms), strict=True))
-    for layers, entries in pairs:
-        _check_count(layers, entries, source)
-        for layer, entry in zip(layers, entries, strict=True):
-            check_shapes(layer.name, [tuple(variable.shape) for variable in layer.weights], entry, source)
-    for layers, entries in pairs:
-        for layer, entry in zip(layers, entries, strict=True):
-            layer.set_weights(list(entry.tensors))
-
-
-def _check_count(layers: list[Any], entries: list[LayerWeights], source: str) -> None:
-    """Raise WeightsError unless there are as many entries as layers."""
-    if len(layers) != len(entries):
-        raise WeightsError(f"{source}: expected {len(layers)} layers for the network, found {len(entries)}")

@@ -16,9 +16,9 @@ from deblurgan.restoring.restorer import Restorer
 from deblurgan.runtimes import engines
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import generators
-from deblurgan.weights.hdf5 import save_weights
+from deblurgan.weights.hdf5 import read, save_weights
 from deblurgan.weights.named_file import save_network
-from deblurgan.weights.tutorial import read_generator
+from deblurgan.weights.tutorial import GeneratorWeights
 from tests import reference
 from tests.photographs import noise
 
@@ -55,7 +55,7 @@ def by_definition(path, image):
     top = np.iinfo(image.dtype).max
     height, width = image.shape[:2]
     padded = np.pad(image, [(0, -height % 4), (0, -width % 4), (0, 0)], mode="reflect")
-    weights = read_generator(path)
+    weights = GeneratorWeights("", read(path).layers)
     tensors = [[layer.tensors for layer in layers] for layers in (weights.convs, weights.norms)]
     upsampling = weights.hyper_parameters["upsampling"]
     output = reference.generator(padded[np.newaxis] / (top / 2) - 1, *tensors, upsampling)[0, :height, :width]

@@ -18,9 +18,9 @@ from deblurgan.runtimes.exporting import export
 from deblurgan.runtimes.int8 import Calibration, read_calibration
 from deblurgan.weights import catalogue, generators
 from deblurgan.weights.any_file import load
-from deblurgan.weights.hdf5 import save_keras2, save_weights
+from deblurgan.weights.hdf5 import read, save_keras2, save_weights
 from deblurgan.weights.named_file import save_network
-from deblurgan.weights.tutorial import read_generator
+from deblurgan.weights.tutorial import GeneratorWeights
 from tests import reference
 from tests.cli.program import deblurgan
 from tests.maxim_files import TINY, flax_arrays, keras_arrays
@@ -121,7 +121,7 @@ def test_an_exported_file_computes_what_the_definition_says(files, tmp_path, tar
     needs_runtime(target)
     done = export(files / "tutorial.weights.h5", tmp_path / target)
     assert 0 <= done.difference < 1e-4
-    weights = read_generator(files / "tutorial.weights.h5")
+    weights = GeneratorWeights("", read(files / "tutorial.weights.h5").layers)
     tensors = [[layer.tensors for layer in layers] for layers in (weights.convs, weights.norms)]
     for shape in ((1, 16, 24, 3), (2, 52, 8, 3)):
         images = random_images(*shape)
