@@ -21,7 +21,7 @@ import numpy as np
 from deblurgan.devices import describe, policy
 from deblurgan.jobs.finding import find_sources
 from deblurgan.jobs.planning import Where, plan
-from deblurgan.jobs.restoring import restore_jobs
+from deblurgan.jobs.running import restore_jobs
 from deblurgan.networks.folding import folded
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.pictures.listing import list_images

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from deblurgan.errors import DeblurganError
 from deblurgan.jobs.finding import find_sources
 from deblurgan.jobs.planning import Where, plan
-from deblurgan.jobs.restoring import PictureOptions, restore_jobs
+from deblurgan.jobs.running import PictureOptions, restore_jobs
 from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture

@@ -26,6 +26,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "networks",
     "pictures",
     "devices",
+    "untrusted",
     "files",
     "errors",
 )

@@ -14,7 +14,7 @@ from deblurgan.files import reason, shown
 from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.runtimes.contract import KEY, About, Images, optional, parse_about
 from deblurgan.runtimes.converting import to_onnx, to_openvino
-from deblurgan.weights.untrusted import opened
+from deblurgan.untrusted import opened
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,7 @@ from deblurgan.training.record import Record
 from deblurgan.training.snapshot import Snapshot
 from deblurgan.training.steps import Step
 from deblurgan.training.validation import Validation
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 
 # What Keras' callbacks remember between epochs, beside what their constructors set.
 CALLBACK_STATE = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")

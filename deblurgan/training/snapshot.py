@@ -10,7 +10,7 @@ from deblurgan.networks import zoo
 from deblurgan.restoring.restorer import Restorer
 from deblurgan.training.average import WeightAverage
 from deblurgan.training.recipe import Recipe
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 
 
 class Snapshot:

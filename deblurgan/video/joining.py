@@ -11,7 +11,7 @@ from deblurgan.video.containers import CONTAINERS
 from deblurgan.video.ffmpeg import file_url, is_a_cover, named_errors, pyav
 from deblurgan.video.looking import Video
 from deblurgan.video.options import Span
-from deblurgan.video.parts import packets
+from deblurgan.video.resuming import packets
 
 _KINDS = ("video", "audio", "subtitle", "attachment")
 _BEYOND = 10  # seconds past the end within which packets may still belong to what is wanted

@@ -16,7 +16,7 @@ from deblurgan.video.frames import read_frames
 from deblurgan.video.joining import join
 from deblurgan.video.looking import Video, look_at
 from deblurgan.video.options import Span, VideoOptions
-from deblurgan.video.parts import Parts, parts_folder
+from deblurgan.video.resuming import Parts, parts_folder
 
 _BATCH_PIXELS, _BATCH_FRAMES = 1 << 19, 16  # small frames are restored several at once
 

@@ -1,6 +1,6 @@
 """Every kind of weight file behind one door: say what a file holds, build the network it fits, convert it.
 
-`named_file` reads those that say what network they belong to, `hdf5` what else Keras writes for the tutorial's
+`labelled` reads those that say what network they belong to, `hdf5` what else Keras writes for the tutorial's
 networks, `torch_file` what PyTorch writes, `flax` and `tfjs` the public forms of MAXIM; which network's the tensors
 of these three are, `networks.zoo` tells. Nothing in a file is executed; a `.keras` archive of another
 network is loaded in Keras' safe mode.
@@ -22,8 +22,8 @@ import numpy as np
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, folder_beside, reason, shown, without_wildcards
 from deblurgan.networks import zoo
-from deblurgan.weights import catalogue, flax, hdf5, named_file, tfjs, torch_file, tutorial
-from deblurgan.weights.untrusted import DAMAGE, opened
+from deblurgan.untrusted import DAMAGE, opened
+from deblurgan.weights import catalogue, flax, hdf5, labelled, tfjs, torch_file, tutorial
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
@@ -56,7 +56,7 @@ class WeightFile:
     builder: Callable[..., keras.Model] = field(repr=False)
     assumed: dict[str, Any] = field(default_factory=dict)
     freezes: bool = False
-    named: "named_file.NamedWeights | zoo.Identity | None" = field(default=None, repr=False)
+    named: "labelled.LabelledWeights | zoo.Identity | None" = field(default=None, repr=False)
 
     @property
     def is_generator(self) -> bool:
@@ -188,7 +188,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], **ov
     if (named := content.named) is not None:
         options = {**named.options, **overrides}
         served.append(".weights.h5")
-        writers[".weights.h5"] = lambda model, path: named_file.save_network(
+        writers[".weights.h5"] = lambda model, path: labelled.save_network(
             model, path, named.name, options, role=named.role
         )
     # Of the tutorial's networks, those with BatchNormalization are known by their tensors.
@@ -244,7 +244,7 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
 
 def _read_hdf5(path: Path) -> WeightFile:
     content = hdf5.read(path)
-    named = named_file.of(path, content)
+    named = labelled.of(path, content)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
         entry, switches = named.network, named.switches
         options = {option: value for option, value in named.options.items() if option not in switches}

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.weights.untrusted import counts, most_unpacked, opened, quoted, size_of
+from deblurgan.untrusted import counts, most_unpacked, opened, quoted, size_of
 
 TARGET = "opt/target/"  # what the names of the network's weights begin with in the authors' checkpoints
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, shown
-from deblurgan.weights.untrusted import opened
+from deblurgan.untrusted import opened
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
-ATTRIBUTE = "deblurgan"  # of a file that says which network it belongs to; see `named_file`
+ATTRIBUTE = "deblurgan"  # of a file that says which network it belongs to; see `labelled`
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.weights.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
+from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
 
 MODEL = "model.json"
 

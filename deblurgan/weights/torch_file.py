@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.weights.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
+from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
 
 # Of several state dicts in one checkpoint, the first of these is taken.
 PREFERRED = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g", "netG", "G")

@@ -8,7 +8,7 @@ import numpy as np
 from deblurgan.cli.common import gathered
 from deblurgan.jobs.finding import find_sources
 from deblurgan.jobs.planning import Where, plan
-from deblurgan.jobs.restoring import PictureOptions, restore_jobs
+from deblurgan.jobs.running import PictureOptions, restore_jobs
 
 
 def inverted(image):

@@ -12,7 +12,7 @@ from deblurgan.networks.maxim_weights import initial
 from deblurgan.restoring.opening import open_restorer
 from deblurgan.restoring.preview import HalfSizeRestorer
 from deblurgan.weights import any_file, catalogue
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from tests import maxim_reference
 from tests.maxim_files import OPTIONS as SMALL
 from tests.maxim_files import flax_arrays, keras_arrays, write_stages

@@ -9,7 +9,7 @@ import deblurgan
 from deblurgan.networks import zoo
 from deblurgan.runtimes import engines
 from deblurgan.weights import any_file, hdf5, torch_file
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from tests.maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 from tests.networks.test_zoo import TINY as SMALL
 

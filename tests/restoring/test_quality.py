@@ -14,7 +14,7 @@ from deblurgan.restoring.preview import HalfSizeRestorer
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import catalogue
 from deblurgan.weights.hdf5 import save_weights
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from deblurgan.weights.qualities import default_quality
 from tests.maxim_files import TINY, flax_arrays, keras_arrays, write_stages
 

@@ -17,7 +17,7 @@ from deblurgan.runtimes import engines
 from deblurgan.runtimes.exporting import export
 from deblurgan.weights import generators
 from deblurgan.weights.hdf5 import read, save_weights
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from deblurgan.weights.tutorial import GeneratorWeights
 from tests import reference
 from tests.photographs import noise

@@ -19,7 +19,7 @@ from deblurgan.runtimes.int8 import Calibration, read_calibration
 from deblurgan.weights import catalogue, generators
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import read, save_keras2, save_weights
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from deblurgan.weights.tutorial import GeneratorWeights
 from tests import reference
 from tests.cli.program import deblurgan

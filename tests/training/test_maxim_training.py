@@ -14,7 +14,7 @@ from deblurgan.restoring.opening import open_restorer
 from deblurgan.training.recipe import read_fields
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from tests import maxim_files
 from tests.maxim_files import TINY, flax_arrays
 from tests.training.runs import CROPS, Listener, recipe

@@ -17,7 +17,7 @@ from deblurgan.training.steps import build_step
 from deblurgan.training.teacher import open_teacher
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from tests.maxim_files import OPTIONS
 from tests.training.runs import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 

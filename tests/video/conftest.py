@@ -11,7 +11,7 @@ def clip(tmp_path):
 @pytest.fixture
 def one_by_one(monkeypatch):
     """Frames come singly, and three make a part."""
-    from deblurgan.video import parts, restoring
+    from deblurgan.video import restoring, resuming
 
     monkeypatch.setattr(restoring, "_BATCH_FRAMES", 1)
-    monkeypatch.setattr(parts, "_PART_FRAMES", 3)
+    monkeypatch.setattr(resuming, "_PART_FRAMES", 3)

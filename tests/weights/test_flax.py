@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deblurgan import untrusted
 from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.weights import untrusted
 from deblurgan.weights.flax import is_checkpoint, keras_layout, read_checkpoint
 from tests.maxim_files import flax_arrays, keras_arrays
 

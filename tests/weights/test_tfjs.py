@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deblurgan import untrusted
 from deblurgan.errors import DeblurganError, FileError, WeightsError
-from deblurgan.weights import tfjs, untrusted
+from deblurgan.weights import tfjs
 from deblurgan.weights.tfjs import is_graph_model, read_graph_model
 from tests.maxim_files import Graph, flax_arrays, graph_of, keras_arrays, text, tgz, write_folder
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deblurgan.video.options import VideoOptions
-from deblurgan.video.parts import parts_folder
 from deblurgan.video.restoring import Interrupted, restore_video
+from deblurgan.video.resuming import parts_folder
 from tests.video.clips import (
     Stops,
     greys,
@@ -73,8 +73,8 @@ def test_parts_of_other_settings_or_another_video_are_not_gone_on_with(clip, tmp
 
 def test_finished_parts_outlast_a_kill(clip, tmp_path):
     program = (
-        "import os, sys; from deblurgan.video import parts, restoring as video; "
-        "video._BATCH_FRAMES, parts._PART_FRAMES = 1, 3; seen = []\n"
+        "import os, sys; from deblurgan.video import resuming, restoring as video; "
+        "video._BATCH_FRAMES, resuming._PART_FRAMES = 1, 3; seen = []\n"
         "video.restore_video(lambda x: x if seen.append(1) or len(seen) < 9 else os._exit(9), *sys.argv[1:])"
     )
     target = tmp_path / "out" / "clip.mp4"

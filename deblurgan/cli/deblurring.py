@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deblurgan.jobs.finding import Source
     from deblurgan.jobs.planning import Job, Where
     from deblurgan.jobs.report import Report
-    from deblurgan.jobs.restoring import PictureOptions
+    from deblurgan.jobs.running import PictureOptions
     from deblurgan.video.options import VideoOptions
 
 
@@ -140,7 +140,7 @@ def deblur(
     """
     from deblurgan.jobs.finding import STANDARD, find_sources
     from deblurgan.jobs.planning import Where, plan
-    from deblurgan.jobs.restoring import PictureOptions
+    from deblurgan.jobs.running import PictureOptions
     from deblurgan.video.options import VideoOptions
 
     inputs += () if input_dir is None else (input_dir,)
@@ -211,7 +211,7 @@ class _Restoring:
 
     def __init__(self, weights: Weights, where: "Where", pictures: "PictureOptions", videos: "VideoOptions") -> None:
         from deblurgan.jobs.finding import STANDARD
-        from deblurgan.jobs.restoring import Streams
+        from deblurgan.jobs.running import Streams
 
         self._to_standard = where.output_dir == STANDARD
         self._streams = Streams(
@@ -223,7 +223,7 @@ class _Restoring:
 
     def _restored(self, jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
         """Restore, and print what was not kept."""
-        from deblurgan.jobs.restoring import restore_jobs
+        from deblurgan.jobs.running import restore_jobs
 
         report = restore_jobs(
             self._network, jobs, self._where, self._pictures, self._videos, streams=self._streams, progress=progress

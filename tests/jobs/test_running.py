@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from deblurgan import files
 from deblurgan.errors import InputError
-from deblurgan.jobs import restoring
-from deblurgan.jobs.restoring import Streams
+from deblurgan.jobs import running
+from deblurgan.jobs.running import Streams
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import write_picture
 from tests.jobs.doing import inverted, restored
@@ -461,7 +461,7 @@ def test_the_next_picture_is_read_and_the_last_written_while_one_is_restored(tmp
     for number in numbers:
         save(tmp_path / "in" / f"{number}.png", noise(20 + number, 30))
     is_read, is_written = ([threading.Event() for _ in numbers] for _ in range(2))
-    read, encode = restoring.read_picture, restoring.encode_picture
+    read, encode = running.read_picture, running.encode_picture
 
     def noted_read(path, **options):
         picture = read(path, **options)
@@ -478,8 +478,8 @@ def test_the_next_picture_is_read_and_the_last_written_while_one_is_restored(tmp
         assert all(is_written[other].wait(20) for other in numbers[:number])
         return inverted(image)
 
-    monkeypatch.setattr(restoring, "read_picture", noted_read)
-    monkeypatch.setattr(restoring, "encode_picture", noted_encode)
+    monkeypatch.setattr(running, "read_picture", noted_read)
+    monkeypatch.setattr(running, "encode_picture", noted_encode)
     report = restored([tmp_path / "in"], tmp_path / "out", restore=restore)
     assert [path.name for path in report.written] == [f"{number}.png" for number in numbers]
 
@@ -488,7 +488,7 @@ def test_no_more_than_three_pictures_are_in_memory(tmp_path, monkeypatch):
     for number in range(8):
         save(tmp_path / "in" / f"{number}.png", noise(seed=number))
     alive, most = set(), []
-    read = restoring.read_picture
+    read = running.read_picture
 
     def counted(path, **options):
         picture = read(path, **options)
@@ -497,7 +497,7 @@ def test_no_more_than_three_pictures_are_in_memory(tmp_path, monkeypatch):
         most.append(len(alive))
         return picture
 
-    monkeypatch.setattr(restoring, "read_picture", counted)
+    monkeypatch.setattr(running, "read_picture", counted)
     assert len(restored([tmp_path / "in"], tmp_path / "out").written) == 8
     assert max(most) <= 4  # one read, one restored, one written, one just leaving
 
@@ -525,7 +525,7 @@ class Together:
 @pytest.fixture
 def mixed(tmp_path, monkeypatch):
     """Pictures whose first value is their number, 12 pixels together at most; return what they should become."""
-    monkeypatch.setattr(restoring, "PIXELS_TOGETHER", 12 * 10 * 3)
+    monkeypatch.setattr(running, "PIXELS_TOGETHER", 12 * 10 * 3)
     kinds = [(10, 12, 3)] * 4 + [(20, 12, 3)] + [(10, 12, 3)] * 2 + [(10, 12, 4)] + [(12, 10, 3)] * 2
     results = {}
     for number, shape in enumerate(kinds):

@@ -24,7 +24,7 @@ from deblurgan.weights.hdf5 import ATTRIBUTE, Content, LayerWeights, check_shape
 
 
 @dataclass(frozen=True)
-class NamedWeights:
+class LabelledWeights:
     """The weights of a network of the zoo, and how it was built.
 
     Attributes:
@@ -143,7 +143,7 @@ def save_network(
             file.attrs[ATTRIBUTE] = json.dumps(about)
 
 
-def of(path: Path, content: Content) -> NamedWeights | None:
+def of(path: Path, content: Content) -> LabelledWeights | None:
     """Return what network a file says that it belongs to, with the weights; None where it says nothing.
 
     Raises:
@@ -155,7 +155,7 @@ def of(path: Path, content: Content) -> NamedWeights | None:
     try:
         about = json.loads(content.about)
         role, name, options = about["role"], about["network"], about["options"]
-        return NamedWeights(path, role, name, zoo.checked_options(role, name, options), layers)
+        return LabelledWeights(path, role, name, zoo.checked_options(role, name, options), layers)
     except InputError as error:
         raise WeightsError(f"{shown(path)}: {error}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -10,11 +10,11 @@ import pytest
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks import zoo
 from deblurgan.restoring.opening import open_restorer
-from deblurgan.weights import hdf5, named_file
+from deblurgan.weights import hdf5, labelled
 from deblurgan.weights.any_file import convert, load
 from deblurgan.weights.any_file import read as read_any
 from deblurgan.weights.hdf5 import ATTRIBUTE
-from deblurgan.weights.named_file import save_network
+from deblurgan.weights.labelled import save_network
 from tests.batches import noise, run
 from tests.cli.program import deblurgan
 
@@ -54,7 +54,7 @@ NAFNET = NETWORKS["nafnet"][2]
 
 
 def read(path):
-    return named_file.of(path, hdf5.read(path))
+    return labelled.of(path, hdf5.read(path))
 
 
 def differing(model):
