@@ -6,7 +6,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +67,21 @@ def size_of(file: IO[bytes]) -> int:
 def most_unpacked(size: int) -> int:
     """Return how many bytes an archive of `size` bytes may unpack to."""
     return max(MAX_SMALL, MAX_INFLATION * size)
+
+
+def check_members(members: Sequence[zipfile.ZipInfo], file: IO[bytes]) -> None:
+    """Raise FileError for members of the archive `file` that claim to be larger than they can be."""
+    packed = sum(info.compress_size for info in members)
+    unpacked = sum(info.file_size for info in members)
+    if packed > size_of(file) or unpacked > most_unpacked(size_of(file)):
+        raise FileError("damaged, or made to exhaust the memory: its parts would be larger than they can be")
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
+    """Return the content of a member, `name` in a message; raise FileError for a compression that has no bounds."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileError(f"damaged: {name} is compressed by an unknown method")
+    return archive.read(info)
 
 
 def quoted(text: object, most: int = 80) -> str:

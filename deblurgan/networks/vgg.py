@@ -8,7 +8,6 @@ import functools
 import itertools
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 from keras import ops
 
 from deblurgan.errors import FileError, InputError, WeightsError
-from deblurgan.files import reason, shown
+from deblurgan.files import reason
+from deblurgan.untrusted import opened
 
 VGG16_LAYERS = (  # VGG19's are the same so far; it goes on with a block3_conv4
     "block1_conv1",
@@ -37,17 +37,6 @@ NETWORKS = ("vgg16", "vgg19")
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 VGG19_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{VGG19_FILE}"
 VGG19_MD5 = "253f8cb515780f3b799900260a226db6"  # as in keras.applications
-
-READING_ERRORS = (  # what h5py and NumPy raise for damaged files and unexpected contents
-    OSError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 Weights = Mapping[str, np.ndarray]
 
@@ -160,20 +149,13 @@ def _downloaded_vgg19() -> str:
 @functools.cache
 def _file_weights(path: str) -> Weights:
     """Read the weights from the file `path`; see `vgg_weights`."""
-    if not os.path.isfile(path):
-        found = "a folder" if os.path.isdir(path) else "nothing"
-        raise FileError(f"{shown(path)}: expected a file with VGG's weights, found {found}")
-    try:
-        stored = _read_npz(path) if zipfile.is_zipfile(path) else _read_hdf5(path)
-    except READING_ERRORS as error:
-        raise FileError(
-            f"{shown(path)}: expected VGG's weights as .npz or HDF5, which it is not: {reason(error)}"
-        ) from error
-    for name, (inputs, outputs) in zip(VGG16_LAYERS, itertools.pairwise(CHANNELS), strict=True):
-        for tensor, shape in ((f"{name}/kernel", (3, 3, inputs, outputs)), (f"{name}/bias", (outputs,))):
-            found = f"one of shape {stored[tensor].shape}" if tensor in stored else "none"
-            if tensor not in stored or stored[tensor].shape != shape:
-                raise WeightsError(f"{shown(path)}: expected VGG's tensor {tensor} of shape {shape}, found {found}")
+    with opened(path, "a file with VGG's weights (.npz or HDF5)") as file:
+        stored = _read_npz(path) if zipfile.is_zipfile(file) else _read_hdf5(path)
+        for name, (inputs, outputs) in zip(VGG16_LAYERS, itertools.pairwise(CHANNELS), strict=True):
+            for tensor, shape in ((f"{name}/kernel", (3, 3, inputs, outputs)), (f"{name}/bias", (outputs,))):
+                found = f"one of shape {stored[tensor].shape}" if tensor in stored else "none"
+                if tensor not in stored or stored[tensor].shape != shape:
+                    raise WeightsError(f"expected VGG's tensor {tensor} of shape {shape}, found {found}")
     return stored
 
 

@@ -8,12 +8,11 @@ Keras' layout, are read as well.
 import os
 import re
 import zipfile
-from typing import IO
 
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.untrusted import counts, most_unpacked, opened, quoted, size_of
+from deblurgan.untrusted import check_members, counts, opened, quoted, read_member
 
 TARGET = "opt/target/"  # what the names of the network's weights begin with in the authors' checkpoints
 
@@ -27,7 +26,7 @@ _FLOAT = re.compile(r"[<>=]f[248]")
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is a zip archive that holds arrays of NumPy's; only the names in it are looked at.
+    """Return whether a file is a zip archive that holds arrays of NumPy's, by the names in it.
 
     Raises:
         FileError: missing, unreadable, or a damaged archive.
@@ -63,7 +62,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 found = ", ".join(map(quoted, list(arrays)[:5])) or "none"
                 more = f" and {len(arrays) - 5} more" if len(arrays) > 5 else ""
                 raise WeightsError(f"expected arrays called {TARGET}stage_0_... or stage_0_..., found {found}{more}")
-            _check_sizes(list(wanted.values()), file)
+            check_members(list(wanted.values()), file)
             return {name.removeprefix(TARGET): _array(name, archive, info) for name, info in wanted.items()}
 
 
@@ -85,18 +84,9 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return arrays
 
 
-def _check_sizes(members: list[zipfile.ZipInfo], file: IO[bytes]) -> None:
-    packed = sum(info.compress_size for info in members)
-    unpacked = sum(info.file_size for info in members)
-    if packed > size_of(file) or unpacked > most_unpacked(size_of(file)):
-        raise FileError("damaged, or made to exhaust the memory: its arrays would be larger than they can be")
-
-
 def _array(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Read one array; `name` is the one in the file."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FileError(f"damaged: {quoted(name, _LONG)} is compressed by an unknown method")
-    content = archive.read(info)
+    content = read_member(archive, info, quoted(name, _LONG))
     if content[:6] != _MAGIC or content[6:7] not in (b"\1", b"\2", b"\3"):
         raise FileError(f"damaged: {quoted(name, _LONG)} is no array of NumPy's")
     start = 10 if content[6] == 1 else 12

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
+from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, check_members, counts, opened, quoted, read_member, size_of
 
 # Of several state dicts in one checkpoint, the first of these is taken.
 PREFERRED = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g", "netG", "G")
@@ -231,16 +231,10 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
         folder = folders[0]
         if f"{folder}constants.pkl" in names:
             raise WeightsError("expected a state dict, found a TorchScript model; save its state_dict() instead")
-        packed = sum(info.compress_size for info in members)
-        unpacked = sum(info.file_size for info in members)
-        if packed > size_of(file) or unpacked > most_unpacked(size_of(file)):
-            raise FileError("damaged, or made to exhaust the memory: its parts would be larger than they can be")
+        check_members(members, file)
 
         def member(name: str) -> bytes:
-            info = archive.getinfo(folder + name)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise FileError(f"damaged: {quoted(name)} is compressed by an unknown method")
-            return archive.read(info)
+            return read_member(archive, archive.getinfo(folder + name), quoted(name))
 
         byteorder = member("byteorder") if f"{folder}byteorder" in names else b"little"
         if byteorder not in (b"little", b"big"):

@@ -172,19 +172,19 @@ def test_a_file_of_something_else_is_refused_with_what_was_expected(tmp_path):
 )
 def test_a_file_of_no_weights_is_refused_in_one_line(content, tmp_path):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises((FileError, WeightsError), match="expected VGG's") as caught:
+    with pytest.raises((FileError, WeightsError), match="VGG's") as caught:
         vgg_weights("vgg19", tmp_path / "file")
     assert "\n" not in str(caught.value)
 
 
 def test_objects_in_a_file_are_not_unpickled(tmp_path, vgg19):
     np.savez(tmp_path / "vgg.npz", **vgg19 | {"block1_conv1/kernel": np.array([{}], object)})
-    with pytest.raises(FileError, match="expected VGG's weights"):
+    with pytest.raises(FileError, match="not a file with VGG's weights"):
         vgg_weights("vgg19", tmp_path / "vgg.npz")
 
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path):
-    with pytest.raises(FileError, match=r"none\.npz: expected a file with VGG's weights, found nothing"):
+    with pytest.raises(FileError, match=r"none\.npz: expected a file with VGG's weights .* found nothing"):
         vgg_weights("vgg19", tmp_path / "none.npz")
     with pytest.raises(FileError, match="found a folder"):
         vgg_weights("vgg16", tmp_path)
