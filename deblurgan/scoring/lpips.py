@@ -69,12 +69,7 @@ class LPIPS:
     def __call__(self, reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
         """Return the distance after `LPIPS_PROTOCOL`, lower is better, 0 for identical images.
 
-        Args:
-            reference: the true image, uint8, (height, width, 3) or (height, width), at least 31 by 31 pixels.
-            image: the image to judge, uint8, of the same shape.
-
-        Raises:
-            InputError: a dtype other than uint8, two shapes, or a shape that does not fit.
+        Of images as `metrics` takes them, at least 31 by 31 pixels; InputError for others.
         """
         check_pair(reference, image)
         if min(reference.shape[:2]) < MIN_SIDE:

@@ -3,6 +3,9 @@
 Numbers of other protocols differ by more than networks do. Of seven blurred GOPRO pictures (720p, two test scenes)
 the 3-D SSIM reads 0.016 to 0.065 higher than the 2-D one, and CW-SSIM from 0.026 lower to 0.12 higher; at half the
 size, up to 0.25 higher. Print `Metric.protocol` and `Metric.comparable` with every table.
+
+Each takes the true image and the one to judge, both uint8 of one shape, (height, width, 3) or (height, width), and
+raises InputError for others, see `check_pair`.
 """
 
 import math
@@ -36,15 +39,7 @@ _FFT_SIZE = 2**14
 def psnr(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(255^2 / mean squared difference), after `PSNR_PROTOCOL`.
 
-    Args:
-        reference: the true image, uint8, (height, width, 3) or (height, width).
-        image: the image to judge, uint8, of the same shape.
-
-    Returns:
-        Decibels, higher is better; `math.inf` for identical images.
-
-    Raises:
-        InputError: a dtype other than uint8, two shapes, or a shape that is neither RGB nor grey.
+    Higher is better; `math.inf` for identical images.
     """
     check_pair(reference, image)
     difference = reference.astype(np.int32) - image
@@ -56,17 +51,11 @@ def ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> floa
     """Structural similarity of Wang et al. 2004 (eq. 13, K1 0.01, K2 0.03), after `SSIM_PROTOCOL`.
 
     The window, 11x11 and gaussian with sigma 1.5, stands only where it fits whole, so the outer 5 pixels have no
-    value of their own; variances are those of the population. The result is the mean of the channels' means.
-
-    Args:
-        reference: the true image, uint8, (height, width, 3) or (height, width), at least 11 by 11 pixels.
-        image: the image to judge, uint8, of the same shape.
-
-    Returns:
-        At most 1, higher is better; 1 for identical images.
+    value of their own; variances are those of the population. The result is the mean of the channels' means: at most
+    1, higher is better.
 
     Raises:
-        InputError: as for `psnr`, or an image smaller than the window.
+        InputError: as for all, or an image smaller than the window.
     """
     check_pair(reference, image)
     if min(reference.shape[:2]) < MIN_SIDE:
@@ -82,17 +71,8 @@ def ssim_3d(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> f
     The gaussian window is 11x11x11, across the three channels too, and stands at every pixel of every channel;
     where it reaches over an edge, the outermost value is repeated (in the channels R R R R R R G B B B B B B). The
     formula is that of `ssim`. It is what MPRNet's and Restormer's evaluation (MATLAB) and NAFNet's (`_ssim_3d` of
-    its basicsr, in float32) compute. A grey image is a single plane, under a window of 11x11.
-
-    Args:
-        reference: the true image, uint8, (height, width, 3) or (height, width), of any size.
-        image: the image to judge, uint8, of the same shape.
-
-    Returns:
-        At most 1, higher is better; 1 for identical images.
-
-    Raises:
-        InputError: as for `psnr`.
+    its basicsr, in float32) compute. A grey image is a single plane, under a window of 11x11. At most 1, higher is
+    better; images may be of any size.
     """
     check_pair(reference, image)
     moments = _moments(*(np.atleast_3d(pixels).astype(np.float64) for pixels in (reference, image)))
@@ -118,15 +98,7 @@ def cw_ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> f
     another way and reads differently. DeblurGAN's authors name pyssim (KupynOrest/DeblurGAN, issue 9); a user got
     0.956 for their network with `pyssim --cw`, 0.856 with its plain SSIM; the paper prints 0.958 (issue 111).
 
-    Args:
-        reference: the true image, uint8, (height, width, 3) or (height, width), of any size.
-        image: the image to judge, uint8, of the same shape.
-
-    Returns:
-        0 to 1, higher is better; 1 for identical images.
-
-    Raises:
-        InputError: as for `psnr`.
+    From 0 to 1, higher is better; images may be of any size.
     """
     check_pair(reference, image)
     signal = _grey(reference).ravel() + 1j * _grey(image).ravel()  # one transform does both
@@ -251,11 +223,7 @@ def _mexican_hat(width: int, longest: int) -> tuple[npt.NDArray[np.float64], int
 
 
 def check_pair(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> None:
-    """Refuse what is not two uint8 images, RGB or grey, of one shape.
-
-    Raises:
-        InputError: says what was expected and what came.
-    """
+    """Raise InputError for what is not two uint8 images, RGB or grey, of one shape."""
     received = f"got {reference.dtype} {reference.shape} and {image.dtype} {image.shape}"
     if reference.dtype != np.uint8 or image.dtype != np.uint8:
         raise InputError(f"expected two uint8 images (round to uint8 first), {received}")

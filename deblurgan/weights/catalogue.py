@@ -65,18 +65,19 @@ class Entry:
         return not self.addresses
 
 
-def _maxim(name: str, data: str, psnr: float, folder: str) -> Entry:
+def _maxim(name: str, data: str, psnr: float, shipped: bool = False) -> Entry:
     """A checkpoint of MAXIM's authors; its size and SHA-256 stand in no document."""
+    at = f"https://storage.googleapis.com/gresearch/maxim/ckpt/Deblurring/{data.replace('-', '_')}/checkpoint.npz"
     return Entry(
         name=name,
         kind="MAXIM S-3",
         data=data,
         licence="Apache-2.0",
         page="https://github.com/google-research/maxim",
-        file=f"{name}.npz",
+        file=name if shipped else f"{name}.npz",
         psnr=psnr,
         test_set=data,
-        addresses=(f"https://storage.googleapis.com/gresearch/maxim/ckpt/Deblurring/{folder}/checkpoint.npz",),
+        addresses=() if shipped else (at,),
     )
 
 
@@ -109,19 +110,10 @@ def _nafnet(
 KNOWN = {
     entry.name: entry
     for entry in (
-        Entry(
-            name="maxim-gopro",
-            kind="MAXIM S-3",
-            data="GOPRO",
-            licence="Apache-2.0",
-            page="https://github.com/google-research/maxim",
-            file="maxim-gopro",
-            psnr=32.86,
-            test_set="GOPRO",
-        ),
-        _maxim("maxim-reds", "REDS", 28.93, "REDS"),
-        _maxim("maxim-realblur-j", "RealBlur-J", 32.84, "RealBlur_J"),
-        _maxim("maxim-realblur-r", "RealBlur-R", 39.45, "RealBlur_R"),
+        _maxim("maxim-gopro", "GOPRO", 32.86, shipped=True),
+        _maxim("maxim-reds", "REDS", 28.93),
+        _maxim("maxim-realblur-j", "RealBlur-J", 32.84),
+        _maxim("maxim-realblur-r", "RealBlur-R", 39.45),
         _nafnet(
             "nafnet-gopro-32",
             "GOPRO",
