@@ -5,6 +5,9 @@ import os
 import numpy as np
 from PIL import Image
 
+from deblurgan.pictures.formats import format_to_write
+from deblurgan.pictures.writing import encode_picture
+
 
 def noise(height=24, width=32, channels=3, seed=0, dtype=np.uint8):
     """(height, width, channels), or (height, width) for None; float32 in [0, 1], or the whole range of an integer."""
@@ -36,3 +39,8 @@ def pixels(path):
 
 def names(folder):
     return sorted(os.listdir(folder))
+
+
+def write_picture(path, picture, rgb):
+    """Write the restored colours of a picture in the format of the extension."""
+    path.write_bytes(encode_picture(picture, rgb, format_to_write(path)))

@@ -125,35 +125,49 @@ class Metadata:
         options: dict[str, Any] = {"dpi": self.dpi, "icc_profile": self._profile(file_format), "exif": self.exif}
         if file_format in _WITH_COMMENT:
             options["comment"] = self._comment
-        xmp = self.xmp and (self.xmp if file_format == "JPEG" else _XMP_POINTER.sub(b"", self.xmp))
         if file_format == "JPEG":
-            parts = {name: part for name, part in self._jpeg_parts().items() if len(part) <= _JPEG_SEGMENT_BYTES}
-            options["exif"], options["comment"] = parts.get("EXIF"), parts.get(_COMMENT_PART)
-            of_xmp = (parts["XMP"], *self.xmp_extension) if "XMP" in parts else ()
-            options["extra"] = b"".join(_segment(0xE1, part) for part in of_xmp)
-            if "IPTC" in parts:
-                options["extra"] += _segment(0xED, parts["IPTC"])
-        elif file_format == "PNG" and (xmp or self.texts):
-            options["pnginfo"] = PngImagePlugin.PngInfo()
-            for keyword, text in self.texts:
-                options["pnginfo"].add_text(keyword, text, zip=len(text) in _COMPRESSED)
-            if xmp:
-                options["pnginfo"].add_itxt(_XMP_TEXT, xmp.decode(errors="replace"))
+            options |= self._jpeg_options()
+        elif file_format == "PNG":
+            options["pnginfo"] = self._png_texts()
         elif file_format == "TIFF":
-            source = Image.Exif()
-            if self.exif:
-                source.load(self.exif)
-            fields = exif_blocks.scene_fields(source)
-            fields.update({tag: part for tag, part in ((_TIFF_XMP, xmp), (_TIFF_IPTC, self.iptc)) if part})
-            options["exif"] = fields.tobytes() if fields else None
+            options["exif"] = self._tiff_fields()
         elif file_format in ("AVIF", "HEIF", "WEBP"):
-            options["xmp"] = xmp
+            options["xmp"] = self._whole_xmp
         if file_format == "HEIF" and self.cicp:
             primaries, transfer = self.cicp[:2]
             matrix = 9 if primaries == 9 else 6  # BT.2020's, or that of a file without numbers
             options["color_primaries"], options["transfer_characteristics"] = primaries, transfer
             options["matrix_coefficients"], options["full_range_flag"] = matrix, 1
         return {name: value for name, value in options.items() if value}
+
+    @property
+    def _whole_xmp(self) -> bytes | None:
+        """XMP that points to no extension."""
+        return self.xmp and _XMP_POINTER.sub(b"", self.xmp)
+
+    def _jpeg_options(self) -> dict[str, Any]:
+        parts = {name: part for name, part in self._jpeg_parts().items() if len(part) <= _JPEG_SEGMENT_BYTES}
+        segments = [_segment(0xE1, part) for part in (parts["XMP"], *self.xmp_extension)] if "XMP" in parts else []
+        if "IPTC" in parts:
+            segments.append(_segment(0xED, parts["IPTC"]))
+        return {"exif": parts.get("EXIF"), "comment": parts.get(_COMMENT_PART), "extra": b"".join(segments)}
+
+    def _png_texts(self) -> PngImagePlugin.PngInfo | None:
+        chunks = PngImagePlugin.PngInfo()
+        for keyword, text in self.texts:
+            chunks.add_text(keyword, text, zip=len(text) in _COMPRESSED)
+        if xmp := self._whole_xmp:
+            chunks.add_itxt(_XMP_TEXT, xmp.decode(errors="replace"))
+        return chunks if chunks.chunks else None
+
+    def _tiff_fields(self) -> bytes | None:
+        source = Image.Exif()
+        if self.exif:
+            source.load(self.exif)
+        fields = exif_blocks.scene_fields(source)
+        more = ((_TIFF_XMP, self._whole_xmp), (_TIFF_IPTC, self.iptc))
+        fields.update({tag: part for tag, part in more if part})
+        return fields.tobytes() if fields else None
 
     def with_colour(self, content: bytes, file_format: str) -> bytes:
         """Return the content of a file with what is said of colours, where Pillow has no options for that."""

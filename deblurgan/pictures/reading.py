@@ -75,7 +75,7 @@ def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 def read_picture(
     path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int | None = None
 ) -> Picture:
-    """Read a photograph together with what `write_picture` needs to write a restored version of it.
+    """Read a photograph together with what `encode_picture` needs for a restored version of it.
 
     The content decides which format it is, whatever the name says. More than 8 bits are kept of PNG, TIFF and HEIC.
     The first frame of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer

@@ -23,30 +23,6 @@ _BITS = {"HEIF": 10, "PNG": 16, "TIFF": 16}  # of a channel, where they may be m
 _ENCODE_DEEP = {"HEIF": encode_deep_heic, "PNG": encode_deep_png, "TIFF": encode_deep_tiff}
 
 
-def write_picture(path: str | os.PathLike[str], picture: Picture, rgb: Pixels, *, quality: int | None = None) -> None:
-    """Write the restored colours `rgb` of `picture` as a file, whole or not at all, in the format of the extension.
-
-    See `encode_picture` for the rest.
-
-    Args:
-        path: file to write, with one of `IMAGE_EXTENSIONS`.
-        picture: what `read_picture` gave.
-        rgb: uint8 or uint16 (height, width, 3); its size may differ from the picture's.
-        quality: as for `encode_picture`.
-
-    Raises:
-        InputError: `rgb` does not fit, or the extension is not known.
-        FileError: the file cannot be written, or the picture's EXIF is too damaged to be taken over.
-    """
-    file_format = format_to_write(path)
-    try:
-        content = encode_picture(picture, rgb, file_format, quality=quality)
-    except FileError as error:
-        raise FileError(f"{shown(path)}: {error}") from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: int | None = None) -> bytes:
     """Return the content of a file that holds the restored colours `rgb` of `picture`.
 
@@ -118,7 +94,7 @@ def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     """Write an array as an image file in the format of the extension, whole or not at all.
 
     Args:
-        path: file to write, with one of `IMAGE_EXTENSIONS`. See `write_picture` about formats; JPEG has quality 95.
+        path: file to write, with one of `IMAGE_EXTENSIONS`. See `encode_picture` about formats; JPEG has quality 95.
         array: uint8 (height, width) or (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
 
     Raises:

@@ -15,9 +15,8 @@ from deblurgan.errors import InputError
 from deblurgan.jobs import running
 from deblurgan.jobs.running import Streams
 from deblurgan.pictures.reading import Picture, read_picture
-from deblurgan.pictures.writing import write_picture
 from tests.jobs.doing import inverted, restored
-from tests.photographs import names, noise, pixels, save, smooth
+from tests.photographs import names, noise, pixels, save, smooth, write_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -9,8 +9,7 @@ from PIL import ExifTags, Image
 
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, WRITABLE, named_format
 from deblurgan.pictures.reading import read_picture
-from deblurgan.pictures.writing import write_picture
-from tests.photographs import noise
+from tests.photographs import noise, write_picture
 
 Image.init()
 if importlib.util.find_spec("pillow_heif"):

@@ -12,8 +12,8 @@ from deblurgan.errors import FileError
 from deblurgan.pictures.formats import named_format
 from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
-from deblurgan.pictures.writing import encode_picture, not_kept, write_picture
-from tests.photographs import noise, save, smooth
+from deblurgan.pictures.writing import encode_picture, not_kept
+from tests.photographs import noise, save, smooth, write_picture
 from tests.pictures.files import (
     CHROMATICITY,
     GAMMA,
@@ -209,7 +209,7 @@ def test_an_ordinary_png_makes_no_words_about_gamma(tmp_path):
 
 def test_exif_that_cannot_be_taken_over_is_named(tmp_path):
     picture = Picture(noise(), metadata=Metadata(exif=b"Exif\0\0nonsense"))
-    with pytest.raises(FileError, match=r"x\.tif: damaged EXIF cannot be written as TIFF"):
+    with pytest.raises(FileError, match=r"^damaged EXIF cannot be written as TIFF"):
         write_picture(tmp_path / "x.tif", picture, noise())
     assert list(tmp_path.iterdir()) == []
 

@@ -14,8 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
-from deblurgan.pictures.writing import encode_picture, not_kept, write_image, write_picture
-from tests.photographs import noise, save, smooth
+from deblurgan.pictures.writing import encode_picture, not_kept, write_image
+from tests.photographs import noise, save, smooth, write_picture
 from tests.pictures.files import (
     ICC,
     WRITTEN,

@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from deblurgan.errors import FileError
 from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.reading import Picture, read_picture, read_rgb, read_size
-from deblurgan.pictures.writing import encode_picture, not_kept, write_picture
-from tests.photographs import save, smooth
+from deblurgan.pictures.writing import encode_picture, not_kept
+from tests.photographs import save, smooth, write_picture
 from tests.pictures.files import ICC, XMP, deep_noise, exif_of, png_with_16_bits, written
 
 DATA = Path(__file__).parents[1] / "data"
