@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from deblurgan.devices import describe, policy
-from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.finding import find_inputs
 from deblurgan.jobs.planning import Where, plan
 from deblurgan.jobs.running import restore_jobs
 from deblurgan.networks.folding import folded
@@ -85,7 +85,7 @@ def main() -> None:
                 for kind in (Timed, TimedTogether):
                     network = kind(restore)
                     where = Where(Path(folder, "out"))
-                    jobs = plan(find_sources([Path(folder, "in")])[0], where)
+                    jobs = plan(find_inputs([Path(folder, "in")])[0], where)
                     began = time.perf_counter()
                     restore_jobs(network, jobs, where)
                     wall = time.perf_counter() - began

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from deblurgan.errors import DeblurganError
-from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.finding import find_inputs
 from deblurgan.jobs.planning import Where, plan
 from deblurgan.jobs.running import PictureOptions, restore_jobs
 from deblurgan.pictures.metadata import Metadata
@@ -107,7 +107,7 @@ def check_zip(folder, content):
     """The same for a zip file."""
     (folder / "a.zip").write_bytes(content)
     try:
-        sources, problems = find_sources([folder / "a.zip"])
+        sources, problems = find_inputs([folder / "a.zip"])
         where = Where(folder / "out")
         options = PictureOptions(max_pixels=MAX_PIXELS)
         jobs = plan(sources, where)

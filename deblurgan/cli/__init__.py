@@ -6,8 +6,8 @@ TensorFlow is imported only when a command starts its work.
 
 from deblurgan.cli.common import main
 from deblurgan.cli.data import organize, synthesize
-from deblurgan.cli.deblurring import deblur, test
-from deblurgan.cli.evaluating import evaluate
+from deblurgan.cli.deblurring import deblur
+from deblurgan.cli.evaluating import evaluate, test
 from deblurgan.cli.training import recipes, train
 from deblurgan.cli.weights import convert, export, inspect, named_weights
 

@@ -1,18 +1,12 @@
-"""`deblurgan deblur` and `test`: using a trained generator."""
+"""`deblurgan deblur`: restoring pictures and videos."""
 
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from tqdm import tqdm
 
 from deblurgan.cli.common import (
-    INTERRUPTED,
     Weights,
     assume_option,
     command,
@@ -20,24 +14,13 @@ from deblurgan.cli.common import (
     finish,
     gathered,
     notice,
-    one_line,
-    pairs_dir_option,
     path_type,
     precision_option,
     quality_option,
     resize_option,
-    tiles_bar,
     weight_path_option,
 )
-from deblurgan.errors import InputError
-from deblurgan.pictures.formats import EXTENSIONS, is_an_image_file
-
-if TYPE_CHECKING:
-    from deblurgan.jobs.finding import Source
-    from deblurgan.jobs.planning import Job, Where
-    from deblurgan.jobs.report import Report
-    from deblurgan.jobs.running import PictureOptions
-    from deblurgan.video.options import VideoOptions
+from deblurgan.pictures.formats import EXTENSIONS
 
 
 @command("deblur", "Restore pictures and videos.")
@@ -138,7 +121,8 @@ def deblur(
     --format, --jpeg_quality, --compare and --max_pixels are for pictures only, and with --side_by_side or --resize
     videos are refused.
     """
-    from deblurgan.jobs.finding import STANDARD, find_sources
+    from deblurgan.cli import running
+    from deblurgan.jobs.finding import STANDARD, Input, find_inputs
     from deblurgan.jobs.planning import Where, plan
     from deblurgan.jobs.running import PictureOptions
     from deblurgan.video.options import VideoOptions
@@ -152,202 +136,22 @@ def deblur(
             raise click.UsageError("Missing option '--output_dir', which standard input beside other inputs needs.")
         where = replace(where, output_dir=STANDARD)
     pictures, videos = gathered(PictureOptions, options), gathered(VideoOptions, options)
-    weights = gathered(Weights, options)
-    _check(where, pictures)
+    restoring = running.Restoring(gathered(Weights, options), where, pictures, videos)
+    running.check(where, pictures)
 
-    def find() -> "tuple[list[Source], list[str]]":
+    def find() -> tuple[list[Input], list[str]]:
         places = [place for place in (where.output_dir, where.compare) if place]
         told = {} if watch else {"tell": notice}
-        return find_sources(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch, **told)
+        return find_inputs(inputs, recursive=recursive, but_not_in=places, may_be_empty=watch, **told)
 
     if watch:
-        _check_watched(inputs, where, dry_run)
-        _Restoring(weights, where, pictures, videos).watch(lambda: find()[0])
+        running.check_watched(inputs, where, dry_run)
+        restoring.watch(lambda: find()[0])
         return
-    sources, problems = find()
-    jobs = plan(sources, where)
+    found, problems = find()
+    jobs = plan(found, where)
     if dry_run:
-        _show_plan(jobs, where)
+        running.show_plan(jobs, where)
         finish(problems, f"{len(inputs)} inputs")
         return
-    _Restoring(weights, where, pictures, videos).restore(jobs, problems)
-
-
-def _check(where: "Where", pictures: "PictureOptions") -> None:
-    """Raise `InputError` for options that do not go together, before any file is looked at."""
-    output_dir = where.output_dir
-    if output_dir and is_an_image_file(output_dir) and not os.path.isdir(output_dir):
-        raise InputError(
-            f"--output_dir {output_dir}: expected a folder, where results get the names of their inputs, received "
-            "the name of a picture"
-        )
-    if where.compare and pictures.side_by_side:
-        raise InputError("--compare: has input and result beside each other; expected no --side_by_side with it")
-
-
-def _show_plan(jobs: "Sequence[Job]", where: "Where") -> None:
-    """Print what would be written where."""
-    from deblurgan.jobs.finding import STANDARD
-
-    for job in jobs:
-        to_standard = where.output_dir == STANDARD
-        target = STANDARD if to_standard else job.beside or Path(where.output_dir or "") / job.target
-        refused = job.beside is not None and os.path.lexists(job.beside)
-        there = " (exists: skipped)" if job.exists else " (exists: refused)" if refused else ""
-        click.echo(f"{one_line(str(job.source.name))} -> {one_line(str(target))}{there}")
-
-
-def _standard_output() -> IO[bytes]:
-    """Standard output for a picture; raise `InputError` where that cannot be."""
-    if sys.stdout is None:
-        raise InputError("--output_dir -: expected a file or a pipe as standard output, which is closed")
-    if sys.stdout.buffer.isatty():
-        raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
-    return sys.stdout.buffer
-
-
-class _Restoring:
-    """Loaded weights, and what to do with them: with jobs that are known, or with what appears."""
-
-    def __init__(self, weights: Weights, where: "Where", pictures: "PictureOptions", videos: "VideoOptions") -> None:
-        from deblurgan.jobs.finding import STANDARD
-        from deblurgan.jobs.running import Streams
-
-        self._to_standard = where.output_dir == STANDARD
-        self._streams = Streams(
-            lambda: sys.stdin.buffer.read() if sys.stdin else b"", _standard_output() if self._to_standard else None
-        )
-        self._network = weights.opened()
-        self._where, self._pictures = where, pictures
-        self._videos = replace(videos, settings=weights.settings(self._network), progress=_frames_bar)
-
-    def _restored(self, jobs: "Sequence[Job]", progress: Callable[[Path], None]) -> "Report":
-        """Restore, and print what was not kept."""
-        from deblurgan.jobs.running import restore_jobs
-
-        report = restore_jobs(
-            self._network, jobs, self._where, self._pictures, self._videos, streams=self._streams, progress=progress
-        )
-        for line in report.notices:
-            click.echo(line, err=True)
-        return report
-
-    def restore(self, jobs: "Sequence[Job]", problems: list[str]) -> None:
-        """Restore with a bar, and tell how many it were; `problems` are inputs that there are not."""
-        from deblurgan.video.restoring import Interrupted
-
-        try:
-            with tqdm(total=len(jobs), unit="picture", disable=None) as bar, tiles_bar(self._network):
-                report = self._restored(jobs, lambda path: bar.update())
-        except Interrupted as stop:
-            click.echo(one_line(str(stop)), err=True)
-            click.get_current_context().exit(INTERRUPTED)
-        skipped = f" ({len(report.skipped)} were there already)" if report.skipped else ""
-        total = len(jobs) + len(problems)
-        what = "pictures and videos" if any(job.source.is_video for job in jobs) else "pictures"
-        output_dir = self._where.output_dir
-        into = f" into {output_dir}" if output_dir else f": {report.written[0]}" if len(report.written) == 1 else ""
-        summary = f"{len(report.written)} of {total} {what} restored{into}{skipped}"
-        click.echo(one_line(summary), err=self._to_standard)
-        finish(problems + report.failed, f"{total} {what}")
-
-    def watch(self, find: "Callable[[], list[Source]]") -> None:
-        """Restore what appears, and say so, until Ctrl-C."""
-        from deblurgan.jobs.planning import plan, same_result
-        from deblurgan.jobs.report import Report
-        from deblurgan.jobs.watching import watched
-
-        output_dir = Path(self._where.output_dir or "")
-        written = 0
-        failed: list[str] = []
-        results: dict[Path, Source] = {}
-        click.echo("Watching; Ctrl-C ends it.", err=True)
-        try:
-            for sources in watched(find):
-                for source in sources:  # one by one, so that each is told as soon as it is done
-                    try:
-                        (job,) = plan([source], self._where)
-                        first = results.setdefault(job.target, source)
-                        if first.path != source.path:
-                            raise same_result(output_dir / job.target, first, source)
-                        report = self._restored([job], lambda path: None)
-                    except InputError as error:
-                        report = Report(failed=[str(error)])
-                    written += len(report.written)
-                    failed += report.failed
-                    for path in report.written:
-                        click.echo(one_line(str(path)))
-                    for failure in report.failed:
-                        click.echo(f"failed: {failure}", err=True)
-        except KeyboardInterrupt as stop:
-            if str(stop):  # from a video
-                click.echo(one_line(str(stop)), err=True)
-            click.echo(one_line(f"{written} pictures restored into {output_dir}"))
-        if failed:
-            raise click.ClickException(f"{len(failed)} pictures failed")
-
-
-@contextlib.contextmanager
-def _frames_bar(path: Path, done: int, total: int) -> Iterator[Callable[[int], object]]:
-    """Show how many frames of a video are done; yield what adds some."""
-    name, total = one_line(path.name), max(done, total)
-    with tqdm(desc=name, initial=done, total=total or None, unit="frame", disable=None, leave=False) as bar:
-        yield bar.update
-
-
-def _check_watched(inputs: Sequence[Path], where: "Where", dry_run: bool) -> None:
-    """Raise `InputError` unless all that is watched is a folder, and results go into one."""
-    from deblurgan.jobs.finding import STANDARD, is_zip
-
-    output_dir, compare = where.output_dir, where.compare
-    if output_dir is None:
-        raise click.UsageError("Missing option '--output_dir', which --watch needs.")
-    for path in inputs:
-        if not os.path.isdir(path):
-            raise InputError(f"--watch: expected folders to watch, received {path}")
-    if output_dir == STANDARD or is_zip(output_dir):
-        raise InputError(f"--watch: expected a folder for the results, received {output_dir}")
-    watched = {os.path.realpath(path) for path in inputs}
-    for place in (output_dir, compare):
-        if place and os.path.realpath(place) in watched:  # each result would be taken for a new picture
-            raise InputError(f"--watch: expected folders for what is written that are not watched, received {place}")
-    if dry_run or (compare and compare.suffix.lower() in (".html", ".htm")):
-        raise InputError("--watch: expected neither --dry_run nor a page for --compare with it")
-
-
-@command("test", "Write sharp, blurred and restored pictures side by side.")
-@weight_path_option
-@quality_option
-@pairs_dir_option
-@click.option(
-    "--output_dir",
-    type=path_type,
-    metavar="FOLDER",
-    default=".",
-    help="Folder for results0.png, results1.png and so on; those that are there are replaced.",
-)
-@click.option("--n_images", "--batch_size", default=4, help="So many pairs, the first ones; -1 for all.")
-@click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
-@resize_option
-@precision_option
-@engine_option
-@assume_option
-def test(
-    input_dir: Path, output_dir: Path, n_images: int, seed: int | None, resize: int | None, **options: Any
-) -> None:
-    """Write sharp, blurred and restored pictures beside each other, as the tutorial's test script did.
-
-    For pairs of pictures; to see before and after of any others, use `deblur --compare`.
-    """
-    from deblurgan.data.pairs import choose_pairs, match_pairs
-    from deblurgan.jobs.strips import write_strips
-
-    pairs = match_pairs(input_dir)
-    chosen = choose_pairs(pairs, n_images, seed or 0)
-    pairs = pairs[: len(chosen)] if seed is None else chosen
-    restore = Weights(**options).opened()
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
-        report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
-    for path in report.written:
-        click.echo(one_line(str(path)))
-    finish(report.failed, f"{len(pairs)} pairs")
+    restoring.restore(jobs, problems)

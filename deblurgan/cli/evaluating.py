@@ -1,4 +1,4 @@
-"""`deblurgan evaluate`: scoring a trained generator."""
+"""`deblurgan evaluate` and `test`: what a trained generator makes of pairs, scored or to look at."""
 
 import os
 from pathlib import Path
@@ -158,3 +158,41 @@ def require_replaceable(path: Path) -> None:
     if os.path.lexists(path) and (path.is_symlink() or not os.path.isfile(path)):
         raise FileError(f"{path}: expected the name of a file, found a link, a device or a pipe")
     ensure_folder(path.parent)
+
+
+@command("test", "Write sharp, blurred and restored pictures side by side.")
+@weight_path_option
+@quality_option
+@pairs_dir_option
+@click.option(
+    "--output_dir",
+    type=path_type,
+    metavar="FOLDER",
+    default=".",
+    help="Folder for results0.png, results1.png and so on; those that are there are replaced.",
+)
+@click.option("--n_images", "--batch_size", default=4, help="So many pairs, the first ones; -1 for all.")
+@click.option("--seed", type=int, help="Draw the pairs with this seed instead.  [default: none]")
+@resize_option
+@precision_option
+@engine_option
+@assume_option
+def test(
+    input_dir: Path, output_dir: Path, n_images: int, seed: int | None, resize: int | None, **options: Any
+) -> None:
+    """Write sharp, blurred and restored pictures beside each other, as the tutorial's test script did.
+
+    For pairs of pictures; to see before and after of any others, use `deblur --compare`.
+    """
+    from deblurgan.data.pairs import choose_pairs, match_pairs
+    from deblurgan.jobs.strips import write_strips
+
+    pairs = match_pairs(input_dir)
+    chosen = choose_pairs(pairs, n_images, seed or 0)
+    pairs = pairs[: len(chosen)] if seed is None else chosen
+    restore = Weights(**options).opened()
+    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
+        report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
+    for path in report.written:
+        click.echo(one_line(str(path)))
+    finish(report.failed, f"{len(pairs)} pairs")

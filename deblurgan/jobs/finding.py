@@ -21,7 +21,7 @@ _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
 
 @dataclass(frozen=True)
-class Source:
+class Input:
     """A picture or video to restore.
 
     Attributes:
@@ -64,14 +64,14 @@ class Source:
             raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
 
 
-def find_sources(
+def find_inputs(
     inputs: Iterable[str | os.PathLike[str]],
     *,
     recursive: bool = False,
     but_not_in: Iterable[str | os.PathLike[str]] = (),
     may_be_empty: bool = False,
     tell: Callable[[str], object] = lambda line: None,
-) -> tuple[list[Source], list[str]]:
+) -> tuple[list[Input], list[str]]:
     """Return the pictures that `inputs` name, in this order, each once; and a line for each that cannot be looked at.
 
     Args:
@@ -86,7 +86,7 @@ def find_sources(
         InputError: there are no pictures in the first folder or zip file, nor elsewhere.
     """
     hidden = {os.path.realpath(folder) for folder in but_not_in}
-    sources: dict[tuple[str, str], Source] = {}
+    sources: dict[tuple[str, str], Input] = {}
     problems: list[str] = []
     errors: list[FileError | InputError] = []
     for name in inputs:
@@ -111,15 +111,15 @@ def _found(
     may_be_empty: bool,
     problems: list[str],
     tell: Callable[[str], object],
-) -> list[Source]:
+) -> list[Input]:
     """The pictures that one of the inputs names."""
     check_no_address(name)
     path = Path(name)
     if os.fspath(name) == "-":
-        return [Source(STANDARD, Path("stdin"))]
+        return [Input(STANDARD, Path("stdin"))]
     if os.path.isdir(path):
         files = list_files_below(path, but_not_in=hidden, problems=problems) if recursive else list_files(path)
-        found = [Source(file, file.relative_to(path)) for file in files if _is_wanted(file)]
+        found = [Input(file, file.relative_to(path)) for file in files if _is_wanted(file)]
         if found:
             _tell_left_out(path, [file for file in files if not _is_wanted(file)], tell)
         if not found and not problems and not may_be_empty:
@@ -146,9 +146,9 @@ def _matches(pattern: Path) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(str(Path(glob.escape(str(here)), names)), recursive=True))]
 
 
-def _in_file(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:
+def _in_file(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Input]:
     """The picture or video in a file, or the pictures in a zip file."""
-    return _members(path, problems, tell) if path.suffix.lower() == ".zip" else [Source(path, Path(path.name))]
+    return _members(path, problems, tell) if path.suffix.lower() == ".zip" else [Input(path, Path(path.name))]
 
 
 def _tell_left_out(place: Path, others: Sequence[Path], tell: Callable[[str], object]) -> None:
@@ -171,7 +171,7 @@ def _is_wanted(path: Path) -> bool:
     return is_an_image_file(path) or is_a_video_file(path)
 
 
-def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Source]:
+def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> list[Input]:
     """The pictures in a zip file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -186,7 +186,7 @@ def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> 
         if member.is_dir() or not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
         if is_an_image_file(parts[-1]) and "\0" not in member.filename:
-            found.append(Source(path, Path(*parts), archive, member))
+            found.append(Input(path, Path(*parts), archive, member))
         else:
             others.append(Path(parts[-1]))
     if not found:

@@ -1,13 +1,13 @@
 """Where each result goes, decided before any picture is read."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deblurgan.errors import InputError
 from deblurgan.files import shown
-from deblurgan.jobs.finding import STANDARD, Source, is_zip
+from deblurgan.jobs.finding import STANDARD, Input, is_zip
 from deblurgan.pictures.formats import EXTENSIONS, WRITABLE, named_format
 from deblurgan.video.containers import CONTAINERS, INSTEAD
 
@@ -54,11 +54,21 @@ class Job:
         beside: where the result goes instead, next to its picture.
     """
 
-    source: Source
+    source: Input
     target: Path
     exists: bool = False
     as_it_came: bool = False
     beside: Path | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something is there that its result, beside its picture, would replace."""
+        return self.beside is not None and not self.exists and os.path.lexists(self.beside)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to restore."""
+        return not (self.exists or self.is_refused)
 
     @property
     def place(self) -> Path:
@@ -66,13 +76,7 @@ class Job:
         return self.beside or self.target
 
 
-def plan(
-    sources: Sequence[Source],
-    where: Where,
-    *,
-    exists: Callable[[Path], bool] = os.path.lexists,
-    real: Callable[[Path], str] = os.path.realpath,
-) -> list[Job]:
+def plan(sources: Sequence[Input], where: Where) -> list[Job]:
     """Return what is to be written where.
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
@@ -81,17 +85,15 @@ def plan(
     standard input and goes to standard output has the format that it came in.
 
     Args:
-        sources: from `find_sources`.
+        sources: from `find_inputs`.
         where: where results go, and what they are called.
-        exists: whether a file is there.
-        real: a path without links.
 
     Raises:
         InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
             than into a folder.
     """
     if where.output_dir is None:
-        return _planned_beside(sources, where, exists)
+        return _planned_beside(sources, where)
     output = where.output_dir
     jobs = [Job(source, _target(source, where.file_format, where.suffix or "")) for source in sources]
     videos = [source for source in sources if source.is_video]
@@ -101,7 +103,7 @@ def plan(
         if len(jobs) > 1:
             raise InputError(f"standard output takes one picture, received {len(jobs)}")
         return [replace(job, as_it_came=where.file_format is None and job.source.path == STANDARD) for job in jobs]
-    first: dict[Path, Source] = {}
+    first: dict[Path, Input] = {}
     for job in jobs:
         other = first.setdefault(job.target, job.source)
         if other is not job.source:
@@ -109,17 +111,17 @@ def plan(
     if is_zip(output):
         if where.skip_existing:
             raise InputError(f"{shown(output)}: a zip file is written anew; to skip what exists, name a folder")
-        originals = [source for source in sources if real(source.path) == real(output)]
+        originals = [source for source in sources if os.path.realpath(source.path) == os.path.realpath(output)]
         if originals and not where.overwrite:
             raise InputError(f"{shown(output)}: is an input, and would be replaced; choose another name")
         return jobs
-    check_originals(jobs, output, where.overwrite, real)
+    check_originals(jobs, output, where.overwrite)
     if not where.skip_existing:
         return jobs
-    return [Job(job.source, job.target, exists(output / job.target)) for job in jobs]
+    return [Job(job.source, job.target, os.path.lexists(output / job.target)) for job in jobs]
 
 
-def _planned_beside(sources: Sequence[Source], where: Where, exists: Callable[[Path], bool]) -> list[Job]:
+def _planned_beside(sources: Sequence[Input], where: Where) -> list[Job]:
     """As `plan`, for results beside their pictures."""
     jobs: dict[Path, Job] = {}
     for source in sources:
@@ -127,34 +129,32 @@ def _planned_beside(sources: Sequence[Source], where: Where, exists: Callable[[P
         beside = source.path.parent / target.name
         if beside in jobs:
             raise same_result(beside, jobs[beside].source, source)
-        jobs[beside] = Job(source, target, where.skip_existing and exists(beside), beside=beside)
+        jobs[beside] = Job(source, target, where.skip_existing and os.path.lexists(beside), beside=beside)
     return [job for job in jobs.values() if job.source.path not in jobs]
 
 
-def same_result(result: Path, first: Source, second: Source) -> InputError:
+def same_result(result: Path, first: Input, second: Input) -> InputError:
     """Return the error that two pictures would have one result."""
     names = f"{shown(first.name)} and {shown(second.name)}"
     return InputError(f"{shown(result)}: would be the result of two pictures, {names}")
 
 
-def check_originals(
-    jobs: Sequence[Job], output: Path, overwrite: bool, real: Callable[[Path], str] = os.path.realpath
-) -> None:
+def check_originals(jobs: Sequence[Job], output: Path, overwrite: bool) -> None:
     """Raise `InputError` where results go into a folder that pictures come from, or one would replace another's."""
     folders: dict[Path, str] = {}
     files = [job for job in jobs if job.source.path != STANDARD and job.source.member is None]
-    homes: dict[str, Source] = {}
-    originals: dict[str, Source] = {}
+    homes: dict[str, Input] = {}
+    originals: dict[str, Input] = {}
     for job in files:
         path = job.source.path
         if path.parent not in folders:
-            folders[path.parent] = real(path.parent)
-        original = real(path)
+            folders[path.parent] = os.path.realpath(path.parent)
+        original = os.path.realpath(path)
         homes.setdefault(folders[path.parent], job.source)
         homes.setdefault(os.path.dirname(original), job.source)
         originals.setdefault(original, job.source)
         originals.setdefault(os.path.join(folders[path.parent], path.name), job.source)
-    places = {job.target.parent: real(output / job.target.parent) for job in jobs}
+    places = {job.target.parent: os.path.realpath(output / job.target.parent) for job in jobs}
     for job in jobs:
         place = places[job.target.parent]
         if place in homes and not overwrite:
@@ -170,7 +170,7 @@ def check_originals(
             )
 
 
-def _target(source: Source, file_format: str | None, suffix: str) -> Path:
+def _target(source: Input, file_format: str | None, suffix: str) -> Path:
     """The name of the result of a picture or video, with its folders."""
     relative = source.relative
     if source.is_video:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deblurgan.jobs.finding import Source
+from deblurgan.jobs.finding import Input
 
 
 def watched(
-    find: Callable[[], Sequence[Source]], pause: Callable[[], None] = lambda: time.sleep(1)
-) -> Iterator[list[Source]]:
+    find: Callable[[], Sequence[Input]], pause: Callable[[], None] = lambda: time.sleep(1)
+) -> Iterator[list[Input]]:
     """Yield, again and again, the pictures that are new or have changed and are no longer being written.
 
     A file is taken when its size and time are those that they were a pause before.

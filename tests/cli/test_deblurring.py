@@ -322,3 +322,14 @@ def test_the_tiles_of_each_large_picture_are_counted(monkeypatch):
         restorer.on_tile(1, 4)
         raise KeyboardInterrupt
     assert (bars[-1].n, bars[-1].closed) == (1, True)
+
+
+def test_nothing_is_loaded_where_no_picture_is_left_to_be_restored(here, monkeypatch):
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("nothing is left"))
+    save(here / "a.png", noise())
+    save(here / "a_deblurred.png", noise(seed=1))
+    result = deblurgan("deblur", "a.png")
+    assert (result.exit_code, result.stdout) == (1, "0 of 1 pictures restored\n")
+    assert "failed: a_deblurred.png: is there already" in told(result)
+    result = deblurgan("deblur", "a.png", "--skip_existing")
+    assert (result.exit_code, result.stdout) == (0, "0 of 1 pictures restored (1 were there already)\n")

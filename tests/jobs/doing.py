@@ -1,12 +1,11 @@
 """What the tests of jobs share: planning and restoring with all options by name, and a stand-in for a network."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from deblurgan.cli.common import gathered
-from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.finding import find_inputs
 from deblurgan.jobs.planning import Where, plan
 from deblurgan.jobs.running import PictureOptions, restore_jobs
 
@@ -16,14 +15,13 @@ def inverted(image):
     return np.iinfo(image.dtype).max - image
 
 
-def planned(sources, output, *, exists=os.path.lexists, real=os.path.realpath, **named):
-    where = Where(None if output is None else Path(output), **named)
-    return plan(sources, where, exists=exists, real=real)
+def planned(sources, output, **named):
+    return plan(sources, Where(None if output is None else Path(output), **named))
 
 
 def restored(inputs, output, restore=inverted, *, recursive=False, **options):
     """The report on restoring all that `inputs` name; `options` of where, of pictures, and others."""
-    sources, problems = find_sources([str(path) for path in inputs], recursive=recursive)
+    sources, problems = find_inputs([str(path) for path in inputs], recursive=recursive)
     assert problems == []
     options["output_dir"] = None if output is None else Path(output)
     where, pictures = gathered(Where, options), gathered(PictureOptions, options)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.finding import find_inputs
 from tests.photographs import noise, save
 
 
 def found(*inputs, **options):
-    sources, problems = find_sources(inputs, **options)
+    sources, problems = find_inputs(inputs, **options)
     return [str(source.relative) for source in sources], problems
 
 
@@ -55,7 +55,7 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_where_there_is_such_a_file(f
 )
 def test_what_is_not_there_is_named_and_does_not_stop_the_others(folder, name, message):
     with pytest.raises(FileError, match=message):
-        find_sources([folder / name])
+        find_inputs([folder / name])
     names, (problem,) = found(folder / "b.png", folder / name, folder / "a.jpg")
     assert names == ["b.png", "a.jpg"]
     assert problem.startswith(f"{folder / name}: ")
@@ -68,11 +68,11 @@ def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
         (tmp_path / "in" / name).touch()
     told = []
     for recursive in (False, True):
-        find_sources([tmp_path / "in"], recursive=recursive, tell=told.append)
+        find_inputs([tmp_path / "in"], recursive=recursive, tell=told.append)
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         for name in ("a.png", "b.mp4"):
             archive.writestr(name, "")
-    find_sources([tmp_path / "z.zip"], tell=told.append)
+    find_inputs([tmp_path / "z.zip"], tell=told.append)
     assert told == [
         f"{tmp_path / 'in'}: files of other kinds left out: 3 (.nef without extension)",
         f"{tmp_path / 'in'}: files of other kinds left out: 4 (.nef .txt without extension)",
@@ -81,19 +81,19 @@ def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
     for name in ("a.png", "b.mp4"):
         (tmp_path / "in" / name).unlink()
     with pytest.raises(InputError, match=r"in this folder, found none; what is there: \.nef without extension$"):
-        find_sources([tmp_path / "in"])
+        find_inputs([tmp_path / "in"])
 
 
 def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for recursive in (False, True):
         with pytest.raises(InputError, match=r"empty: expected pictures \(.*\.png .*in this folder, found none"):
-            find_sources([tmp_path / "empty"], recursive=recursive)
-    assert find_sources([tmp_path / "empty"], may_be_empty=True) == ([], [])
+            find_inputs([tmp_path / "empty"], recursive=recursive)
+    assert find_inputs([tmp_path / "empty"], may_be_empty=True) == ([], [])
     with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
         archive.writestr("notes.txt", "")
     with pytest.raises(InputError, match=r"e\.zip: expected pictures .* in this zip file, found none"):
-        find_sources([tmp_path / "e.zip"])
+        find_inputs([tmp_path / "e.zip"])
 
 
 def test_loops_of_links_end(folder):
@@ -128,7 +128,7 @@ def test_a_zip_file_gives_its_pictures_with_names_that_stay_below(tmp_path):
             archive.writestr(name, content)
         archive.writestr("folder.png/", "")
         archive.writestr("back\\slash.png", content)
-    sources, problems = find_sources([tmp_path / "a.zip"])
+    sources, problems = find_inputs([tmp_path / "a.zip"])
     assert [str(source.relative) for source in sources] == [
         "a.png", "sub/사진.png", "up.png", "root.png", "back/slash.png",
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
 
 def test_an_address_is_told_from_a_picture():
     with pytest.raises(FileError, match=r"^https://host/a\.png: expected a file, received an address"):
-        find_sources(["https://host/a.png"])
+        find_inputs(["https://host/a.png"])
 
 
 def test_a_pattern_finds_zip_files_too(folder, tmp_path):
@@ -159,7 +159,7 @@ def test_a_pattern_finds_zip_files_too(folder, tmp_path):
 def test_a_name_from_the_root_in_a_zip_file_is_shown_with_that_of_the_zip_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("/etc/x.png", b"")
-    (source,), _ = find_sources([tmp_path / "a.zip"])
+    (source,), _ = find_inputs([tmp_path / "a.zip"])
     assert source.name == tmp_path / "a.zip" / "etc" / "x.png"
 
 
@@ -183,7 +183,7 @@ def test_damage_inside_a_zip_file_and_a_password_are_reported(tmp_path):
         encrypted[content.index(signature) + offset] |= 1
     (tmp_path / "b.zip").write_bytes(encrypted)
     for name, reason in (("a.zip", "Bad CRC-32"), ("b.zip", "password required")):
-        (source,), _ = find_sources([tmp_path / name])
+        (source,), _ = find_inputs([tmp_path / name])
         with pytest.raises(FileError, match=f"{name}/a.png: cannot be read from the zip file: .*{reason}"):
             source.content(bytes)
 
@@ -197,7 +197,7 @@ def test_damage_is_reported_however_a_zip_file_is_compressed(tmp_path, method):
     for position in range(30 + len("a.png"), 330, 3):
         damaged = content[:position] + bytes([255 - content[position]]) * 4 + content[position + 4 :]
         (tmp_path / "a.zip").write_bytes(damaged)
-        (source,), _ = find_sources([tmp_path / "a.zip"])
+        (source,), _ = find_inputs([tmp_path / "a.zip"])
         with pytest.raises(FileError, match=r"a\.zip/a\.png: cannot be read from the zip file"):
             source.content(bytes)
 
@@ -206,11 +206,11 @@ def test_a_very_large_picture_in_a_zip_file_is_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2000))
     monkeypatch.setattr("deblurgan.jobs.finding._MEMBER_BYTES", 1999)
-    (source,), _ = find_sources([tmp_path / "a.zip"])
+    (source,), _ = find_inputs([tmp_path / "a.zip"])
     with pytest.raises(FileError, match=r"a\.png: expected at most 1999 bytes, found 2000"):
         source.content(bytes)
 
 
 def test_standard_input_is_read_when_its_turn_comes():
-    (source,), _ = find_sources(["-", "-"])
+    (source,), _ = find_inputs(["-", "-"])
     assert source.content(lambda: b"picture") == b"picture"

@@ -1,25 +1,23 @@
-import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from deblurgan.errors import InputError
-from deblurgan.jobs.finding import STANDARD, Source, find_sources, is_zip
+from deblurgan.jobs.finding import STANDARD, Input, find_inputs, is_zip
 from tests.jobs.doing import planned
 from tests.photographs import noise, save
 
 
 def sources(*names, folder="in"):
-    return [Source(Path(folder, name), Path(name)) for name in names]
+    return [Input(Path(folder, name), Path(name)) for name in names]
 
 
 def targets(*names, output="out", **options):
-    options = {"exists": lambda path: False, "real": os.path.normpath, **options}
     return [str(job.target) for job in planned(sources(*names), output, **options)]
 
 
-# What is written where: no file is looked at
+# What is written where
 
 
 def test_a_result_has_the_name_of_its_picture():
@@ -62,11 +60,11 @@ def test_two_pictures_with_one_result_are_refused_by_both_names():
         planned(twice, "out.zip")
 
 
-def test_results_that_exist_are_marked_where_they_are_to_be_skipped():
-    options = {"exists": lambda path: path == Path("out/b.png"), "real": os.path.normpath}
-    jobs = planned(sources("a.png", "b.png"), "out", skip_existing=True, **options)
+def test_results_that_exist_are_marked_where_they_are_to_be_skipped(tmp_path):
+    (tmp_path / "b.png").touch()
+    jobs = planned(sources("a.png", "b.png"), tmp_path, skip_existing=True)
     assert [job.exists for job in jobs] == [False, True]
-    assert [job.exists for job in planned(sources("a.png", "b.png"), "out", **options)] == [False, False]
+    assert [job.exists for job in planned(sources("a.png", "b.png"), tmp_path)] == [False, False]
     with pytest.raises(InputError, match="a zip file is written anew"):
         planned(sources("a.png"), "out.zip", skip_existing=True)
 
@@ -81,8 +79,8 @@ def test_the_folder_of_an_input_is_refused_unless_it_may_be_overwritten(output):
 def test_a_folder_below_another_is_compared_with_those_that_results_go_to():
     with pytest.raises(InputError, match=r"holds the input in/sub/a\.png"):
         targets("sub/a.png", output="in")
-    below = [Source(Path("in/x/a.png"), Path("x/a.png"))]
-    assert [str(job.target) for job in planned(below, "in/x/out", real=os.path.normpath)] == ["x/a.png"]
+    below = [Input(Path("in/x/a.png"), Path("x/a.png"))]
+    assert [str(job.target) for job in planned(below, "in/x/out")] == ["x/a.png"]
 
 
 def test_no_result_replaces_another_input_even_so():
@@ -90,20 +88,23 @@ def test_no_result_replaces_another_input_even_so():
         targets("a.png", "a_d.png", output="in", suffix="_d", overwrite=True)
 
 
-def test_links_are_seen_through():
-    real = {"links/a.png": "pictures/a.png"}
+def test_links_are_seen_through(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("links", "pictures"):
+        Path(folder).mkdir()
+    Path("links/a.png").symlink_to(tmp_path / "pictures" / "a.png")
     with pytest.raises(InputError, match="could be replaced"):
-        planned(sources("a.png", folder="links"), "pictures", real=lambda path: real.get(str(path), str(path)))
+        planned(sources("a.png", folder="links"), "pictures")
 
 
 def test_standard_output_takes_one_picture():
-    assert [job.target for job in planned([Source(STANDARD, Path("stdin"))], "-")] == [Path("stdin.png")]
+    assert [job.target for job in planned([Input(STANDARD, Path("stdin"))], "-")] == [Path("stdin.png")]
     with pytest.raises(InputError, match="standard output takes one picture, received 2"):
         planned(sources("a.png", "b.png"), "-")
 
 
 def test_a_zip_file_does_not_replace_itself():
-    source = Source(Path("a.zip"), Path("x.png"))
+    source = Input(Path("a.zip"), Path("x.png"))
     with pytest.raises(InputError, match=r"a\.zip: is an input, and would be replaced"):
         planned([source], "a.zip")
     assert len(planned([source], "a.zip", overwrite=True)) == 1
@@ -151,7 +152,7 @@ def test_pictures_of_a_zip_file_go_beside_it(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("sub/b.png", content)
         archive.writestr("c.jpg", content)
-    found, _ = find_sources([tmp_path / "a.zip"])
+    found, _ = find_inputs([tmp_path / "a.zip"])
     assert [job.place for job in planned(found, None)] == [tmp_path / "b_deblurred.png", tmp_path / "c_deblurred.jpg"]
 
 
@@ -176,11 +177,13 @@ def test_two_pictures_with_one_result_beside_them_are_refused_by_both_names():
     assert [str(job.place) for job in planned(one, None)] == ["one/a_deblurred.png", "two/a_deblurred.png"]
 
 
-def test_results_beside_their_pictures_that_exist_are_marked_where_they_are_to_be_skipped():
-    there = lambda path: path == Path("in/a_deblurred.png")  # noqa: E731
+def test_results_beside_their_pictures_that_exist_are_marked_where_they_are_to_be_skipped(tmp_path):
+    (tmp_path / "a_deblurred.png").touch()
     for skip in (True, False):
-        jobs = planned(sources("a.png", "b.png"), None, skip_existing=skip, exists=there)
+        jobs = planned(sources("a.png", "b.png", folder=tmp_path), None, skip_existing=skip)
         assert [job.exists for job in jobs] == [skip, False]
+        assert [job.is_refused for job in jobs] == [not skip, False]
+        assert [job.is_due for job in jobs] == [False, True]
 
 
 def test_the_suffix_beside_a_picture_is_no_path():

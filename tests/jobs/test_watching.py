@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deblurgan.jobs.finding import Source
+from deblurgan.jobs.finding import Input
 from deblurgan.jobs.watching import watched
 from tests.photographs import names
 
@@ -19,7 +19,7 @@ def test_what_appears_is_taken_when_it_is_no_longer_written_and_only_once(tmp_pa
     ]
 
     def find():
-        return [Source(tmp_path / name, Path(name)) for name in names(tmp_path)]
+        return [Input(tmp_path / name, Path(name)) for name in names(tmp_path)]
 
     looks = watched(find, lambda: script.pop(0)())
     assert [[source.path.name for source in next(looks)] for _ in range(10)] == [

@@ -12,7 +12,7 @@ from PIL import Image
 from deblurgan.cli import main
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import FileError, InputError
-from deblurgan.jobs.finding import find_sources
+from deblurgan.jobs.finding import find_inputs
 from deblurgan.video import restoring as videos
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import restore_video
@@ -240,19 +240,19 @@ def mixed(clip):
 
 
 def test_videos_are_found_and_planned_beside_pictures(mixed):
-    sources, _ = find_sources([mixed], recursive=True)
+    sources, _ = find_inputs([mixed], recursive=True)
     assert [str(job.target) for job in planned(sources, "out", suffix="_x", file_format="jpg")] == [
         "a_x.jpg",
         "clip_x.mp4",
         "sub/deep_x.MKV",
     ]
-    sources, _ = find_sources([str(mixed / "*.mp4")])
+    sources, _ = find_inputs([str(mixed / "*.mp4")])
     assert [source.is_video for source in sources] == [True]
 
 
 @pytest.mark.parametrize("output", ["out.zip", "-"])
 def test_a_video_goes_into_a_folder(clip, output):
-    sources, _ = find_sources([clip])
+    sources, _ = find_inputs([clip])
     with pytest.raises(InputError, match=r"clip\.mp4: a video goes into a folder, received "):
         planned(sources, output)
 
