@@ -330,6 +330,6 @@ def test_nothing_is_loaded_where_no_picture_is_left_to_be_restored(here, monkeyp
     save(here / "a_deblurred.png", noise(seed=1))
     result = deblurgan("deblur", "a.png")
     assert (result.exit_code, result.stdout) == (1, "0 of 1 pictures restored\n")
-    assert "failed: a_deblurred.png: is there already" in told(result)
+    assert "failed: a_deblurred.png: is there already" in result.stderr
     result = deblurgan("deblur", "a.png", "--skip_existing")
     assert (result.exit_code, result.stdout) == (0, "0 of 1 pictures restored (1 were there already)\n")
