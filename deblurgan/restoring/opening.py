@@ -1,7 +1,6 @@
 """From a weight file, or a name of weights, to what restores pictures with them."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from deblurgan.devices import policy, require_own_process, require_tensorflow
@@ -41,21 +40,6 @@ def open_restorer(
     require_own_process()
     path = catalogue.path(catalogue.DEFAULT) if path is None else catalogue.resolve(path)
     options: dict[str, Any] = {"memory": memory, "tta": tta, "strength": strength}
-    restorer = _opened(path, quality, precision, engine, options, assumed)
-    if quality != "preview":
-        return restorer
-    return HalfSizeRestorer(restorer)
-
-
-def _opened(
-    path: Path,
-    quality: str | None,
-    precision: str,
-    engine: str | None,
-    options: dict[str, Any],
-    assumed: dict[str, Any],
-) -> Restorer:
-    """As `open_restorer`, at full size; `options` are those of `Restorer`."""
     if engines.is_exported(path):
         if assumed or quality is not None:
             found = assumed or f"quality {quality!r}"
@@ -74,4 +58,4 @@ def _opened(
         restorer = Restorer(engines.from_model(model, about, engine, precision), **options)
     if "stages" in content.assumed:
         restorer.quality = quality_in_words(assumed["stages"])
-    return restorer
+    return HalfSizeRestorer(restorer) if quality == "preview" else restorer

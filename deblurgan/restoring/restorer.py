@@ -179,29 +179,21 @@ class Restorer:
 
     def _cut(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
         """How to cut a picture beside pictures of `held` bytes; the parts end where it has to be padded to."""
-        multiple, pixels = self.needs.multiple, self._pixels(held)
-        if self.needs.tile is not None:
-            tile = self.needs.tile
-            sides = range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)
-            alike: dict[str, Any] = {"sides": sides, "overlap": ALIKE_OVERLAP}
-            needed = tiles.least_alike(height, width, **alike)
-            if pixels < needed:
-                raise self._too_little(needed, held)
-            return tiles.cut_alike(height, width, best=tile, pixels=pixels, multiple=ALIKE_STEP, **alike)
-        height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
-        band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
-        limits: dict[str, Any] = {"overlap": self._overlap, "multiple": multiple, "band": band}
-        limits["least"] = max(1, 2 * self._blend)
-        needed = tiles.least_pixels(height, width, **limits)
-        if pixels < needed:
-            raise self._too_little(needed, held)
-        return tiles.cut(height, width, pixels=pixels, **limits)
-
-    def _too_little(self, needed: int, held: int) -> InputError:
-        more = (needed * self._bytes_per_pixel + held - self._room) / 1e6
-        return InputError(
-            f"memory: expected {more:.0f} MB more for tiles of {needed} pixels, received {self._memory}"
-        )
+        multiple, tile, pixels = self.needs.multiple, self.needs.tile, self._pixels(held)
+        try:
+            if tile is not None:
+                sides = range(max(multiple, tile - multiple), tile + 2 * multiple + 1, multiple)
+                limits: dict[str, Any] = {"overlap": ALIKE_OVERLAP, "multiple": ALIKE_STEP}
+                return tiles.cut_alike(height, width, sides=sides, best=tile, pixels=pixels, **limits)
+            height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
+            limits = {"overlap": self._overlap, "multiple": multiple, "least": max(1, 2 * self._blend)}
+            band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
+            return tiles.cut(height, width, pixels=pixels, band=band, **limits)
+        except tiles.TooFewPixelsError as error:
+            more = (error.needed * self._bytes_per_pixel + held - self._room) / 1e6
+            raise InputError(
+                f"memory: expected {more:.0f} MB more for tiles of {error.needed} pixels, received {self._memory}"
+            ) from error
 
     def _statistics(self, padded: Image, parts: tuple[Sequence[tiles.Span], Sequence[tiles.Span]]) -> list[Any]:
         """The statistics that all tiles are normalised with, for each turn; None where there are none."""

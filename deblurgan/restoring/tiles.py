@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 from deblurgan.errors import InputError
 
 
+class TooFewPixelsError(InputError):
+    """Not even the smallest tiles are small enough: `needed` is what they would take."""
+
+    def __init__(self, needed: int, pixels: int) -> None:
+        super().__init__(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
+        self.needed = needed
+
+
 class Span(NamedTuple):
     """A part of a side, in pixels: [start, stop) is its interior, [see_from, see_to) what the network is given."""
 
@@ -69,13 +77,15 @@ def cut(
         The parts of the height and those of the width.
 
     Raises:
-        InputError: not even the smallest tiles are small enough; the message says what is needed.
+        TooFewPixelsError: not even the smallest tiles are small enough.
     """
-    needed = least_pixels(height, width, overlap=overlap, multiple=multiple, least=least, band=band)
-    if needed > pixels:
-        raise InputError(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
-    best: tuple[int, int, int] | None = None
     most_rows, most_columns = (_most(side, multiple, least) for side in (height, width))
+    (tallest, _), (widest, _) = (
+        _seen(side, most, overlap, multiple) for side, most in ((height, most_rows), (width, most_columns))
+    )
+    if (needed := tallest * (widest + math.ceil(band * width))) > pixels:
+        raise TooFewPixelsError(needed, pixels)
+    best: tuple[int, int, int] | None = None
     for rows in range(1, most_rows + 1):
         tallest, seen_rows = _seen(height, rows, overlap, multiple)
         if best and seen_rows * width > best[0]:
@@ -115,11 +125,8 @@ def cut_alike(
         the picture's end or behind it, for the picture to be padded.
 
     Raises:
-        InputError: not even the smallest tiles are small enough; the message says what is needed.
+        TooFewPixelsError: not even the smallest tiles are small enough.
     """
-    needed = least_alike(height, width, sides=sides, overlap=overlap)
-    if pixels < needed:
-        raise InputError(f"pixels: expected at least {needed} for the smallest tiles, received {pixels}")
     for short_of_memory in (False, True):
         fitting = [
             (rows * tall * columns * wide, abs(tall - best) + abs(wide - best), (rows, tall), (columns, wide))
@@ -128,15 +135,10 @@ def cut_alike(
             if tall * wide <= pixels
         ]
         if fitting:
-            break
-    _, _, down, across = min(fitting)
-    return _alike(height, *down, multiple), _alike(width, *across, multiple)
-
-
-def least_alike(height: int, width: int, *, sides: Sequence[int], overlap: int) -> int:
-    """Return the `pixels` that `cut_alike` needs for the smallest tiles."""
+            _, _, down, across = min(fitting)
+            return _alike(height, *down, multiple), _alike(width, *across, multiple)
     tall, wide = (min(side for _, side in _ways_alike(size, sides, overlap, True)) for size in (height, width))
-    return tall * wide
+    raise TooFewPixelsError(tall * wide, pixels)
 
 
 def _ways_alike(size: int, sides: Sequence[int], overlap: int, short_of_memory: bool) -> list[tuple[int, int]]:
@@ -161,12 +163,6 @@ def _alike(size: int, count: int, side: int, multiple: int) -> list[Span]:
         Span(start, stop, place, place + side)
         for (start, stop), place in zip(itertools.pairwise(edges), places, strict=True)
     ]
-
-
-def least_pixels(height: int, width: int, *, overlap: int, multiple: int, least: int = 1, band: float = 0) -> int:
-    """Return the `pixels` that `cut` needs for the smallest tiles."""
-    tallest, widest = (_seen(side, _most(side, multiple, least), overlap, multiple)[0] for side in (height, width))
-    return tallest * (widest + math.ceil(band * width))
 
 
 def samples(height: int, width: int, *, pixels: int, side: int, multiple: int) -> list[tuple[slice, slice]]:

@@ -6,11 +6,10 @@ import pytest
 
 from deblurgan.errors import InputError
 from deblurgan.restoring.tiles import (
+    TooFewPixelsError,
     computed,
     cut,
     cut_alike,
-    least_alike,
-    least_pixels,
     ramp,
     samples,
     spans,
@@ -76,7 +75,9 @@ def test_a_plan_keeps_to_the_pixels_and_computes_least(overlap, multiple, least)
             shortest = [min(span.stop - span.start for span in side) for side in way]
             if all(count == 1 or short >= least for count, short in zip((rows, columns), shortest, strict=True)):
                 ways.append((largest(way), computed(way)))
-        needed = least_pixels(height, width, **limits)
+        with pytest.raises(TooFewPixelsError) as short:
+            cut(height, width, pixels=0, **limits)
+        needed = short.value.needed
         assert needed >= min(size for size, _ in ways)
         for pixels in {needed, needed + 37, height * width // 2, height * width - 1, height * width}:
             if pixels < needed:
@@ -94,7 +95,9 @@ def test_a_plan_keeps_to_the_pixels_and_computes_least(overlap, multiple, least)
 def test_a_plan_leaves_room_for_the_rows_in_progress(band):
     limits = {"overlap": 8, "multiple": 4, "band": band}
     for height, width in itertools.product([40, 100, 400], [40, 120, 604]):
-        needed = least_pixels(height, width, **limits)
+        with pytest.raises(TooFewPixelsError) as short:
+            cut(height, width, pixels=0, **limits)
+        needed = short.value.needed
         with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles"):
             cut(height, width, pixels=needed - 1, **limits)
         for pixels in (needed, 2 * needed, 10 * needed):
@@ -239,7 +242,9 @@ def test_tiles_that_are_alike_become_smaller_where_memory_is_short(alike):
     random = np.random.default_rng(2)
     overlap = alike["overlap"]
     for height, width in np.exp(random.uniform(0, np.log(2500), (60, 2))).astype(int).tolist():
-        needed = least_alike(height, width, sides=alike["sides"], overlap=overlap)
+        with pytest.raises(TooFewPixelsError) as short:
+            cut_alike(height, width, pixels=0, **alike)
+        needed = short.value.needed
         with pytest.raises(InputError, match=f"expected at least {needed} for the smallest tiles, received"):
             cut_alike(height, width, pixels=needed - 1, **alike)
         for pixels in (needed, 2 * needed, alike["best"] ** 2):
