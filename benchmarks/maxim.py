@@ -29,8 +29,9 @@ from side_by_side import report, time_in_turn
 
 from deblurgan.devices import cpu_has_bfloat16
 from deblurgan.networks.maxim import maxim
-from deblurgan.networks.maxim_layers import CrossGating, Fusion, MultiAxisGmlp
+from deblurgan.networks.maxim_layers import CrossGating, MultiAxisGmlp
 from deblurgan.networks.maxim_parts import Composite
+from deblurgan.networks.maxim_scales import Fusion
 from deblurgan.pictures.pixels import resize, to_8_bits
 from deblurgan.pictures.reading import read_picture
 from deblurgan.restoring.opening import open_restorer

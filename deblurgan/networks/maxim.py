@@ -9,15 +9,9 @@ from keras import Input, layers
 
 from deblurgan.errors import InputError
 from deblurgan.networks import maxim_weights
-from deblurgan.networks.maxim_layers import (
-    ChannelAttentionBlock,
-    CrossGating,
-    Fusion,
-    MultiAxisGmlp,
-    Subsampled,
-    SupervisedAttention,
-)
+from deblurgan.networks.maxim_layers import ChannelAttentionBlock, CrossGating, MultiAxisGmlp, SupervisedAttention
 from deblurgan.networks.maxim_parts import Initial, started
+from deblurgan.networks.maxim_scales import Fusion, Subsampled
 from deblurgan.networks.network import Found, Network, Tensors
 from deblurgan.networks.parts import Shape, check_choice, check_counts, check_rate, checked_shape
 

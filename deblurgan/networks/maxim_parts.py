@@ -145,6 +145,8 @@ class Composite(layers.Layer):
         kwargs: see `keras.layers.Layer`.
     """
 
+    options: tuple[str, ...] = ()  # arguments of a layer's own, which are its attributes
+
     def __init__(self, *, initial: Initial = None, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._initial, self._frozen = initial, frozen
@@ -176,7 +178,7 @@ class Composite(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again; what its weights started with is none of them."""
-        return super().get_config()
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.options}}
 
     def weight(self, name: str, *shape: int, start: Any = "zeros") -> Any:
         """Make a weight. It is cast where it is used, after what is multiplied into it: no digits are lost."""
