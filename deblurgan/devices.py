@@ -168,28 +168,20 @@ def gpu_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-def cpu_has_bfloat16(cpuinfo: str | None = None) -> bool:
-    """Say whether the processor multiplies bfloat16 natively (AVX512_BF16, AMX or ARM's BF16 instructions).
-
-    Args:
-        cpuinfo: the text of `/proc/cpuinfo`; read from the system when None. Systems without one count as no.
-    """
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_features(cpuinfo))
+def cpu_has_bfloat16() -> bool:
+    """Say whether the processor multiplies bfloat16 natively (AVX512_BF16, AMX or ARM's BF16 instructions)."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_features())
 
 
-def cpu_features(cpuinfo: str | None = None) -> frozenset[str]:
+def cpu_features() -> frozenset[str]:
     """Return what the processor says that it can, as `/proc/cpuinfo` calls it; nothing on systems without one.
 
     What oneDNN is told not to use (by ONEDNN_MAX_CPU_ISA in the environment) counts as missing.
-
-    Args:
-        cpuinfo: the text of that file; read from the system when None.
     """
-    if cpuinfo is None:
-        try:
-            cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return frozenset()
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):

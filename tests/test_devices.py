@@ -25,8 +25,16 @@ CPU implementer\t: 0x41
 """
 
 
+@pytest.fixture
+def cpuinfo(monkeypatch):
+    """A function that pretends a processor, by what the system's file says of it."""
+    return lambda text: monkeypatch.setattr(
+        devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)]
+    )
+
+
 @pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
+    ("text", "expected"),
     [
         (X86.format("avx512_bf16"), True),
         (X86.format("amx_bf16 amx_tile"), True),
@@ -39,15 +47,9 @@ CPU implementer\t: 0x41
         ("model name\t: bf16\n", False),
     ],
 )
-def test_cpu_has_bfloat16_reads_the_processors_flags(cpuinfo, expected, monkeypatch):
+def test_cpu_has_bfloat16_reads_the_processors_flags(cpuinfo, text, expected, monkeypatch):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert cpu_has_bfloat16(cpuinfo) is expected
-
-
-@pytest.mark.parametrize(("text", "expected"), [(X86.format("avx512_bf16"), True), (X86.format(""), False)])
-def test_cpu_has_bfloat16_reads_the_system_when_not_told(monkeypatch, text, expected):
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    monkeypatch.setattr(devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)])
+    cpuinfo(text)
     assert cpu_has_bfloat16() is expected
 
 
@@ -55,9 +57,10 @@ def test_cpu_has_bfloat16_reads_the_system_when_not_told(monkeypatch, text, expe
     ("limit", "expected"),
     [("AVX2", False), ("avx2_vnni_2", False), ("SSE41", False), ("AVX512_CORE", False), ("AVX512_CORE_BF16", True)],
 )
-def test_a_limit_set_for_onednn_holds_for_bfloat16(monkeypatch, limit, expected):
+def test_a_limit_set_for_onednn_holds_for_bfloat16(monkeypatch, cpuinfo, limit, expected):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert cpu_has_bfloat16(X86.format("avx2 avx512f avx512_bf16 amx_bf16")) is expected
+    cpuinfo(X86.format("avx2 avx512f avx512_bf16 amx_bf16"))
+    assert cpu_has_bfloat16() is expected
 
 
 def test_a_system_without_cpuinfo_counts_as_no(monkeypatch):
@@ -80,14 +83,13 @@ def test_a_system_without_cpuinfo_counts_as_no(monkeypatch):
         ("fp asimd bf16", {}, None),
     ],
 )
-def test_onednn_is_used_where_its_convolutions_are_fast(monkeypatch, flags, environment, expected):
+def test_onednn_is_used_where_its_convolutions_are_fast(monkeypatch, cpuinfo, flags, environment, expected):
     for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"):
         monkeypatch.setenv(name, "")  # so that what the call sets is taken back after the test
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    text = f"flags\t\t: {flags}\n"
-    monkeypatch.setattr(devices.Path, "read_text", lambda path, **_: {"/proc/cpuinfo": text}[str(path)])
+    cpuinfo(f"flags\t\t: {flags}\n")
     choose_kernels()
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == expected
 

@@ -153,5 +153,5 @@ def synthesize(
             progress=progress,
         )
     pairs = sum(path.parent.name == "A" for path in report.written)
-    click.echo(one_line(f"{pairs} pairs written into {output_dir}, {len(report.present) // 2} already there"))
+    click.echo(one_line(f"{pairs} pairs written into {output_dir}, {len(report.skipped) // 2} already there"))
     finish(report.failed, "the pictures")

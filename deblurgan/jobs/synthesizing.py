@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -23,17 +22,6 @@ KERNEL_SHEET = "kernels.png"
 _SHEET_KERNELS = 64
 
 
-@dataclass
-class SynthesisReport(Report):
-    """What became of a folder's pictures.
-
-    Attributes:
-        present: the files that were there already and are left as they were.
-    """
-
-    present: list[Path] = field(default_factory=list)
-
-
 def synthesize(
     input_dir: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
@@ -45,7 +33,7 @@ def synthesize(
     extension: str = ".png",
     overwrite: bool = False,
     progress: Callable[[int, int, Path], None] = lambda done, total, picture: None,
-) -> SynthesisReport:
+) -> Report:
     """Write `output_dir`/A (blurred) and `output_dir`/B (sharp), and `kernels.png` with the first 64 kernels.
 
     NAME.jpg becomes NAME.png in both folders, or NAME_0.png, NAME_1.png, ... with a larger `count`; one in a folder
@@ -78,11 +66,11 @@ def synthesize(
     ensure_folder(output_dir)
     blurred_dir, sharp_dir = (ensure_folder(output_dir / side) for side in ("A", "B"))
 
-    report = SynthesisReport()
+    report = Report()
     for done, (path, pair_names) in enumerate(names.items(), 1):
         pairs = [(name, blurred_dir / (name + extension), sharp_dir / (name + extension)) for name in pair_names]
         missing = [pair for pair in pairs if overwrite or not all(map(os.path.exists, pair[1:]))]
-        report.present += [file for pair in pairs if pair not in missing for file in pair[1:]]
+        report.skipped += [file for pair in pairs if pair not in missing for file in pair[1:]]
         if missing:
             try:
                 sharp = read_rgb(path)

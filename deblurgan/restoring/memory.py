@@ -17,7 +17,7 @@ RESERVED = 2**32  # bytes of addresses; they cost nothing until they are used
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
-def parse_size(size: int | str, name: str = "memory") -> int:
+def parse_size(size: int | str) -> int:
     """Return a size in bytes: a number of them, or a text like "2GB", "1.5 G", "800MB", "2GiB".
 
     Raises:
@@ -26,7 +26,7 @@ def parse_size(size: int | str, name: str = "memory") -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMG]I?|)B?\s*", str(size).upper())
     value = int(float(match[1]) * UNITS[match[2]]) if match and not isinstance(size, bool) else 0
     if value <= 0:
-        raise InputError(f"{name}: expected a size like 2GB or 800MB, received {size!r}")
+        raise InputError(f"memory: expected a size like 2GB or 800MB, received {size!r}")
     return value
 
 

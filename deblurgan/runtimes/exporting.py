@@ -1,7 +1,7 @@
 """Writing a generator for other runtimes, each file checked against Keras after it has been written."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import folder_beside, shown, without_wildcards
+from deblurgan.files import check_replaceable, folder_beside, shown, without_wildcards
 from deblurgan.networks.folding import folded
 from deblurgan.runtimes import contract, converting, engines, int8
 from deblurgan.runtimes.contract import About, Images, optional
@@ -98,7 +98,10 @@ def export(
             "balanced or best"
         )
     parts = [target, target.with_suffix(".bin")] if suffix == ".xml" else [target]
-    _check_replaceable(parts, folder=not suffix)
+    if not suffix and os.path.lexists(target):
+        raise FileError(f"{shown(target)}: expected the name of a new folder, found something there")
+    for part in parts:
+        check_replaceable(part)
     content, assumed = open_generator(catalogue.DEFAULT if source is None else source, quality, assumed)
     model = folded(content.build(dtype="float32", **assumed))
     about = contract.about(model, content.network)
@@ -134,15 +137,6 @@ def export(
     example = EXAMPLE.format(imports=form.imports, run=form.example.format(path=str(target)))
     in_words = quality_in_words(assumed["stages"]) if "stages" in content.assumed else None
     return Exported(form.kind, about, in_words, sizes, difference, cost, paired, example)
-
-
-def _check_replaceable(parts: Sequence[Path], *, folder: bool) -> None:
-    """Raise FileError where writing would destroy what is no such file."""
-    for part in parts:
-        if folder and os.path.lexists(part):
-            raise FileError(f"{shown(part)}: expected the name of a new folder, found something there")
-        if os.path.lexists(part) and not os.path.isfile(part):
-            raise FileError(f"{shown(part)}: cannot be written: not a file but a folder, a device or a pipe")
 
 
 def _sizes(about: About) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import pytest
 
 from deblurgan import cli
 from deblurgan.jobs import synthesizing
-from deblurgan.jobs.synthesizing import SynthesisReport
+from deblurgan.jobs.report import Report
 from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
 from deblurgan.training.progress import Result
@@ -408,7 +408,7 @@ def test_synthesize_hands_every_option_on(tmp_path, monkeypatch):
 
     def synthesize(*places, **options):
         seen.append(options)
-        return SynthesisReport()
+        return Report()
 
     monkeypatch.setattr(synthesizing, "synthesize", synthesize)
     succeeds(

@@ -28,7 +28,7 @@ def test_pairs_of_blurred_and_sharp_pictures_are_written(sharp, tmp_path):
     seen = []
     report = synthesize(sharp, tmp_path / "out", blur=LINEAR, progress=lambda *done: seen.append(done))
     assert report.failed == []
-    assert report.present == []
+    assert report.skipped == []
     assert sorted(report.written) == sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert seen == [(number, 3, sharp / name) for number, name in enumerate(("a.png", "b.bmp", "c.png"), 1)]
     pairs = match_pairs(tmp_path / "out")
@@ -71,7 +71,7 @@ def test_what_is_there_is_left_alone_unless_asked_otherwise(sharp, tmp_path):
     (out / "A" / "a.png").write_bytes(b"mine")
     (out / "B" / "c.png").unlink()
     report = synthesize(sharp, out, blur=LINEAR)
-    assert report.present == [out / side / f"{name}.png" for name in "ab" for side in "AB"]
+    assert report.skipped == [out / side / f"{name}.png" for name in "ab" for side in "AB"]
     assert report.written == [out / "A/c.png", out / "B/c.png", out / "kernels.png"]
     assert contents(out) == {**before, "A/a.png": b"mine"}
     report = synthesize(sharp, out, blur=LINEAR)
