@@ -82,12 +82,10 @@ class Deblurrer:
     def restore_video(
         self, source: str | os.PathLike[str], target: str | os.PathLike[str], options: VideoOptions | None = None
     ) -> tuple[str, ...]:
-        """Restore the video `source` into the file `target`, with all else in it.
+        """Restore the video `source` into the file `target`, with all else in it; see `video.restoring.restore_video`.
 
-        See `video.restoring.restore_video`.
-
-        Returns a line for each thing that was not kept. After an interruption the same call goes on where it stopped;
-        give `options` a `settings` that names the weights if those may be others by then.
+        After an interruption the same call goes on where it stopped; give `options` a `settings` that names the
+        weights if those may be others by then.
         """
         return restore_video(self._restore, source, target, options)
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, Weights, finish, one_line, tiles_bar
 from deblurgan.errors import InputError
+from deblurgan.jobs.before_after import is_page
 from deblurgan.jobs.finding import STANDARD, Input, is_zip
 from deblurgan.jobs.planning import Job, Where, plan, same_result
 from deblurgan.jobs.report import Report
@@ -129,7 +130,7 @@ def check_watched(inputs: Sequence[Path], where: Where, dry_run: bool) -> None:
     for place in (output_dir, compare):
         if place and os.path.realpath(place) in watched:  # each result would be taken for a new picture
             raise InputError(f"--watch: expected folders for what is written that are not watched, received {place}")
-    if dry_run or (compare and compare.suffix.lower() in (".html", ".htm")):
+    if dry_run or (compare and is_page(compare)):
         raise InputError("--watch: expected neither --dry_run nor a page for --compare with it")
 
 

@@ -53,7 +53,7 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
         yield lambda target, picture, restored: None
         return
     place = Path(place)
-    if not _is_page(place):
+    if not is_page(place):
         with opened_output(place) as write:
 
             def add(target: Path, picture: Picture, restored: Pixels) -> None:
@@ -93,12 +93,13 @@ def check_comparison(
     jobs: Sequence[Job], output: str | os.PathLike[str] | None, place: str | os.PathLike[str]
 ) -> None:
     """Raise `InputError` where before and after would go into a folder of inputs or results."""
-    if _is_page(place):
+    if is_page(place):
         return
     if output is not None and os.path.realpath(place) == os.path.realpath(output):
         raise InputError(f"{shown(place)}: results go there; choose another folder for before and after")
     check_originals(jobs, Path(place), overwrite=False)
 
 
-def _is_page(place: str | os.PathLike[str]) -> bool:
+def is_page(place: str | os.PathLike[str]) -> bool:
+    """Whether before and after go onto an HTML page of that name, and not into a folder."""
     return Path(place).suffix.lower() in (".html", ".htm")

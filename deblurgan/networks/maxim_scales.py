@@ -47,7 +47,7 @@ class Fusion(Composite):
 
     def make(self, input_shape: Sequence[Any]) -> None:
         """Make the weights."""
-        widths = [shape[-1] for shape in _listed(input_shape)]
+        widths = [shape[-1] for shape in _shapes(input_shape)]
         if self.up:
             # Keras' layout of a transposed convolution: (height, width, out, in).
             start = keras.initializers.LecunNormal()
@@ -97,13 +97,13 @@ class Fusion(Composite):
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[int | None, ...]:
         """Return the shape of the result."""
-        batch, height, width, _ = _listed(input_shape)[0]
+        batch, height, width, _ = _shapes(input_shape)[0]
         grow = 2 if self.up else 1 if self.plain else self.ratios[0]
         sides = (None if side is None else int(side * grow) for side in (height, width))
         return batch, *sides, self.filters
 
 
-def _listed(shapes: Any) -> list[Any]:
+def _shapes(shapes: Any) -> list[Any]:
     """The shapes of several images, or of one, which Keras gives alone."""
     return [shapes] if isinstance(shapes[-1], int) else list(shapes)
 

@@ -2,13 +2,12 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from deblurgan.files import atomic_path
 from deblurgan.video.containers import CONTAINERS
-from deblurgan.video.ffmpeg import file_url, is_a_cover, named_errors, pyav
+from deblurgan.video.ffmpeg import file_url, fraction, is_a_cover, named_errors, pyav
 from deblurgan.video.looking import Video
 from deblurgan.video.options import Span
 from deblurgan.video.resuming import packets
@@ -77,7 +76,7 @@ def _restored(parts: Sequence[Path], video: Video, stream: Any, span: Span) -> I
     shift = round(span.shift / video.time_base)
     for part in parts:
         for time, packet in packets(part, video):
-            unit = Fraction(packet.time_base.numerator, packet.time_base.denominator) / video.time_base
+            unit = fraction(packet.time_base) / video.time_base
             packet.duration = round((packet.duration or 0) * unit)
             packet.time_base = video.time_base
             packet.pts = packet.dts = time - shift
@@ -98,7 +97,7 @@ def _copied(file: Any, streams: dict[int, Any], span: Span) -> Iterator[tuple[fl
             continue
         if packet.dts is None:  # the end of a stream
             continue
-        unit = Fraction(packet.time_base.numerator, packet.time_base.denominator)
+        unit = fraction(packet.time_base)
         time = (packet.dts if packet.pts is None else packet.pts) * unit
         if span.end is not None and time > span.end + _BEYOND:
             return
@@ -120,7 +119,7 @@ def _chapters(chapters: Sequence[Any], span: Span) -> list[Any]:
     """The chapters within the span, as times of the result."""
     kept = []
     for chapter in chapters:
-        unit = Fraction(chapter["time_base"].numerator, chapter["time_base"].denominator)
+        unit = fraction(chapter["time_base"])
         start, end = chapter["start"] * unit, chapter["end"] * unit
         start = start if span.start is None else max(start, span.start)
         end = end if span.end is None else min(end, span.end)

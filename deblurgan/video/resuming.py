@@ -1,23 +1,22 @@
 """The finished parts of a video, which outlast an interruption."""
 
-import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from deblurgan.files import atomic_path
 from deblurgan.pictures.pixels import Pixels
-from deblurgan.video.ffmpeg import file_url, named_errors, pyav
+from deblurgan.video.ffmpeg import file_url, fraction, named_errors, pyav
 from deblurgan.video.frames import Encoder, Frame
 from deblurgan.video.looking import Video
 from deblurgan.video.options import VideoOptions
 
 _PART_FRAMES = 100  # frames a part: what is lost at most when the program is killed
 _SETTINGS = "video.json"
+_UNFINISHED = "unfinished.mp4"
 
 
 def parts_folder(target: str | os.PathLike[str]) -> Path:
@@ -42,7 +41,6 @@ class Parts:
         self.frames = 0
         self.last: int | None = None
         self._video, self._crf = video, options.crf
-        self._stack = contextlib.ExitStack()
         self._encoder: Encoder | None = None
         self._started = 0
         self._count = 0
@@ -80,8 +78,7 @@ class Parts:
         for frame, rgb in zip(frames, restored, strict=True):
             with named_errors(self.folder, "cannot be written"):
                 if self._encoder is None:
-                    path = self.folder / f"{frame.time}.mp4"
-                    self._encoder = Encoder(self._stack.enter_context(atomic_path(path)), self._video, self._crf)
+                    self._encoder = Encoder(self.folder / _UNFINISHED, self._video, self._crf)
                     self._started, self._count = frame.time, 0
                 self._encoder.add(rgb, frame.time - self._started, frame.duration)
             self.last = frame.time
@@ -94,14 +91,15 @@ class Parts:
         if self._encoder is None:
             return
         encoder, self._encoder = self._encoder, None
+        path = self.folder / f"{self._started}.mp4"
         with named_errors(self.folder, "cannot be written"):
             try:
                 encoder.close()
             except BaseException:
                 encoder.abandon()
                 raise
-            self._stack.close()
-        self.files.append(self.folder / f"{self._started}.mp4")
+            os.replace(self.folder / _UNFINISHED, path)
+        self.files.append(path)
         self.frames += self._count
 
     def leave(self) -> None:
@@ -109,14 +107,9 @@ class Parts:
         if self._encoder is not None:
             self._encoder.abandon()
             self._encoder = None
-        with contextlib.suppress(_GivenUpError), self._stack:
-            raise _GivenUpError
+        (self.folder / _UNFINISHED).unlink(missing_ok=True)
         if not self.files:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class _GivenUpError(Exception):
-    """Ends `atomic_path` without a file."""
 
 
 def packets(part: Path, video: Video) -> Iterator[tuple[int, Any]]:
@@ -124,7 +117,7 @@ def packets(part: Path, video: Video) -> Iterator[tuple[int, Any]]:
     first = int(part.stem)
     with pyav().open(file_url(part)) as file:
         stream = file.streams.video[0]
-        unit = Fraction(stream.time_base.numerator, stream.time_base.denominator) / video.time_base
+        unit = fraction(stream.time_base) / video.time_base
         for packet in file.demux(stream):
             if packet.pts is not None:
                 yield first + round(packet.pts * unit), packet
