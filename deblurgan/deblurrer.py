@@ -82,7 +82,7 @@ class Deblurrer:
     def restore_video(
         self, source: str | os.PathLike[str], target: str | os.PathLike[str], options: VideoOptions | None = None
     ) -> tuple[str, ...]:
-        """Restore the video `source` into the file `target`, with all else in it; see `video.restoring.restore_video`.
+        """Restore the video `source` into `target`, with all else in it; see `video.restoring.restore_video`.
 
         After an interruption the same call goes on where it stopped; give `options` a `settings` that names the
         weights if those may be others by then.

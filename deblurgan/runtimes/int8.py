@@ -74,15 +74,13 @@ def read_calibration(folder: str | os.PathLike[str], multiple: int) -> Calibrati
     """
     folder = Path(folder)
     if (folder / "A").is_dir() and (folder / "B").is_dir():
-        pairs = [pair.read() for pair in _spread(match_pairs(folder))]
+        pairs = [pair.read() for pair in _some(match_pairs(folder))]
         blurred, sharp = ([_middle(image, folder, multiple) for image in side] for side in zip(*pairs, strict=True))
         return Calibration(blurred, sharp)
     pictures = list_images(folder)
     if not pictures:
         raise InputError(f"{shown(folder)}: expected pictures to calibrate with, found none")
-    return Calibration(
-        [_middle(to_8_bits(read_picture(path).rgb), path, multiple) for path in _spread(pictures)], None
-    )
+    return Calibration([_middle(to_8_bits(read_picture(path).rgb), path, multiple) for path in _some(pictures)], None)
 
 
 def quantized(proto: Any, calibration: Calibration) -> Any:
@@ -130,7 +128,7 @@ class _Reader:
         return next(self._inputs, None)
 
 
-def _spread(things: Sequence[Any]) -> list[Any]:
+def _some(things: Sequence[Any]) -> list[Any]:
     """At most `PICTURES` of them, spread evenly."""
     count = min(PICTURES, len(things))
     return [things[i * len(things) // count] for i in range(count)]

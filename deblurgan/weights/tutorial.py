@@ -55,6 +55,7 @@ class TutorialWeights:
             layer.set_weights(list(entry.tensors))
 
 
+@dataclass(frozen=True)
 class GeneratorWeights(TutorialWeights):
     """The generator's weights: a normalisation after each convolution but the last.
 
@@ -96,6 +97,7 @@ class GeneratorWeights(TutorialWeights):
         return model
 
 
+@dataclass(frozen=True)
 class DiscriminatorWeights(TutorialWeights):
     """The discriminator's weights, of its convolutions and two dense layers.
 
