@@ -9,12 +9,12 @@ from typing import Any
 
 import h5py
 import keras
-import numpy as np
 
 from deblurgan.compat.notices import OldKerasError, note
 from deblurgan.compat.patches import Patches, defining
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, shown
+from deblurgan.weights.hdf5 import write_keras2
 
 Method = Callable[..., Any]
 
@@ -183,24 +183,9 @@ def _save_weights(method: Method) -> Method:
         if not overwrite and os.path.exists(filepath):
             raise FileError(f"{shown(filepath)}: exists already, and save_weights was called with overwrite=False")
         with atomic_path(filepath) as temporary, h5py.File(temporary, "w") as file, _all_trainable(self):
-            _write_layers(file, self.layers)
+            write_keras2(file, self.layers)
 
     return save_weights
-
-
-def _write_layers(file: h5py.File, layers: list[Any]) -> None:
-    """Write the layers' weights in their order, those of a model inside with the trainable ones first."""
-    file.attrs["keras_version"] = np.bytes_("2.1.3")  # that of the layout
-    file.attrs["backend"] = np.bytes_("tensorflow")
-    file.attrs["layer_names"] = np.array([layer.name for layer in layers], "S")
-    for layer in layers:
-        weights = {
-            f"{weight.path}:0": np.asarray(weight) for weight in layer.trainable_weights + layer.non_trainable_weights
-        }
-        group = file.create_group(layer.name)
-        group.attrs["weight_names"] = np.array(list(weights), "S")
-        for name, value in weights.items():
-            group[name] = value
 
 
 def _load_weights(method: Method) -> Method:

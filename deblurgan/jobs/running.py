@@ -101,10 +101,7 @@ def restore_jobs(
             while len(saving) > 1:
                 _settle(*saving.popleft(), report, progress)
             for job, restored in work.restored(group):
-                if isinstance(restored, tuple):
-                    saving.append((job, writer.submit(work.save, job, *restored)))
-                else:
-                    saving.append((job, _done(restored)))
+                saving.append((job, writer.submit(work.saved, job, restored)))
             del group, restored
         while saving:
             _settle(*saving.popleft(), report, progress)
@@ -125,7 +122,7 @@ _Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done with each job: `read` in one thread, `restored` in the main one, `save` in a third."""
+    """What is done with each job: `read` in one thread, `restored` in the main one, `saved` in a third."""
 
     restore: Any
     where: Where
@@ -194,8 +191,13 @@ class _Work:
             return error
         return _Saved(target, notices + (("a video: not compared",) if self.where.compare is not None else ()))
 
-    def save(self, job: Job, picture: Picture, rgb: Pixels) -> _Saved:
-        """Write a result, and before and after."""
+    def saved(self, job: Job, outcome: _Outcome) -> _Saved:
+        """Write a result, and before and after; or tell what else became of the job."""
+        if isinstance(outcome, _Saved):
+            return outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        picture, rgb = outcome
         as_it_came = job.as_it_came and picture.format in WRITABLE
         file_format = picture.format if as_it_came else format_to_write(job.target)
         try:
@@ -251,16 +253,6 @@ def _squashed(picture: Picture, side: int) -> Picture:
     rgb, *alpha = (resize(to_8_bits(part), (side, side)) for part in (picture.rgb, picture.alpha) if part is not None)
     deep = ("16-bit input is squashed with 8 bits",) if picture.rgb.dtype == np.uint16 else ()
     return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
-
-
-def _done(result: "_Saved | Exception") -> "Future[_Saved]":
-    """A future that is settled already."""
-    future: Future[_Saved] = Future()
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
-    return future
 
 
 def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callable[[Path], None]) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,21 @@ def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
     The file appears whole or not at all. Layers keep this package's names: old code matches them by their order.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        file.attrs["backend"] = b"tensorflow"
-        file.attrs["keras_version"] = b"2.1.3"
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
-            group.attrs["weight_names"] = np.array([name.encode() for name in names], dtype="S")
-            for name, variable in zip(names, layer.weights, strict=True):
-                group[name] = np.asarray(variable)
+        write_keras2(file, model.layers)
+
+
+def write_keras2(file: h5py.File, layers: Sequence[Any]) -> None:
+    """Write the layers' weights in their order, those of a model inside with the trainable ones first."""
+    file.attrs["keras_version"] = np.bytes_("2.1.3")  # that of the layout
+    file.attrs["backend"] = np.bytes_("tensorflow")
+    file.attrs["layer_names"] = np.array([layer.name for layer in layers], "S")
+    for layer in layers:
+        variables = layer.trainable_weights + layer.non_trainable_weights
+        weights = {f"{variable.path}:0": np.asarray(variable) for variable in variables}
+        group = file.create_group(layer.name)
+        group.attrs["weight_names"] = np.array(list(weights), "S")
+        for name, value in weights.items():
+            group[name] = value
 
 
 def check_shapes(layer: str, expected: list[tuple[int, ...]], entry: LayerWeights, source: str) -> None:
