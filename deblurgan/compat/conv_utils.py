@@ -8,16 +8,7 @@ from deblurgan.errors import InputError
 
 
 def normalize_tuple(value: int | Sequence[int], n: int, name: str) -> tuple[int, ...]:
-    """Return `n` ints: `value` repeated if it is one, else `value` itself.
-
-    Args:
-        value: an int, or `n` of them.
-        n: how many are wanted.
-        name: what they are, for the message.
-
-    Raises:
-        InputError: `value` is neither.
-    """
+    """Return `n` ints: `value` repeated if it is one, else `value` itself; InputError, by `name`, for others."""
     values = (value,) * n if isinstance(value, int) else value
     if not isinstance(values, Sequence) or len(values) != n or not all(isinstance(item, int) for item in values):
         raise InputError(f"{name}: expected an int or {n} of them, received {value!r}")
@@ -25,11 +16,7 @@ def normalize_tuple(value: int | Sequence[int], n: int, name: str) -> tuple[int,
 
 
 def normalize_data_format(value: str | None) -> str:
-    """Return "channels_first" or "channels_last"; Keras' configured one for None.
-
-    Raises:
-        InputError: `value` is something else.
-    """
+    """Return "channels_first" or "channels_last"; Keras' configured one for None; InputError for others."""
     data_format = str(value or keras.config.image_data_format()).lower()
     if data_format not in ("channels_first", "channels_last"):
         raise InputError(f"data_format: expected 'channels_first' or 'channels_last', received {value!r}")
@@ -41,15 +28,7 @@ def conv_output_length(
 ) -> int | None:
     """Return the length of one side after a convolution, None for an unknown one.
 
-    Args:
-        input_length: of the side before.
-        filter_size: length of the kernel.
-        padding: "valid", "same", "causal" or "full".
-        stride: step of the kernel.
-        dilation: distance of the kernel's taps.
-
-    Raises:
-        InputError: an unknown padding.
+    The padding is "valid", "same", "causal" or "full"; InputError for another.
     """
     if input_length is None:
         return None

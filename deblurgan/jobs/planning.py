@@ -84,10 +84,6 @@ def plan(sources: Sequence[Input], where: Where) -> list[Job]:
     be read. A video keeps its own extension, or has `.mkv` in place of one that can only be read. What comes from
     standard input and goes to standard output has the format that it came in.
 
-    Args:
-        sources: from `find_inputs`.
-        where: where results go, and what they are called.
-
     Raises:
         InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
             than into a folder.

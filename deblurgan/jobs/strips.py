@@ -22,12 +22,8 @@ def write_strips(
 ) -> Report:
     """Write `results0.png`, `results1.png`, ...: sharp, blurred and restored side by side, as in the tutorial.
 
-    Args:
-        restore: (height, width, 3) RGB -> the same, restored.
-        pairs: which.
-        output_dir: created where missing.
-        squash: squash both pictures to a square of this many pixels first, as the tutorial did with 256.
-        progress: called with each blurred picture when it is done.
+    With `squash`, both pictures are squashed to a square of this many pixels first, as the tutorial did with 256.
+    `progress` is called with each blurred picture when it is done.
 
     Raises:
         FileError: `output_dir` cannot be written to.

@@ -13,11 +13,7 @@ def watched(
 ) -> Iterator[list[Input]]:
     """Yield, again and again, the pictures that are new or have changed and are no longer being written.
 
-    A file is taken when its size and time are those that they were a pause before.
-
-    Args:
-        find: returns all pictures that are there now.
-        pause: called between two looks.
+    A file is taken when its size and time are those that they were a pause before. `find` returns all that are there.
     """
     before: dict[Path, tuple[int, int]] = {}
     done: dict[Path, tuple[int, int]] = {}

@@ -20,12 +20,9 @@ _SLIDER = """<figure style="margin:0 0 2rem;width:fit-content">
 
 
 def data_uri(image: Pixels, side: int, *, lossless: bool = False) -> tuple[str, tuple[int, int]]:
-    """Return a picture as a data URI, and its width and height there.
+    """Return a picture (height, width, 3), uint8 or uint16, as a data URI, and its width and height there.
 
-    Args:
-        image: (height, width, 3), uint8 or uint16.
-        side: the longer side is made so long at most, in pixels.
-        lossless: as PNG, else as JPEG.
+    Its longer side is made `side` pixels long at most. It is PNG where `lossless`, else JPEG.
     """
     small = Image.fromarray(to_8_bits(image))
     small.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -49,13 +49,8 @@ def list_files_below(
 ) -> list[Path]:
     """The files in `folder` and in all folders below it, links included, as `list_files` sorts and chooses.
 
-    A folder comes before those in it; hidden ones (`.name`) are passed over.
-
-    Args:
-        folder: where to begin.
-        wanted: which names.
-        but_not_in: real paths of folders below that are passed over.
-        problems: gets a line for each folder below that cannot be listed.
+    A folder comes before those in it; hidden ones (`.name`) are passed over, and those with the real paths
+    `but_not_in`. `problems` gets a line for each folder below that cannot be listed.
 
     Raises:
         FileError: as `list_images`; without `problems` also for folders below.

@@ -116,9 +116,6 @@ class Metadata:
     def save_options(self, file_format: str) -> dict[str, Any]:
         """Return Pillow's save options for as much of this as the format holds; see also `with_colour`.
 
-        Args:
-            file_format: Pillow's name of it, "JPEG" and so on.
-
         Raises:
             DECODING_ERRORS: EXIF is damaged.
         """

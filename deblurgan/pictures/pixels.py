@@ -82,9 +82,7 @@ def resize(
 def side_by_side(images: Sequence[Pixels], gap: int = 0) -> Pixels:
     """Join images of equal height from left to right, with `gap` white columns between them.
 
-    Args:
-        images: one or more uint8 arrays, or uint16, all (height, width, 3) or all (height, width); widths may differ.
-        gap: columns between two images.
+    One or more, all uint8 or all uint16, all (height, width, 3) or all (height, width); widths may differ.
 
     Raises:
         InputError: no image, different heights, channels or dtypes, or a negative gap.

@@ -27,10 +27,7 @@ _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 def read_deep(file: IO[bytes], image: Image.Image, rawmode: str) -> NDArray[np.uint16] | None:
     """Read the pixels of a PNG or TIFF file with 16 bits and 2 to 4 channels, as stored.
 
-    Args:
-        file: the file, opened for reading and seeking.
-        image: what Pillow has read from it.
-        rawmode: how a pixel is stored, in Pillow's notation, such as "RGB;16B".
+    `image` is what Pillow has read of it, `rawmode` its notation of how a pixel is stored, such as "RGB;16B".
 
     Returns:
         uint16 (height, width, channels); premultiplied alpha has been divided out. None when it is no such file.
@@ -116,11 +113,9 @@ def is_deep_grey_with_alpha(image: Image.Image) -> bool:
 
 
 def encode_deep_png(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:
-    """Return the content of a PNG file with 16 bits.
+    """Return the content of a PNG file with 16 bits, with the metadata in Pillow's save options.
 
-    Args:
-        values: uint16 (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
-        options: Pillow's save options: metadata.
+    Of uint16 (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
     """
     height, width, channels = values.shape
     small = io.BytesIO()  # with all that goes around the pixels

@@ -91,11 +91,9 @@ def not_kept(picture: Picture, file_format: str) -> list[str]:
 
 
 def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
-    """Write an array as an image file in the format of the extension, whole or not at all.
+    """Write an array as an image file in the format of the extension, whole or not at all; see `encode_picture`.
 
-    Args:
-        path: file to write, with one of `IMAGE_EXTENSIONS`. See `encode_picture` about formats; JPEG has quality 95.
-        array: uint8 (height, width) or (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+    The array is uint8 (height, width) or (height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
 
     Raises:
         InputError: the array does not fit, or the extension is not known.
@@ -111,14 +109,7 @@ def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Return the content of a PNG file that holds an image.
-
-    Args:
-        image: uint8 (height, width) or (height, width, channels), as for `write_image`.
-
-    Raises:
-        InputError: the array does not fit.
-    """
+    """Return the content of a PNG file that holds an image, an array as for `write_image`; InputError for others."""
     return _encoded(*_colour_and_alpha(image), "PNG", {})
 
 

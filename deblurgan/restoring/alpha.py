@@ -9,16 +9,11 @@ _REACH = 8  # pixels: where alpha is the same for that far around, it stays exac
 
 
 def restore_with_alpha(restore: Restore, rgb: Pixels, alpha: Pixels | None) -> tuple[Pixels, Pixels | None]:
-    """Restore a picture; return its colours and alpha.
+    """Restore a picture, RGB with alpha (height, width) of the same dtype or None; return its colours and alpha.
 
     The colours that the network sees under wholly transparent pixels are those of the visible ones around, so that
     whatever is stored there does not bleed into the edge; where the result is transparent too, they stay as stored.
     Alpha is restored as a grey picture of its own, and left alone where nothing changes.
-
-    Args:
-        restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored.
-        rgb: such a picture.
-        alpha: (height, width) of the same dtype, or None.
     """
     if alpha is None or (alpha == alpha.flat[0]).all():
         return restore(rgb), alpha

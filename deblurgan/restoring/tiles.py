@@ -36,15 +36,11 @@ class Span(NamedTuple):
 def spans(size: int, count: int, overlap: int, multiple: int) -> list[Span]:
     """Cut a side of `size` pixels into `count` parts that see `overlap` pixels of their surroundings to each side.
 
-    Args:
-        size: a multiple of `multiple`, at least `count` of them.
-        count: number of parts; their interiors differ by at most `multiple`.
-        overlap: a multiple of `multiple`.
-        multiple: all starts and stops are multiples of it, so that a tile samples the picture where the whole
-            picture's network would.
+    All of `size`, `overlap`, starts and stops are multiples of `multiple`, so that a tile samples the picture where
+    the whole picture's network would. Interiors differ by at most that.
 
     Raises:
-        InputError: arguments that are not as above.
+        InputError: other arguments, or fewer multiples than parts.
     """
     if multiple < 1 or size < 1 or overlap < 0 or size % multiple or overlap % multiple:
         raise InputError(f"size and overlap: expected multiples of {multiple}, received {size} and {overlap}")
@@ -72,9 +68,6 @@ def cut(
         least: the shortest interior; what is blended with a neighbour must not reach across it.
         band: how much each pixel of the rows that a tile sees, over the whole width, counts besides: `stitched` holds
             them until they are complete.
-
-    Returns:
-        The parts of the height and those of the width.
 
     Raises:
         TooFewPixelsError: not even the smallest tiles are small enough.
@@ -168,15 +161,8 @@ def _alike(size: int, count: int, side: int, multiple: int) -> list[Span]:
 def samples(height: int, width: int, *, pixels: int, side: int, multiple: int) -> list[tuple[slice, slice]]:
     """Choose squares, evenly spread over a picture, that together have at most `pixels`, but at least one.
 
-    Args:
-        height: of the picture, a multiple of `multiple`.
-        width: the same.
-        pixels: in all.
-        side: of a square; a multiple of `multiple`. The squares are cut to the picture.
-        multiple: all starts are multiples of it.
-
-    Returns:
-        Rows and columns of each; all of the same size.
+    All are of the same size: `side`, or that of the picture where that is less. Sides and starts are multiples of
+    `multiple`. Returns the rows and columns of each.
     """
     tall, wide = min(side, height), min(side, width)
     count = max(1, pixels // (tall * wide))
@@ -201,15 +187,10 @@ def computed(parts: tuple[Sequence[Span], Sequence[Span]]) -> int:
 
 
 def ramp(span: Span, blend: int) -> tuple[slice, NDArray[np.float32]]:
-    """Return which of the pixels that a part sees count in the result, and with which weights.
+    """Return which of the pixels that a part sees count in the result, and with which weights in (0, 1].
 
-    Args:
-        span: the part.
-        blend: how far the result reaches over an edge that the part shares with a neighbour, at most the overlap. On
-            these `2 * blend` pixels weights rise linearly; those of the two parts sum to 1. 0: no blending.
-
-    Returns:
-        The slice, relative to the picture, and as many weights in (0, 1], float32.
+    The result reaches over an edge that the part shares with a neighbour by `blend` pixels, at most the overlap. On
+    these `2 * blend` pixels weights rise linearly; those of the two parts sum to 1. 0: no blending.
     """
     left = blend if span.see_from < span.start else 0
     right = blend if span.stop < span.see_to else 0

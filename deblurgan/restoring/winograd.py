@@ -90,13 +90,7 @@ def kernels(kernel: Any) -> list[Any]:
 
 @_traced_once
 def convolved(images: Halves, four: list[Any], bias: Any) -> Halves:
-    """Convolve without padding, in the dtype of the images.
-
-    Args:
-        images: of at least 3x3 pixels.
-        four: from `kernels`.
-        bias: (out,).
-    """
+    """Convolve images of at least 3x3 pixels without padding, in their dtype, with the four of `kernels`."""
     import tensorflow as tf
 
     def product(rows: Any, kernel: Any) -> Any:

@@ -90,12 +90,9 @@ def write_saved_model(model: "keras.Model", about: About, folder: Path) -> None:
 
 
 def to_tflite(saved_model: Path, about: About, calibration: Sequence[Images] | None = None) -> bytes:
-    """Return a SavedModel as the content of a `.tflite` file, whose input can be resized.
+    """Return what `write_saved_model` wrote as the content of a `.tflite` file, whose input can be resized.
 
-    Args:
-        saved_model: from `write_saved_model`.
-        about: what the file says of itself.
-        calibration: inputs to measure ranges on, for a network that computes in 8-bit integers inside.
+    With `calibration`, inputs to measure ranges on, it computes in 8-bit integers inside.
     """
     import tensorflow as tf
     from tensorflow.lite.python import schema_py_generated as schema

@@ -92,13 +92,7 @@ def resolve_precision(engine: str, precision: str, about: About) -> str:
 
 
 def from_model(model: "keras.Model", about: About, engine: str, precision: str = "auto") -> Engine:
-    """Return a Keras network in another engine, with its present weights.
-
-    Args:
-        model: a generator that computes in float32.
-        about: from `contract.about`.
-        engine: "openvino" or "onnxruntime".
-        precision: see `resolve_precision`.
+    """Return a generator that computes in float32 in another engine, "openvino" or "onnxruntime", with its weights.
 
     Raises:
         InputError: a package is missing, or a precision that the engine has not.

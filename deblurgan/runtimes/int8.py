@@ -45,11 +45,8 @@ class Calibration:
         """Return by how many dB results are farther from the sharp pictures for being computed in integers.
 
         Without sharp pictures, those are taken to be 30 dB from the exact results, in directions that have nothing to
-        do with the rounding.
-
-        Args:
-            exact: the network's outputs for `inputs`.
-            rounded: those of its version in integers.
+        do with the rounding. `exact` and `rounded` are the outputs for `inputs` of the network and of its version in
+        integers.
         """
         outputs = [[_to_uint8(image) for image in images] for images in (exact, rounded)]
         if self.sharp is not None:
@@ -63,11 +60,9 @@ class Calibration:
 
 
 def read_calibration(folder: str | os.PathLike[str], multiple: int) -> Calibration:
-    """Read pictures to calibrate with: those in `folder`, or the pairs in its A (blurred) and B (sharp).
+    """Read pictures to calibrate with, cut to sides that are multiples of `multiple`.
 
-    Args:
-        folder: with pictures like those to restore.
-        multiple: what sides must be multiples of.
+    Those in `folder`, which are like those to restore, or the pairs in its A (blurred) and B (sharp).
 
     Raises:
         FileError, InputError: no folder, no pictures in it, or one that cannot be read or is too small.

@@ -87,11 +87,9 @@ class Gallery:
         self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
 
     def add(self, row: Mapping[str, Any], pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Keep these if they belong to the worst or best so far.
+        """Keep a row of `Evaluation.rows`, and its pictures, if it belongs to the worst or best so far.
 
-        Args:
-            row: name and scores of a pair, as in `Evaluation.rows`.
-            pictures: blurred, restored and sharp, each uint8 (height, width, 3).
+        The pictures are the blurred, restored and sharp one, each uint8 (height, width, 3).
         """
         place = bisect.bisect_right(self._exhibits, gain(self.metric, row), key=self._gain)
         full = len(self._exhibits) == 2 * self.count
@@ -122,11 +120,7 @@ def write_report(
 ) -> None:
     """Write the page, UTF-8, with pictures inside it and no scripts; it appears whole or not at all.
 
-    Args:
-        evaluation: the scores.
-        gallery: the pictures to show.
-        path: file to write.
-        about: settings (weights, precision, ...); those that are None are left out.
+    `about` are the settings (weights, precision, ...); those that are None are left out.
 
     Raises:
         FileError: it cannot be written.
