@@ -11,32 +11,7 @@ from deblurgan.cli.evaluating import evaluate, test
 from deblurgan.cli.training import recipes, train
 from deblurgan.cli.weights import convert, export, inspect, named_weights
 
-__all__ = [
-    "convert",
-    "deblur",
-    "evaluate",
-    "export",
-    "inspect",
-    "main",
-    "named_weights",
-    "organize",
-    "recipes",
-    "synthesize",
-    "test",
-    "train",
-]
+_COMMANDS = (organize, synthesize, train, recipes, deblur, test, evaluate, named_weights, inspect, convert, export)
 
-for _command in (
-    organize,
-    synthesize,
-    train,
-    recipes,
-    deblur,
-    test,
-    evaluate,
-    named_weights,
-    inspect,
-    convert,
-    export,
-):
+for _command in _COMMANDS:
     main.add_command(_command)  # listed in the order of their use

@@ -74,13 +74,8 @@ class MultiAxisGmlp(Mixing):
     y = x + project([grid branch, block branch]) of two halves of gelu(project(norm(x))); each branch is a gated MLP
     with a shortcut, whose gate mixes the tokens of `networks.maxim_parts.tokens`.
 
-    Args:
-        block_size: see `Mixing`.
-        grid_size: see `Mixing`.
-        block_factor: how many times its channels the block branch has inside.
-        grid_factor: the same for the grid branch.
-        dropout: rate after each branch and at the end, active in training only.
-        kwargs: see `Mixing`.
+    Arguments are those of `Mixing`; how many times its channels the block branch has inside, and the grid branch; and
+    the rate of dropout after each branch and at the end, active in training only.
 
     Takes and gives (batch, height, width, channels), sides multiples of both sizes.
 

@@ -82,11 +82,9 @@ def initial(tensors: Tensors, depth: int) -> Callable[[str], np.ndarray]:
 
 
 def layout(options: Mapping[str, Any], *, attends: bool = False) -> Iterator[tuple[str, Shape, bool]]:
-    """Yield name and shape of each tensor of a network, and whether restoring needs it.
+    """Yield name and shape of each tensor of a network with these options of `identify`, and if restoring needs it.
 
-    Args:
-        options: what `identify` returns.
-        attends: whether the last stage ends in supervised attention modules, as those before it do.
+    With `attends`, the last stage ends in supervised attention modules, as those before it do.
     """
     stages, scales, channels = options["stages"], options["scales"], options["channels"]
     for stage in range(stages):

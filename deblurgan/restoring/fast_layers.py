@@ -24,13 +24,10 @@ MANY = 64  # channels, from which on Winograd's algorithm gains more than it cos
 def restored(
     model: keras.Model, images: Any, *, fixed: bool = False, normalise: Callable[[Any, Any], Any] | None = None
 ) -> Any:
-    """Return what `model` makes of images outside training.
+    """Return what `model`, any network from images to images, makes of a tensor of them outside training.
 
-    Args:
-        model: any network from images to images.
-        images: a tensor.
-        fixed: whether the graph that is being traced may keep what is computed from the present weights.
-        normalise: called in place of each layer that takes statistics of the images, with it and its input.
+    With `fixed`, the graph that is being traced may keep what is computed from the present weights. `normalise` is
+    called in place of each layer that takes statistics of the images, with it and its input.
     """
 
     def called(layer: Any, given: Any) -> Any:

@@ -18,11 +18,7 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "G
 
 
 def parse_size(size: int | str) -> int:
-    """Return a size in bytes: a number of them, or a text like "2GB", "1.5 G", "800MB", "2GiB".
-
-    Raises:
-        InputError: something else, or not above 0.
-    """
+    """Return a size in bytes, given so or as "2GB", "1.5 G", "800MB", "2GiB"; InputError for others."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMG]I?|)B?\s*", str(size).upper())
     value = int(float(match[1]) * UNITS[match[2]]) if match and not isinstance(size, bool) else 0
     if value <= 0:

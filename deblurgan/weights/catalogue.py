@@ -237,11 +237,7 @@ def size(name: str) -> int | None:
 
 
 def path(name: str, say: Say | None = None) -> Path:
-    """Return where the weights `name` are on this machine, without downloading them.
-
-    Args:
-        name: one of `KNOWN`.
-        say: takes a line about a SHA-256 that is noted; the log of this module, as a warning, when None.
+    """Return where the weights `name` are on this machine, without downloading them; `say` as in `get`.
 
     Raises:
         InputError: as `find`.
@@ -258,9 +254,7 @@ def path(name: str, say: Say | None = None) -> Path:
 def get(name: str, say: Say | None = None) -> Path:
     """Return where the weights `name` are on this machine, after downloading them where they are not here yet.
 
-    Args:
-        name: one of `KNOWN`.
-        say: takes lines about what is downloaded and noted; the log of this module, as warnings, when None.
+    `say` takes lines about what is downloaded and noted; the log of this module, as warnings, when None.
 
     Raises:
         InputError: as `find`.

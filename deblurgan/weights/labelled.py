@@ -121,13 +121,9 @@ def save_network(
 
     The file appears whole or not at all. A compiled model's optimizer is left out.
 
-    Args:
-        model: as `zoo.build(role, name, options)` makes it.
-        path: the file.
-        name: the network's name in the zoo.
-        options: the options that it was built with. Those that only matter for restoring, such as `local_window`, may
-            have other values: they are the defaults of whoever restores with the file.
-        role: "generator", "critic" or "sampler"; the first of them in which the zoo has such a name when None.
+    The model is as `zoo.build(role, name, options)` makes it, but options that only matter for restoring, such as
+    `local_window`, may have other values: they are the defaults of whoever restores with the file. The role is
+    "generator", "critic" or "sampler"; the first of them in which the zoo has such a name when None.
 
     Raises:
         InputError: `path` ends otherwise, or the zoo has no such network or options.
