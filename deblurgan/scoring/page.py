@@ -57,6 +57,23 @@ summary { cursor: pointer; }
 }
 """
 
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>deblurgan evaluate: {title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{main}
+</main>
+</body>
+</html>
+"""
+
 
 @dataclass(frozen=True)
 class _Exhibit:
@@ -125,17 +142,13 @@ def write_report(
     Raises:
         FileError: it cannot be written.
     """
-    page = _page(evaluation, gallery, about)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _page(evaluation: Evaluation, gallery: Gallery, about: Mapping[str, Any]) -> str:
     settings = {name.replace("_", " "): value for name, value in about.items() if value is not None}
     settings["pairs scored"] = len(evaluation.rows)
     parts = [
         "<h1>Restored pictures, scored</h1>",
-        _definitions((name.capitalize(), value) for name, value in settings.items()),
+        "<dl>"
+        + "".join(f"<dt>{_text(name.capitalize())}</dt><dd>{_text(value)}</dd>" for name, value in settings.items())
+        + "</dl>",
         "<h2>Means</h2>",
         _means(evaluation),
         "<h2>What is computed, and what it can be compared with</h2>",
@@ -158,27 +171,10 @@ def _page(evaluation: Evaluation, gallery: Gallery, about: Mapping[str, Any]) ->
         parts.append("<h2>Failed</h2>")
         parts += ["<ul>", *(f"<li>{_text(failure)}</li>" for failure in evaluation.failed), "</ul>"]
     parts += ["<h2>All pictures</h2>", _all_rows(evaluation)]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta http-equiv="Content-Security-Policy" '
-            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-            f"<title>deblurgan evaluate: {_text(about.get('weights', 'restored pictures'))}</title>",
-            f"<style>{_STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *parts,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    title = _text(about.get("weights", "restored pictures"))
+    page = _PAGE.format(title=title, style=_STYLE, main="\n".join(parts))
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _means(evaluation: Evaluation) -> str:
@@ -243,10 +239,6 @@ def _article(exhibit: _Exhibit, metrics: Sequence[Metric], ranked_by: Metric) ->
 
 def _score(metric: Metric, value: float, sign: str = "") -> str:
     return _text(f"{metric.title} {value:{sign}.{metric.digits}f} {metric.unit}".rstrip())
-
-
-def _definitions(pairs: Any) -> str:
-    return "<dl>" + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in pairs) + "</dl>"
 
 
 def _text(value: object) -> str:
