@@ -56,7 +56,6 @@ class Restorer:
             text like "2GB". None: 2 GB for the network, or half of what is free where that is less.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
         strength: from 0 (the input) to 1 (the restored image); values between blend the two.
-        tile_pixels: the largest tile, its surroundings included, in place of what `memory` allows.
         fixed: whether the weights stay as they are now, so that what is computed of them alone need not be again.
 
     Attributes:
@@ -78,15 +77,12 @@ class Restorer:
         memory: int | str | None = None,
         tta: bool = False,
         strength: float = 1.0,
-        tile_pixels: int | None = None,
         fixed: bool = False,
     ) -> None:
         if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise InputError(f"strength: expected a number from 0 to 1, received {strength!r}")
         if not isinstance(tta, bool):
             raise InputError(f"tta: expected True or False, received {tta!r}")
-        if tile_pixels is not None and (type(tile_pixels) is not int or tile_pixels < 1):
-            raise InputError(f"tile_pixels: expected a positive int, received {tile_pixels!r}")
         self._run = OfEngine(model) if isinstance(model, engines.Engine) else Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self._takes_statistics = self._run.takes_statistics
@@ -94,7 +90,6 @@ class Restorer:
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
         self._memory = memory
         self._room = _room(memory)
-        self._tile_pixels = tile_pixels
         self._turns = TURNS if tta else TURNS[:1]
         self.strength = strength
         self.quality: str | None = None
@@ -106,6 +101,7 @@ class Restorer:
         if self.needs.tile is not None:
             self._blend = ALIKE_OVERLAP // 2
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
+        self._band = ROW_BYTES / self._bytes_per_pixel
 
     def __call__(self, image: Image) -> Image:
         """Return `image` restored, with the same shape and dtype.
@@ -173,8 +169,6 @@ class Restorer:
 
     def _pixels(self, held: int) -> int:
         """How many pixels the network can be given at once beside pictures of `held` bytes."""
-        if self._tile_pixels is not None:
-            return self._tile_pixels
         return max(0, int((self._room - held) / self._bytes_per_pixel))
 
     def _cut(self, height: int, width: int, held: int) -> tuple[list[tiles.Span], list[tiles.Span]]:
@@ -187,8 +181,7 @@ class Restorer:
                 return tiles.cut_alike(height, width, sides=sides, best=tile, pixels=pixels, **limits)
             height, width = (max(LEAST_INPUT, -(-side // multiple) * multiple) for side in (height, width))
             limits = {"overlap": self._overlap, "multiple": multiple, "least": max(1, 2 * self._blend)}
-            band = 0 if self._tile_pixels else ROW_BYTES / self._bytes_per_pixel
-            return tiles.cut(height, width, pixels=pixels, band=band, **limits)
+            return tiles.cut(height, width, pixels=pixels, band=self._band, **limits)
         except tiles.TooFewPixelsError as error:
             more = (error.needed * self._bytes_per_pixel + held - self._room) / 1e6
             raise InputError(

@@ -18,6 +18,7 @@ from deblurgan.restoring import restorer as restorers
 from deblurgan.restoring.restorer import Restorer
 from tests.maxim_files import TINY, flax_arrays, keras_arrays
 from tests.photographs import noise
+from tests.restoring.tiled import Tiled
 
 OPTIONS = {**TINY, "stages": 1, "depth": 1, "scales": 1, "low_grid_size": (8, 8)}  # multiples of 16
 TILE, OVERLAP = 48, 8  # in place of 384 and 32
@@ -58,7 +59,7 @@ def made(model, restorer):
     """What makes other restorers with the same network, which share its graphs: they take longest."""
 
     def make(**options):
-        other = Restorer(model, **options)
+        other = Tiled(model, **options)
         other._run = restorer._run
         return other
 

@@ -16,6 +16,7 @@ from deblurgan.scoring.metrics import psnr
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
 from tests.photographs import noise
+from tests.restoring.tiled import Tiled
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
 
@@ -33,7 +34,7 @@ def restorer(generator):
 
 def fast(model, **options):
     """As `open_restorer` makes it of a weight file."""
-    return Restorer(folded(model), fixed=True, **options)
+    return Tiled(folded(model), fixed=True, **options)
 
 
 def plainly_restored(generator, image):
@@ -243,7 +244,6 @@ def test_an_image_that_cannot_be_restored_is_refused(restorer, image, message):
 
 
 OPTIONS = [
-    ({"tile_pixels": 0}, "tile_pixels: expected a positive int, received 0"),
     ({"tta": "yes"}, "tta: expected True or False, received 'yes'"),
     ({"strength": 1.5}, "strength: expected a number from 0 to 1, received 1.5"),
     ({"memory": "much"}, "memory: expected a size like 2GB or 800MB, received 'much'"),
@@ -328,7 +328,7 @@ def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
 def difference_of_tiles(model, image, tile_pixels):
     """The largest and mean difference that tiles make, and the mean change by the network; in levels."""
     image = (image / 255).astype(np.float32)
-    whole, tiled = (Restorer(model, tile_pixels=pixels)(image) for pixels in (10**9, tile_pixels))
+    whole, tiled = (Tiled(model, tile_pixels=pixels)(image) for pixels in (10**9, tile_pixels))
     difference = 255 * np.abs(tiled - whole)
     return difference.max(), difference.mean(), 255 * np.abs(whole - image).mean()
 

@@ -21,6 +21,7 @@ from deblurgan.weights.labelled import save_network
 from deblurgan.weights.tutorial import GeneratorWeights
 from tests import reference
 from tests.photographs import noise
+from tests.restoring.tiled import Tiled
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tf2onnx")
@@ -117,7 +118,7 @@ def test_tiles_turns_strength_and_batches_are_those_of_tensorflow(generator_file
     network = engines.open_exported(exported / "g.onnx", engine, "float32")
     keras_network = generators.generator_file(generator_file).build()
     for options in ({"tile_pixels": 60 * 60}, {"tta": True}, {"strength": 0.3}, {"tile_pixels": 3600, "tta": True}):
-        theirs, ours = (Restorer(each, **options) for each in (network, keras_network))
+        theirs, ours = (Tiled(each, **options) for each in (network, keras_network))
         assert theirs.tile_plan(300, 200) == ours.tile_plan(300, 200)
         for a, b in zip(theirs.batch(images), ours.batch(images), strict=True):
             assert np.abs(a.astype(int) - b).max() <= 1
@@ -127,7 +128,7 @@ def test_tiles_turns_strength_and_batches_are_those_of_tensorflow(generator_file
 def test_tiles_make_the_picture_of_the_whole(exported, engine):
     network = engines.open_exported(exported / "g.onnx", engine, "float32")
     image = noise(150, 130)
-    tiled = Restorer(network, tile_pixels=96 * 96)
+    tiled = Tiled(network, tile_pixels=96 * 96)
     assert min(map(len, tiled.tile_plan(150, 130))) > 1
     whole = Restorer(network)
     assert len(whole.tile_plan(150, 130)[0]) == 1
@@ -206,7 +207,7 @@ def test_tiles_of_instance_normalisation_are_refused(tmp_path, randomised):
     path = tmp_path / "g.weights.h5"
     save_network(randomised(build_generator("paper", options)), path, "paper", options)
     export(path, tmp_path / "g.xml")
-    restore = Restorer(engines.open_exported(tmp_path / "g.xml"), tile_pixels=128 * 128)
+    restore = Tiled(engines.open_exported(tmp_path / "g.xml"), tile_pixels=128 * 128)
     with pytest.raises(InputError, match="instance normalisation restores in tiles with tensorflow only"):
         restore(noise(200, 300))
 
