@@ -4,8 +4,9 @@ Each message is one line that names the file or option, what was expected and wh
 that line and exits with a non-zero code; in a program, catch `DeblurganError`, or `ValueError` and `OSError`.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class DeblurganError(Exception):
@@ -22,6 +23,15 @@ class FileError(DeblurganError, OSError):
 
 class WeightsError(DeblurganError, ValueError):
     """A weight file that is not one, or does not fit the network."""
+
+
+@contextlib.contextmanager
+def prefixed(what: str, kind: type[DeblurganError] = DeblurganError) -> Iterator[None]:
+    """Let errors of this kind that leave the block say first what they are about."""
+    try:
+        yield
+    except kind as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:

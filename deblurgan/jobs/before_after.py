@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
 from deblurgan.jobs.planning import Job, check_originals
 from deblurgan.jobs.writing import finished, opened_output
@@ -59,10 +59,8 @@ def opened_comparison(place: str | os.PathLike[str] | None) -> Iterator[Compare]
             def add(target: Path, picture: Picture, restored: Pixels) -> None:
                 opaque = dataclasses.replace(picture, alpha=None, kind=picture.kind.rstrip("A"))
                 both = side_by_side([picture.rgb, restored], _GAP)
-                try:
+                with prefixed(shown(place / target), FileError):
                     content = encode_picture(opaque, both, format_to_write(target))
-                except FileError as error:
-                    raise FileError(f"{shown(place / target)}: {error}") from error
                 write(target, content)
 
             yield add

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import shown
 from deblurgan.jobs.before_after import Compare, check_comparison, opened_comparison
 from deblurgan.jobs.planning import Job, Where
@@ -200,10 +200,8 @@ class _Work:
         picture, rgb = outcome
         as_it_came = job.as_it_came and picture.format in WRITABLE
         file_format = picture.format if as_it_came else format_to_write(job.target)
-        try:
+        with prefixed(shown(job.source.name), FileError):
             content = encode_picture(picture, rgb, file_format, quality=self.pictures.jpeg_quality)
-        except FileError as error:
-            raise FileError(f"{shown(job.source.name)}: {error}") from error
         path = self.write(job.place, content)
         self.add(job.target, picture, rgb)
         return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))

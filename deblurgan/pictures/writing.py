@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deblurgan.errors import FileError
+from deblurgan.errors import FileError, prefixed
 from deblurgan.files import atomic_path, reason, shown
 from deblurgan.pictures.formats import ENCODINGS, WITH_ALPHA, WRITABLE, encoding_of_quality, format_to_write
 from deblurgan.pictures.metadata import DECODING_ERRORS
@@ -100,10 +100,8 @@ def write_image(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
         FileError: the file cannot be written.
     """
     file_format = format_to_write(path)
-    try:
+    with prefixed(shown(path), FileError):
         content = _encoded(*_colour_and_alpha(array), file_format, ENCODINGS.get(file_format, {}))
-    except FileError as error:
-        raise FileError(f"{shown(path)}: {error}") from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import shown
 from deblurgan.scoring.metrics import Metric, check_pair
 from deblurgan.weights.torch_file import read_safetensors, read_torch
@@ -108,10 +108,8 @@ def lpips_metric(path: str | os.PathLike[str] | None = None) -> Metric:
     else:
         reader = read_safetensors if Path(path).suffix.lower() == ".safetensors" else read_torch
         tensors = reader(path)
-        try:
+        with prefixed(shown(path), WeightsError):
             network = LPIPS(tensors)
-        except WeightsError as error:
-            raise WeightsError(f"{shown(path)}: {error}") from error
     return Metric(
         "lpips",
         "LPIPS",

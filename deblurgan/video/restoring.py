@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import check_replaceable, ensure_folder, held, shown
 from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.pixels import Restore
@@ -103,10 +103,8 @@ def _restore_frames(restore: Restore, video: Video, parts: Parts, span: Span, op
     ):
         saving: Future[None] | None = None
         for batch in batches:
-            try:
+            with prefixed(shown(video.path), InputError):
                 restored = many([frame.rgb for frame in batch])
-            except InputError as error:
-                raise InputError(f"{shown(video.path)}: {error}") from error
             if saving is not None:
                 saving.result()
             saving = writer.submit(parts.add, batch, restored)

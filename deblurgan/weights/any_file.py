@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import atomic_path, folder_beside, reason, shown, without_wildcards
 from deblurgan.networks import zoo
 from deblurgan.untrusted import DAMAGE, opened
@@ -314,16 +314,12 @@ def _read_stages(path: Path, stages: int | None) -> WeightFile:
 
 def _recognised(path: Path, kind: str, tensors: Mapping[str, np.ndarray]) -> WeightFile:
     """A network by the names of others."""
-    try:
+    with prefixed(shown(path), WeightsError):
         entry, found = zoo.recognise(tensors)
-    except WeightsError as error:
-        raise WeightsError(f"{shown(path)}: {error}") from error
 
     def build(**overrides: Any) -> keras.Model:
-        try:
+        with prefixed(shown(path), WeightsError):
             return found.build(**overrides)
-        except WeightsError as error:
-            raise WeightsError(f"{shown(path)}: {error}") from error
 
     return WeightFile(
         path,

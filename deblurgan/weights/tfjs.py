@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from deblurgan.errors import FileError, WeightsError
+from deblurgan.errors import FileError, WeightsError, prefixed
 from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, counts, most_unpacked, opened, quoted, size_of
 
 MODEL = "model.json"
@@ -218,12 +218,10 @@ class _Graph:
                 layer = _module_path(user) or _module_path(name)
                 if layer is None or (_NORM.fullmatch(layer.split("/")[-1]) and constant.raw.size == 1):
                     continue
-                try:
+                with prefixed(f"constant {_named(name)}", WeightsError):
                     if "ConstantFolding/" in name:
                         raise WeightsError(f"folded with others, so that {_named(layer)} cannot be told")
                     weight = self._weight(layer, user, index, self._passed(constant, passed))
-                except WeightsError as error:
-                    raise WeightsError(f"constant {_named(name)}: {error}") from error
                 yield weight
 
     def _weight(self, layer: str, user: str, index: int, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from deblurgan.errors import FileError, WeightsError
+from deblurgan.errors import FileError, WeightsError, prefixed
 from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, check_members, counts, opened, quoted, read_member, size_of
 
 # Of several state dicts in one checkpoint, the first of these is taken.
@@ -280,10 +280,8 @@ def _views(
         key = tensor.storage.key
         if key not in storages:
             storages[key] = _numbers(read(key), tensor.storage.dtype, byteorder)
-        try:
+        with prefixed(f"damaged: tensor {quoted(name)}", FileError):
             arrays[name] = tensor.view(storages[key])
-        except FileError as error:
-            raise FileError(f"damaged: tensor {quoted(name)}: {error}") from error
     return arrays
 
 
