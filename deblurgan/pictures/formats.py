@@ -8,39 +8,29 @@ from typing import Any
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 
-_FORMATS = {
-    ".avif": "AVIF",
-    ".bmp": "BMP",
-    ".dds": "DDS",
-    ".gif": "GIF",
-    ".heic": "HEIF",
-    ".heif": "HEIF",
-    ".hif": "HEIF",
-    ".ico": "ICO",
-    ".j2k": "JPEG2000",
-    ".jfif": "JPEG",
-    ".jp2": "JPEG2000",
-    ".jpe": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".mpo": "JPEG",
-    ".pbm": "PPM",
-    ".pcx": "PCX",
-    ".pgm": "PPM",
-    ".png": "PNG",
-    ".pnm": "PPM",
-    ".ppm": "PPM",
-    ".psd": "PSD",
-    ".qoi": "QOI",
-    ".sgi": "SGI",
-    ".tga": "TGA",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
+_EXTENSIONS = {
+    "AVIF": ".avif",
+    "BMP": ".bmp",
+    "DDS": ".dds",
+    "GIF": ".gif",
+    "HEIF": ".heic .heif .hif",
+    "ICO": ".ico",
+    "JPEG": ".jfif .jpe .jpeg .jpg .mpo",
+    "JPEG2000": ".j2k .jp2",
+    "PCX": ".pcx",
+    "PNG": ".png",
+    "PPM": ".pbm .pgm .pnm .ppm",
+    "PSD": ".psd",
+    "QOI": ".qoi",
+    "SGI": ".sgi",
+    "TGA": ".tga",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
 }
+_FORMATS = {extension: name for name, extensions in _EXTENSIONS.items() for extension in extensions.split()}
 IMAGE_EXTENSIONS: frozenset[str] = frozenset(_FORMATS)
 EXTENSIONS = {"jpg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}  # by the name of the format to write
-READABLE: frozenset[str] = frozenset(_FORMATS.values())
+READABLE: frozenset[str] = frozenset(_EXTENSIONS)
 WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
 WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so
 

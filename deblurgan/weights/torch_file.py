@@ -24,30 +24,20 @@ from deblurgan.untrusted import MAX_HEADER, MAX_SMALL, check_members, counts, op
 # Of several state dicts in one checkpoint, the first of these is taken.
 PREFERRED = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g", "netG", "G")
 
-_STORAGE_DTYPES = {
-    "torch.DoubleStorage": "float64",
-    "torch.FloatStorage": "float32",
-    "torch.HalfStorage": "float16",
-    "torch.BFloat16Storage": "bfloat16",
-    "torch.LongStorage": "int64",
-    "torch.IntStorage": "int32",
-    "torch.ShortStorage": "int16",
-    "torch.CharStorage": "int8",
-    "torch.ByteStorage": "uint8",
-    "torch.BoolStorage": "bool",
-}
-_SAFETENSORS_DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
+_DTYPES = (  # as PyTorch's storages, safetensors and NumPy call them
+    ("Double", "F64", "float64"),
+    ("Float", "F32", "float32"),
+    ("Half", "F16", "float16"),
+    ("BFloat16", "BF16", "bfloat16"),
+    ("Long", "I64", "int64"),
+    ("Int", "I32", "int32"),
+    ("Short", "I16", "int16"),
+    ("Char", "I8", "int8"),
+    ("Byte", "U8", "uint8"),
+    ("Bool", "BOOL", "bool"),
+)
+_STORAGE_DTYPES = {f"torch.{name}Storage": dtype for name, _, dtype in _DTYPES}
+_SAFETENSORS_DTYPES = {name: dtype for _, name, dtype in _DTYPES}
 _ITEM_SIZES = {name: 2 if name == "bfloat16" else np.dtype(name).itemsize for name in _SAFETENSORS_DTYPES.values()}
 
 _KIND = "a weight file"
