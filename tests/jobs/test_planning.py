@@ -121,7 +121,6 @@ def test_a_folder_may_be_called_zip(tmp_path):
 
 
 def beside(*names, folder="in", **options):
-    options = {"exists": lambda path: False, **options}
     return [
         (str(job.source.relative), str(job.place)) for job in planned(sources(*names, folder=folder), None, **options)
     ]
