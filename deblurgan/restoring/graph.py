@@ -65,11 +65,13 @@ class Compiled:
         With `statistics`, from `measured`, these take the place of the images' own in each instance normalisation.
         """
         known = () if statistics is None else (statistics,)
-        return self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))(images, *known).numpy()
+        graph = self._graph(images.dtype.name, np.dtype(dtype).name, bool(known))
+        return graph(keras.ops.convert_to_tensor(images, images.dtype.name), *known).numpy()
 
     def measured(self, images: Image) -> Any:
         """Return mean and variance for each instance normalisation, all images taken as one."""
-        return self._graph(images.dtype.name, None, False)(images)
+        graph = self._graph(images.dtype.name, None, False)
+        return graph(keras.ops.convert_to_tensor(images, images.dtype.name))
 
     def _traced(self, source: str, target: str | None, with_statistics: bool) -> Any:
         import tensorflow as tf
@@ -102,4 +104,6 @@ class Compiled:
         signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
         if with_statistics:
             signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in self._norms])
-        return tf.function(measure if target is None else restore, input_signature=signature, autograph=False)
+        function = tf.function(measure if target is None else restore, input_signature=signature, autograph=False)
+        # Of functions of the same code, one for each network, TensorFlow would say that they are traced too often.
+        return function.get_concrete_function()

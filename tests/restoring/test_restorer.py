@@ -1,6 +1,9 @@
+import logging
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deblurgan.errors import InputError
 from deblurgan.networks.folding import folded
@@ -422,3 +425,15 @@ def test_an_error_in_the_middle_leaves_nothing_behind(generator, monkeypatch):
     with pytest.raises(MemoryError):
         restorer(other)
     np.testing.assert_array_equal(restorer(image), expected)
+
+
+def test_tensorflow_has_nothing_to_say_about_networks_one_after_the_other(generator):
+    said, handler = [], logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        for _ in range(5):  # traces of the same code that TensorFlow warns of
+            Restorer(generator)(noise(16, 16))
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert said == []
