@@ -20,6 +20,7 @@ from deblurgan.jobs.report import Report
 from deblurgan.jobs.running import PictureOptions, Streams, restore_jobs
 from deblurgan.jobs.watching import watched
 from deblurgan.pictures.formats import is_an_image_file
+from deblurgan.pictures.pixels import Pixels
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import Interrupted
 
@@ -95,13 +96,19 @@ class Restoring:
         self, network: Any, jobs: Sequence[Job], streams: Streams, progress: Callable[[Path], None]
     ) -> Report:
         """Restore, and print what was not kept."""
-        videos = self.videos
+        restore, videos = _not_loaded, self.videos
         if network is not None:
+            restore = network
             videos = replace(videos, settings=self.weights.settings(network), progress=_frames_bar)
-        report = restore_jobs(network, jobs, self.where, self.pictures, videos, streams=streams, progress=progress)
+        report = restore_jobs(restore, jobs, self.where, self.pictures, videos, streams=streams, progress=progress)
         for line in report.notices:
             click.echo(line, err=True)
         return report
+
+
+def _not_loaded(image: Pixels) -> Pixels:
+    """Stand for a network where every result was there."""
+    raise InputError("its result was there, and is gone now; start again")
 
 
 def check(where: Where, pictures: PictureOptions) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Streams:
 
 
 def restore_jobs(
-    restore: Restore | None,
+    restore: Restore,
     jobs: Sequence[Job],
     where: Where,
     pictures: PictureOptions | None = None,
@@ -71,8 +71,7 @@ def restore_jobs(
 
     Args:
         restore: (height, width, 3) RGB, uint8 or uint16 -> the same, restored; for example a `restorer.Restorer`.
-            If it has a method `batch` as that has, small pictures of one size in a row are restored together. None
-            will do where no job is due.
+            If it has a method `batch` as that has, small pictures of one size in a row are restored together.
         jobs: from `planning.plan`.
         where: the same as for that.
         pictures: how to restore pictures.
@@ -124,7 +123,7 @@ _Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first
 class _Work:
     """What is done with each job: `read` in one thread, `restored` in the main one, `saved` in a third."""
 
-    restore: Any
+    restore: Restore
     where: Where
     pictures: PictureOptions
     videos: VideoOptions | None
