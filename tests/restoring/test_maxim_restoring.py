@@ -272,7 +272,7 @@ def test_smaller_tiles_are_blended_as_well(answers, made):
 
 def test_a_network_whose_multiple_is_larger_than_the_usual_tile_takes_it_for_its_tile(monkeypatch):
     """A stand-in, as such a network would take long."""
-    restore = Restorer.__new__(Restorer)
+    restore = Tiled.__new__(Tiled)
     restore.needs = footprint.Footprint(512, 600, 0, True, 1000, 512)
     restore._tile_pixels = 10**7
     rows, columns = restore.tile_plan(700, 3000)
