@@ -76,8 +76,8 @@ def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def write_keras2(file: h5py.File, layers: Sequence[Any]) -> None:
     """Write the layers' weights in their order, those of a model inside with the trainable ones first."""
-    file.attrs["keras_version"] = np.bytes_("2.1.3")  # that of the layout
-    file.attrs["backend"] = np.bytes_("tensorflow")
+    file.attrs["keras_version"] = b"2.1.3"  # that of the layout
+    file.attrs["backend"] = b"tensorflow"
     file.attrs["layer_names"] = np.array([layer.name for layer in layers], "S")
     for layer in layers:
         variables = layer.trainable_weights + layer.non_trainable_weights
