@@ -1,5 +1,6 @@
 """`deblurgan evaluate` and `test`: what a trained generator makes of pairs, scored or to look at."""
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,11 @@ def _metric_names(text: str) -> list[str]:
 
 def _require_writable(paths: dict[str, Path | None]) -> None:
     """Refuse two options with one file, and what writing would destroy; make folders where missing."""
-    taken: dict[Path, str] = {}
-    for option, path in paths.items():
-        if path is None:
-            continue
-        if path in taken:
-            raise InputError(f"{option} {path}: expected another file than {taken[path]}")
-        taken[path] = option
-    for path in taken:
+    given = {option: path for option, path in paths.items() if path}
+    for (first, path), (second, other) in itertools.combinations(given.items(), 2):
+        if path == other:
+            raise InputError(f"{second} {path}: expected another file than {first}")
+    for path in given.values():
         require_replaceable(path)
 
 

@@ -17,6 +17,7 @@ from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.video.containers import is_a_video_file
 
 STANDARD = Path("-")  # standard input, or output
+_KINDS = " ".join(sorted(IMAGE_EXTENSIONS))
 _MEMBER_BYTES = 1 << 30  # of the largest picture in a zip file
 
 
@@ -125,7 +126,7 @@ def _found(
         if not found and not problems and not may_be_empty:
             where = "in this folder" if recursive else "directly in this folder"
             instead = f"; what is there: {_extensions(files)}" if files else ""
-            raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) or videos {where}, found none{instead}")
+            raise InputError(f"{shown(path)}: expected pictures ({_KINDS}) or videos {where}, found none{instead}")
         return found
     if os.path.lexists(path):
         return _in_file(path, problems, tell)
@@ -163,10 +164,6 @@ def _extensions(files: Iterable[Path]) -> str:
     return shown(" ".join(found[:10]) + (" ..." if found[10:] else ""))
 
 
-def _kinds() -> str:
-    return " ".join(sorted(IMAGE_EXTENSIONS))
-
-
 def _is_wanted(path: Path) -> bool:
     return is_an_image_file(path) or is_a_video_file(path)
 
@@ -190,7 +187,7 @@ def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> 
         else:
             others.append(Path(parts[-1]))
     if not found:
-        raise InputError(f"{shown(path)}: expected pictures ({_kinds()}) in this zip file, found none")
+        raise InputError(f"{shown(path)}: expected pictures ({_KINDS}) in this zip file, found none")
     _tell_left_out(path, others, tell)
     return found
 

@@ -157,7 +157,10 @@ def _opened(
         with path.open("rb") if content is None else io.BytesIO(content) as file, contextlib.ExitStack() as decoding:
             with no_warnings(), without_limits() as limit:
                 image = _identified(path, file)
-            _check_size(image, limit if max_pixels is None else max_pixels)
+            most = limit if max_pixels is None else max_pixels
+            if most is not None and image.width * image.height > most:
+                size = f"{image.width}x{image.height}"
+                raise ValueError(f"{size} pixels are more than the limit, {most}; --max_pixels raises it")
             if image.format == "TIFF":  # whose fields are decoded, and warned about, only when they are needed
                 decoding.enter_context(no_warnings())
             if _has_late_limits(image, file, limit):
@@ -218,13 +221,6 @@ def _has_late_limits(image: Image.Image, file: IO[bytes], limit: int | None) -> 
         name in (b"iTXt", b"zTXt") and size >= _MAY_BE_LARGE for name, size, _ in png.behind_the_pixels(file)
     )
     return large_text or (limit is not None and image.width * image.height > limit // 2)
-
-
-def _check_size(image: Image.Image, max_pixels: int | None) -> None:
-    """Raise `ValueError` where a header declares more pixels than that."""
-    width, height = image.size
-    if max_pixels is not None and width * height > max_pixels:
-        raise ValueError(f"{width}x{height} pixels are more than the limit, {max_pixels}; --max_pixels raises it")
 
 
 def _checked_rawmode(image: Image.Image) -> str:

@@ -337,13 +337,7 @@ _GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
 }
-_CONSTANTS: dict[str, Any] = {
-    "NONE": None,
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "EMPTY_TUPLE": (),
-    "EMPTY_SET": _UNREAD,
-}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (), "EMPTY_SET": _UNREAD}
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
@@ -351,16 +345,8 @@ _LITERALS = {
 }
 # How many values an opcode takes off the stack, where it does; those of _TAKE_TO_MARK take all since the last MARK.
 _TAKE = {
-    "APPEND": 1,
-    "BINPERSID": 1,
-    "BUILD": 1,
-    "POP": 1,
-    "REDUCE": 2,
-    "SETITEM": 2,
-    "STACK_GLOBAL": 2,
-    "STOP": 1,
-    "TUPLE1": 1,
-    "TUPLE2": 2,
+    **dict.fromkeys(("APPEND", "BINPERSID", "BUILD", "POP", "STOP", "TUPLE1"), 1),
+    **dict.fromkeys(("REDUCE", "SETITEM", "STACK_GLOBAL", "TUPLE2"), 2),
     "TUPLE3": 3,
 }
 _TAKE_TO_MARK = {"ADDITEMS", "APPENDS", "DICT", "FROZENSET", "LIST", "POP_MARK", "SETITEMS", "TUPLE"}
