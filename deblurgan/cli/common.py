@@ -197,9 +197,10 @@ resize_option = click.option(
 pairs_dir_option = click.option(
     "--input_dir",
     type=path_type,
-    metavar="FOLDER",
+    metavar="[KIND=]FOLDER",
     default="images/test",
-    help="Folder with A (blurred) and B (sharp), paired by name.",
+    help="Folder with A (blurred) and B (sharp), paired by name; or gopro, combined or colourise=FOLDER as for the "
+    "--source of `train`.",
 )
 
 

@@ -91,11 +91,12 @@ def evaluate(
     compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
     there are `deblur` and `test`.
     """
-    from deblurgan.data.pairs import choose_pairs, match_pairs
+    from deblurgan.data.opening import open_pairs
+    from deblurgan.data.pairs import choose_pairs
     from deblurgan.scoring import evaluation
     from deblurgan.scoring.page import Gallery, write_report
 
-    pairs = choose_pairs(match_pairs(input_dir), n_images, seed)
+    pairs = choose_pairs(open_pairs(str(input_dir)), n_images, seed)
     _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
     names = _metric_names(metrics)
     if lpips_weights and "lpips" not in names:
@@ -182,10 +183,11 @@ def test(
 
     For pairs of pictures; to see before and after of any others, use `deblur --compare`.
     """
-    from deblurgan.data.pairs import choose_pairs, match_pairs
+    from deblurgan.data.opening import open_pairs
+    from deblurgan.data.pairs import choose_pairs
     from deblurgan.jobs.strips import write_strips
 
-    pairs = match_pairs(input_dir)
+    pairs = open_pairs(str(input_dir))
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
     restore = Weights(**options).opened()

@@ -50,8 +50,9 @@ INPUT_DIR = "images/train"
 )
 @click.option(
     "--val_dir",
-    metavar="FOLDER",
-    help="Folder with A and B to validate on.  [default: the folder test in or beside --input_dir, if it holds such]",
+    metavar="[KIND=]FOLDER",
+    help="Folder with A and B to validate on, or gopro, combined or colourise=FOLDER as for --source.  [default: the "
+    "folder test in or beside --input_dir, if it holds such]",
 )
 @click.option("--n_val", default=_DEFAULTS.n_val, help="Validation pairs to use; 0 for none, -1 for all.")
 @click.option(
@@ -106,8 +107,8 @@ INPUT_DIR = "images/train"
     metavar="[KIND=]FOLDER",
     multiple=True,
     help="Pictures to train on, in place of --input_dir: pairs, gopro, frames=FOLDER to be averaged, sharp=FOLDER to "
-    "be blurred, blurred=FOLDER for a teacher, with options behind a comma, e.g. frames=FOLDER,weight=2. May be "
-    "repeated to mix them.",
+    "be blurred, blurred=FOLDER for a teacher, combined=FOLDER with both in each file, colourise=FOLDER to be made "
+    "grey, with options behind a comma, e.g. frames=FOLDER,weight=2. May be repeated to mix them.",
 )
 @click.option("--steps", type=int, help="Steps in all, in place of --epoch_num.  [default: the recipe's]")
 @click.option(
@@ -231,14 +232,19 @@ def _require_open(recipe: Recipe, changed: Sequence[str]) -> None:
 
 
 def _validation_beside(recipe: Recipe) -> str | None:
-    """Return the folder `test` in or beside a source of pairs, if it holds pairs, too."""
-    from deblurgan.data.opening import folder_and_kind, layout
+    """Return the folder `test` in or beside a source of pairs, if it holds pairs, too, as `val_dir` has it."""
+    from deblurgan.data.opening import folder_and_kind, layout, written
+    from deblurgan.pictures.listing import list_images
 
-    for folder, kind in map(folder_and_kind, recipe.sources):
-        if kind in ("pairs", "gopro"):
-            for beside in (folder / "test", folder.parent / "test"):
-                if beside.is_dir() and layout(beside):
-                    return str(beside)
+    for spec in recipe.sources:
+        folder, kind = folder_and_kind(spec)
+        for beside in (folder / "test", folder.parent / "test"):
+            if not beside.is_dir():
+                continue
+            if kind in ("pairs", "gopro") and layout(beside):
+                return str(beside)
+            if kind in ("combined", "colourise") and beside != folder and list_images(beside):
+                return written({**spec, "folder": beside, "weight": None})
     return None
 
 

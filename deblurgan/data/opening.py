@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,11 +10,24 @@ from typing import Any, get_type_hints
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.gopro import BLURS
 from deblurgan.data.options import checked, from_text
-from deblurgan.data.pairs import match_pairs
-from deblurgan.data.sources import BlurredSource, FrameSource, GoproSource, PairSource, SharpSource, Source
+from deblurgan.data.pairs import WholePair, match_pairs
+from deblurgan.data.sources import (
+    LEFT,
+    RIGHT,
+    BlurredSource,
+    ColouriseSource,
+    CombinedSource,
+    FrameSource,
+    GoproSource,
+    PairSource,
+    SharpSource,
+    Source,
+)
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import shown
 from deblurgan.pictures.listing import list_images, list_images_below
+
+DIRECTIONS = {"AtoB": LEFT, "BtoA": RIGHT}  # what pix2pix calls them: A is the left half
 
 
 def open_source(spec: Mapping[str, Any]) -> Source:
@@ -24,7 +37,8 @@ def open_source(spec: Mapping[str, Any]) -> Source:
         spec: JSON-like: "folder"; "kind", one of `KINDS`, guessed by `guess` when left out; "weight"; and the kind's
             own options. gopro: "blur", one of "blur" and "blur_gamma". frames: "window" such as [7, 15], "odd",
             "gamma", see `FrameSource`. sharp: "kernel", "length", "gamma", "noise" such as [0, 5], "jpeg" such as
-            [70, 95], see `blur.SyntheticBlur`.
+            [70, 95], see `blur.SyntheticBlur`. combined: "input", "left" (as when none is named) or "right", or what
+            pix2pix calls it, "direction", "AtoB" or "BtoA".
 
     Raises:
         InputError: an unknown or missing key, a value that does not fit, or a folder without such pictures.
@@ -40,6 +54,16 @@ def open_source(spec: Mapping[str, Any]) -> Source:
         if shown(folder) in str(error):
             raise
         raise InputError(f"source {kind}={shown(folder)}: {error}") from error
+
+
+def open_pairs(text: str) -> Sequence[WholePair]:
+    """Return the pairs in a folder with A and B, or in another kind of source, written as for `parse_source`.
+
+    Raises:
+        InputError, FileError: as `match_pairs`, or `open_source` where a kind is named; it has no whole pairs.
+    """
+    spec = parse_source(text)
+    return open_source(spec).whole() if "kind" in spec else match_pairs(text)
 
 
 def folder_and_kind(spec: Mapping[str, Any]) -> tuple[Path, str]:
@@ -82,6 +106,14 @@ def parse_source(text: str) -> dict[str, Any]:
     return {**spec, "folder": folder, **dict(reversed(options.items()))}
 
 
+def written(spec: Mapping[str, Any]) -> str:
+    """Return a source whose options are words as `parse_source` reads it; what is None is left out."""
+    options = [
+        f",{name}={value}" for name, value in spec.items() if name not in ("kind", "folder") and value is not None
+    ]
+    return f"{spec['kind']}={spec['folder']}" + "".join(options)
+
+
 def guess(folder: str | os.PathLike[str]) -> str:
     """Return the kind of source that a folder's layout stands for: "pairs" or "gopro".
 
@@ -95,8 +127,9 @@ def guess(folder: str | os.PathLike[str]) -> str:
         return kind
     raise InputError(
         f"{shown(folder)}: expected A and B, or scenes with blur and sharp; for other pictures write what they are:"
-        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred)"
-        f" or blurred={shown(folder)} (photographs, for a teacher)"
+        f" frames={shown(folder)} (consecutive, to be averaged), sharp={shown(folder)} (photographs, to be blurred),"
+        f" blurred={shown(folder)} (photographs, for a teacher), combined={shown(folder)} (two pictures in each file)"
+        f" or colourise={shown(folder)} (photographs, to be made grey)"
     )
 
 
@@ -146,6 +179,26 @@ def _open_blurred(folder: Path, weight: float | None = None) -> Source:
     return BlurredSource(folder, _photographs(folder), weight=weight)
 
 
+def _open_combined(
+    folder: Path, weight: float | None = None, input: str | None = None, direction: str | None = None
+) -> Source:
+    if input not in (None, LEFT, RIGHT):
+        raise InputError(f"input: expected {LEFT} or {RIGHT}, received {input!r}")
+    if direction not in (None, *DIRECTIONS):
+        raise InputError(f"direction: expected {' or '.join(DIRECTIONS)}, received {direction!r}")
+    half = DIRECTIONS[direction] if direction else input or LEFT
+    if input not in (None, half):
+        raise InputError(f"input, direction: expected one of them, or both alike; {direction} is {half}, not {input}")
+    paths = list_images(folder)
+    if not paths:
+        raise InputError(f"{shown(folder)}: expected pictures with two halves, found no pictures")
+    return CombinedSource(folder, tuple(paths), half, weight=weight)
+
+
+def _open_colourise(folder: Path, weight: float | None = None) -> Source:
+    return ColouriseSource(folder, _photographs(folder), weight=weight)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of source: what opens one, and the types of its own options, as `options.checked` has them."""
@@ -160,6 +213,8 @@ KINDS = {
     "frames": Kind(_open_frames, {"window": tuple[int, int], "odd": bool, "gamma": float | None}),
     "sharp": Kind(_open_sharp, get_type_hints(SyntheticBlur)),
     "blurred": Kind(_open_blurred, {}),
+    "combined": Kind(_open_combined, {"input": str, "direction": str}),
+    "colourise": Kind(_open_colourise, {}),
 }
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,21 @@ from deblurgan.pictures.reading import read_rgb, read_size
 
 _MOST_NAMES = 10  # listed in an error message
 T = TypeVar("T")
+
+
+class WholePair(Protocol):
+    """A blurred and a sharp picture, wherever they come from."""
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+
+    @property
+    def blurred(self) -> Path:
+        """The file that the blurred one is in."""
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return both, (height, width, 3) uint8 RGB; raise as `Pair.read`."""
 
 
 @dataclass(frozen=True)

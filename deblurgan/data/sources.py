@@ -1,4 +1,4 @@
-"""Where training data come from: pairs, the GOPRO dataset, frames to average, sharp and blurred photographs.
+"""Where training data come from: pairs, the GOPRO dataset, frames to average, sharp, blurred and colour photographs.
 
 A source gives pairs of crops of its pictures, or blurred crops alone. It reads files through a function that it is
 given, which may hold some in memory, and draws from the generator that it is given; it keeps no state itself.
@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deblurgan.data.blur import SyntheticBlur
-from deblurgan.data.pairs import Pair, check_pairs, listed
+from deblurgan.data.pairs import Pair, WholePair, check_pairs, choose_pairs, listed
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.pixels import Pixels
-from deblurgan.pictures.reading import read_size
+from deblurgan.pictures.pixels import Pixels, halves, luma
+from deblurgan.pictures.reading import read_rgb, read_size
 
 WINDOW = (7, 15)  # frames in an average
+LEFT, RIGHT = "left", "right"
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture."""
@@ -88,6 +89,25 @@ class Source(ABC):
         """What else was asked for, as in the specification that `open_source` takes."""
         return {}
 
+    def drawn(self, n_images: int, seed: int) -> "Source":
+        """Return the source with so many of its pictures; see `pairs.choose_pairs`."""
+        raise self._no_pairs
+
+    def whole(self) -> Sequence[WholePair]:
+        """Return the pictures as pairs to validate on, always the same: those of a source that draws nothing.
+
+        Raises:
+            InputError: this kind of source has none.
+        """
+        raise self._no_pairs
+
+    @property
+    def _no_pairs(self) -> InputError:
+        return InputError(
+            f"{self.kind}={shown(self.folder)}: expected a source whose pairs are always the same: pairs, gopro, "
+            "combined or colourise"
+        )
+
 
 @dataclass(frozen=True)
 class PairSource(Source):
@@ -115,6 +135,14 @@ class PairSource(Source):
         blurred, sharp = read(pair.blurred), read(pair.sharp)
         _same_size(blurred, pair.blurred, sharp, pair.sharp)
         return [(_cut(blurred, window), _cut(sharp, window)) for window in choose(sharp)]
+
+    def drawn(self, n_images: int, seed: int) -> Source:
+        """See `Source`."""
+        return replace(self, pairs=tuple(choose_pairs(self.pairs, n_images, seed)))
+
+    def whole(self) -> Sequence[WholePair]:
+        """See `Source`."""
+        return self.pairs
 
 
 @dataclass(frozen=True)
@@ -290,6 +318,99 @@ class BlurredSource(PhotographSource):
         """See `Source`."""
         blurred = read(self.paths[index])
         return [(_cut(blurred, window),) for window in choose(blurred)]
+
+
+@dataclass(frozen=True)
+class WholePictureSource(PhotographSource):
+    """Photographs each of which makes a pair, always the same."""
+
+    @abstractmethod
+    def pair(self, index: int, read: Read) -> tuple[Pixels, Pixels]:
+        """Return the blurred and the sharp picture; raises as `crops`."""
+
+    def crops(self, index: int, choose: Choose, rng: np.random.Generator, read: Read) -> Crops:
+        """See `Source`."""
+        blurred, sharp = self.pair(index, read)
+        return [(_cut(blurred, window), _cut(sharp, window)) for window in choose(sharp)]
+
+    def drawn(self, n_images: int, seed: int) -> Source:
+        """See `Source`."""
+        return replace(self, paths=tuple(choose_pairs(self.paths, n_images, seed)))
+
+    def whole(self) -> Sequence[WholePair]:
+        """See `Source`."""
+        return [_OfPhotograph(self, index) for index in range(len(self))]
+
+
+@dataclass(frozen=True)
+class _OfPhotograph:
+    """A picture of a source, whole, read like a `Pair`."""
+
+    source: WholePictureSource
+    index: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the source's folder, without extension."""
+        return os.fspath(self.blurred.relative_to(self.source.folder).with_suffix(""))
+
+    @property
+    def blurred(self) -> Path:
+        """The file."""
+        return self.source.paths[self.index]
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        """Return the blurred and the sharp picture."""
+        return self.source.pair(self.index, read_rgb)
+
+
+@dataclass(frozen=True)
+class CombinedSource(WholePictureSource):
+    """Files that hold a blurred and a sharp picture of one size beside each other, as pix2pix's data sets do.
+
+    Args:
+        input: the half that is the blurred picture, "left" or "right".
+    """
+
+    kind = "combined"
+    input: str
+
+    def options(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {"input": self.input}
+
+    def checked(self, least: int) -> tuple[Source, dict[str, str]]:
+        """See `Source`."""
+        bad: dict[str, str] = {}
+        sizes = _sizes(self.paths, bad)
+        odd = [f"{shown(path)} ({width}x{height})" for path, (height, width) in sizes.items() if width % 2]
+        if odd:
+            raise InputError(
+                f"{len(odd)} pictures are not two of one size side by side, their width is odd: {listed(odd)}"
+            )
+        _refuse_small([path for path, (height, width) in sizes.items() if min(height, width // 2) < least], least)
+        return replace(self, paths=tuple(_some(list(sizes), bad, self))), bad
+
+    def pair(self, index: int, read: Read) -> tuple[Pixels, Pixels]:
+        """See `WholePictureSource`."""
+        path = self.paths[index]
+        try:
+            left, right = halves(read(path))
+        except InputError as error:
+            raise InputError(f"{shown(path)}: {error}") from error
+        return (left, right) if self.input == LEFT else (right, left)
+
+
+@dataclass(frozen=True)
+class ColouriseSource(WholePictureSource):
+    """Colour photographs: what is to be learnt from is their grey."""
+
+    kind = "colourise"
+
+    def pair(self, index: int, read: Read) -> tuple[Pixels, Pixels]:
+        """See `WholePictureSource`."""
+        colours = read(self.paths[index])
+        return np.repeat(luma(colours)[:, :, np.newaxis], 3, axis=2), colours
 
 
 def _sizes(paths: Iterable[Path], bad: dict[str, str]) -> dict[Path, tuple[int, int]]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deblurgan.data.pairs import Pair
+from deblurgan.data.pairs import WholePair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, shown
 from deblurgan.jobs.report import Report
@@ -14,7 +14,7 @@ from deblurgan.pictures.writing import write_image
 
 def write_strips(
     restore: Restore,
-    pairs: Sequence[Pair],
+    pairs: Sequence[WholePair],
     output_dir: str | os.PathLike[str],
     *,
     squash: int | None = None,

@@ -25,6 +25,15 @@ def to_8_bits(values: Pixels) -> NDArray[np.uint8]:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def luma(rgb: Pixels) -> Pixels:
+    """Return the grey of colours, (height, width): Pillow's weights, 0.299, 0.587 and 0.114, rounded as Pillow does.
+
+    Of three equal channels it is one of them.
+    """
+    weights = np.array([19595, 38470, 7471], np.uint32)  # of 2**16
+    return ((rgb.astype(np.uint32) @ weights + 2**15) >> 16).astype(rgb.dtype)
+
+
 def grey_of(rgb: Pixels) -> Pixels:
     """Return the mean of the three channels of a restored grey picture: three estimates of one value."""
     return np.rint(rgb.mean(axis=2, dtype=np.float32)).astype(rgb.dtype)
@@ -103,6 +112,18 @@ def side_by_side(images: Sequence[Pixels], gap: int = 0) -> Pixels:
     column = np.full((first.shape[0], gap, *first.shape[2:]), np.iinfo(first.dtype).max, first.dtype)
     parts = [part for image in images for part in (column, image)]
     return np.concatenate(parts[1:], axis=1)
+
+
+def halves(image: Pixels) -> tuple[Pixels, Pixels]:
+    """Part two images of equal size that are side by side; return the left and the right one.
+
+    Raises:
+        InputError: the width is odd.
+    """
+    width = image.shape[1]
+    if width % 2:
+        raise InputError(f"expected two pictures of one size side by side, an even width, found {width}")
+    return image[:, : width // 2], image[:, width // 2 :]
 
 
 def check_image(array: np.ndarray, what: str, channels: tuple[int | None, ...], deep: bool = False) -> None:

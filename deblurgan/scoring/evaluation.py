@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.data.pairs import Pair
+from deblurgan.data.pairs import WholePair
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import atomic_path, shown
 from deblurgan.pictures.pixels import resize
@@ -50,7 +50,7 @@ class Evaluation:
 
 def evaluate(
     restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-    pairs: Sequence[Pair],
+    pairs: Sequence[WholePair],
     *,
     metrics: Sequence[Metric] = DEFAULT_METRICS,
     squash: int | None = None,

@@ -1,14 +1,15 @@
 """The pictures that a recipe trains and validates on."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.data.crops import CropStream
-from deblurgan.data.opening import open_source
-from deblurgan.data.pairs import Pair, check_pairs, choose_pairs
-from deblurgan.data.sources import PairSource
+from deblurgan.data.opening import open_source, parse_source
+from deblurgan.data.pairs import WholePair
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.pictures.pixels import from_model
@@ -47,7 +48,7 @@ def training_crops(recipe: Recipe) -> CropStream:
     )
 
 
-def validation_pairs(recipe: Recipe) -> tuple[list[Pair], dict[str, str]]:
+def validation_pairs(recipe: Recipe) -> tuple[Sequence[WholePair], dict[str, str]]:
     """Return the pairs that a recipe validates on, and by name why others cannot be opened.
 
     Raises:
@@ -55,12 +56,12 @@ def validation_pairs(recipe: Recipe) -> tuple[list[Pair], dict[str, str]]:
     """
     if recipe.val_dir is None or recipe.n_val == 0:
         return [], {}
-    source = open_source({"folder": recipe.val_dir})
-    assert isinstance(source, PairSource)  # no other kind is guessed
-    pairs, bad = check_pairs(choose_pairs(source.pairs, recipe.n_val, recipe.seed), metrics.MIN_SIDE)
-    if not pairs:
-        raise InputError(f"val_dir {recipe.val_dir}: none of its pictures can be read: {next(iter(bad.values()))}")
-    return pairs, bad
+    source = open_source(parse_source(recipe.val_dir)).drawn(recipe.n_val, recipe.seed)
+    try:
+        source, bad = source.checked(metrics.MIN_SIDE)
+    except InputError as error:
+        raise InputError(f"val_dir {recipe.val_dir}: {error}") from error
+    return source.whole(), {os.path.relpath(name, source.folder): why for name, why in bad.items()}
 
 
 @dataclass(frozen=True)

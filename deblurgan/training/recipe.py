@@ -109,7 +109,8 @@ class Recipe:
         crops_per_picture: crops cut from a picture once it is in memory.
         cache_mb: megabytes of decoded pictures to keep.
         workers: threads that prepare crops.
-        val_dir: folder with A (blurred) and B (sharp), or of GOPRO scenes, to validate on; none when None.
+        val_dir: folder with A (blurred) and B (sharp), or of GOPRO scenes, to validate on, or a source of another
+            kind that has pairs, written as for `train --source`; none when None.
         n_val: pairs of it to use, drawn with `seed`; -1 for all.
         checkpoint_every: steps between two checkpoints; there is always one after an epoch.
         keep_checkpoints: how many of the latest to keep.

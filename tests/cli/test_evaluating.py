@@ -55,6 +55,16 @@ def test_without_options_psnr_and_ssim_are_printed_with_what_they_compare_with(e
     assert result.stdout.splitlines()[0].split() == ["PSNR,", "dB", "SSIM"]
 
 
+def test_pairs_may_be_the_halves_of_files(evaluate, pairs, photos, tmp_path):
+    (tmp_path / "halves").mkdir()
+    Image.fromarray(np.concatenate([photo[:48, :64] for photo in reversed(photos)], axis=1)).save(
+        tmp_path / "halves" / "0.png"
+    )
+    lines = evaluate().stdout.splitlines()
+    of_halves = evaluate("--input_dir", f"combined={tmp_path / 'halves'},input=right").stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith("0 ")] == [of_halves[2].split()]
+
+
 def test_chosen_metrics_are_in_table_csv_and_json(evaluate, pairs, tmp_path):
     result = evaluate(
         "--metrics", "ssim3d, CWSSIM", "--csv", tmp_path / "scores.csv", "--json", tmp_path / "scores.json"

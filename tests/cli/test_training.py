@@ -116,6 +116,8 @@ def test_train_validates_on_the_folder_test_beside_the_input(trainings, pairs):
         (pairs.parent / "test" / side).mkdir()
     assert trained(trainings, "--input_dir", pairs).val_dir == str(pairs.parent / "test")
     assert trained(trainings, "--input_dir", pairs, "--val_dir", "elsewhere").val_dir == "elsewhere"
+    halves = f"combined={pairs.parent / 'test'},direction=BtoA"
+    assert trained(trainings, "--source", f"combined={pairs},direction=BtoA").val_dir == halves
 
 
 def test_train_tells_how_to_deblur_with_the_result(trainings, pairs, tmp_path):

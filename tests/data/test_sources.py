@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deblurgan.data.blur import SyntheticBlur, apply_kernel
-from deblurgan.data.opening import guess, open_source, parse_source
+from deblurgan.data.opening import guess, open_pairs, open_source, parse_source
 from deblurgan.errors import FileError, InputError
 from deblurgan.pictures.reading import read_rgb
 from tests.photographs import save
@@ -95,6 +95,77 @@ def test_blurred_photographs_have_no_sharp_ones(tmp_path):
         for (blurred,), window in zip(crops(source, index), WINDOWS, strict=True):
             np.testing.assert_array_equal(blurred, cut(pictures[index], window))
     assert parse_source("blurred=x,weight=2") == {"kind": "blurred", "folder": "x", "weight": 2.0}
+
+
+# Two pictures in one file
+
+
+@pytest.mark.parametrize(
+    ("options", "half"),
+    [("", 0), (",input=left", 0), (",direction=AtoB", 0), (",input=right", 1), (",input=right,direction=BtoA", 1)],
+)
+def test_halves_of_a_file_are_a_pair(tmp_path, options, half):
+    pictures = random_pictures(2, (10, 24))
+    for number, picture in enumerate(pictures):
+        write(tmp_path / f"{number}.png", picture)
+    source, bad = open_source(parse_source(f"combined={tmp_path}{options},weight=2")).checked(10)
+    assert (source.weight, len(source), source.options(), bad) == (2, 2, {"input": ("left", "right")[half]}, {})
+    halves = [np.stack([picture[:, :12], picture[:, 12:]]) for picture in pictures]
+    for index, sides in enumerate(halves):
+        for (blurred, sharp), window in zip(crops(source, index), WINDOWS, strict=True):
+            np.testing.assert_array_equal(blurred, cut(sides[half], window))
+            np.testing.assert_array_equal(sharp, cut(sides[1 - half], window))
+    for pair, sides in zip(open_pairs(f"combined={tmp_path}{options}"), halves, strict=True):
+        np.testing.assert_array_equal(np.stack(pair.read()), sides[[half, 1 - half]])
+    assert [pair.name for pair in source.whole()] == ["0", "1"]
+
+
+def test_files_that_are_not_two_halves_are_named(tmp_path):
+    for name, width in (("even", 24), ("odd", 25), ("none", 24)):
+        write(tmp_path / f"{name}.png", random_pictures(1, (10, width))[0])
+    (tmp_path / "none.png").write_text("no picture")
+    source = open_source({"kind": "combined", "folder": tmp_path})
+    with pytest.raises(InputError, match=r"1 pictures are not two .*, their width is odd: \S*odd.png \(25x10\)$"):
+        source.checked(4)
+    with pytest.raises(InputError, match=r"odd.png: expected two pictures .*, an even width, found 25"):
+        crops(source, 2)
+    (tmp_path / "odd.png").unlink()
+    source = open_source({"kind": "combined", "folder": tmp_path})
+    with pytest.raises(InputError, match=r"smaller than the 11x11 pixels needed: \S*even.png$"):
+        source.checked(11)
+    source, bad = source.checked(10)
+    assert ([path.stem for path in source.paths], list(bad)) == (["even"], [str(tmp_path / "none.png")])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("input=right,direction=AtoB", "input, direction: .*; AtoB is left, not right"),
+        ("input=middle", "input: expected left or right, received 'middle'"),
+        ("direction=BtoB", "direction: expected AtoB or BtoA, received 'BtoB'"),
+        ("input=left", "expected pictures with two halves, found no pictures"),
+    ],
+)
+def test_what_says_nothing_about_halves_is_refused(tmp_path, options, reason):
+    with pytest.raises(InputError, match=reason):
+        open_source(parse_source(f"combined={tmp_path},{options}"))
+
+
+# Colours to be learnt
+
+
+def test_colour_photographs_are_pairs_with_their_grey(tmp_path):
+    colours = random_pictures(2)
+    for number, name in enumerate(("a.png", "below/b.png")):
+        write(tmp_path / name, colours[number])
+    source = open_source({"kind": "colourise", "folder": tmp_path})
+    for index, picture in enumerate(colours):
+        grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
+        for (blurred, sharp), window in zip(crops(source, index), WINDOWS, strict=True):
+            np.testing.assert_array_equal(blurred, cut(grey, window))
+            np.testing.assert_array_equal(sharp, cut(picture, window))
+    assert [pair.name for pair in open_pairs(f"colourise={tmp_path}")] == ["a", "below/b"]
+    assert len(source.drawn(1, 0)) == 1
 
 
 # Frames

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from deblurgan.errors import InputError
-from deblurgan.pictures.pixels import from_model, resize, side_by_side, to_model
+from deblurgan.pictures.pixels import from_model, luma, resize, side_by_side, to_model
 from tests.photographs import noise
 
 
@@ -88,3 +88,10 @@ def test_images_stand_side_by_side_with_white_between(channels):
 def test_images_that_do_not_fit_are_not_joined(images, gap, reason):
     with pytest.raises(InputError, match=reason):
         side_by_side(images, gap)
+
+
+def test_grey_is_what_pillow_makes_of_colours():
+    colours = noise(50, 70)
+    np.testing.assert_array_equal(luma(colours), np.asarray(Image.fromarray(colours).convert("L")))
+    equal = np.repeat(np.arange(65536, dtype=np.uint16)[:, None], 3, axis=1)
+    np.testing.assert_array_equal(luma(equal), equal[:, 0])

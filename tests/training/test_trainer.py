@@ -525,6 +525,22 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told(tmp_path):
         train(plan, tmp_path / "other")
 
 
+def test_a_run_trains_and_validates_on_pictures_with_two_halves(tmp_path):
+    blurred, sharp = noise(40, 40, seed=1), noise(40, 40, seed=2)
+    for part in ("train", "test"):
+        save(tmp_path / part / "0.png", np.concatenate([sharp, blurred], axis=1))
+    data = {"sources": [{"kind": "combined", "folder": str(tmp_path / "train"), "direction": "BtoA"}]}
+    plan = recipe(**data, val_dir=f"combined={tmp_path / 'test'},direction=BtoA", steps=1)
+    about = json.loads((train(plan, tmp_path / "run").run / "run.json").read_text())
+    assert about["data"][0]["options"] == {"input": "right"}
+    assert about["validation"]["blurred"]["val_psnr"] == pytest.approx(peak_signal_noise_ratio(sharp, blurred))
+    grid = read_rgb(tmp_path / "run" / "samples" / "epoch_001.png")
+    np.testing.assert_array_equal(grid[:, :40], blurred)
+    np.testing.assert_array_equal(grid[:, -40:], sharp)
+    with pytest.raises(InputError, match=r"sharp=.*: expected a source whose pairs are always the same"):
+        train(recipe(**data, val_dir=f"sharp={tmp_path / 'test'}"), tmp_path / "other")
+
+
 def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_path):
     for side in "AB":
         for number in range(3):
@@ -538,7 +554,7 @@ def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_p
     assert listener.notices == [f"left out: {result.bad['validation/0']}"]
     for path in (tmp_path / "test" / "A").iterdir():
         path.write_text("no picture at all")
-    with pytest.raises(InputError, match=r"val_dir .*test: none of its pictures can be read: .*0\.png: not a"):
+    with pytest.raises(InputError, match=r"val_dir .*test: no picture can be used: .*0\.png: not a"):
         train(recipe(val_dir=str(tmp_path / "test")), tmp_path / "other")
 
 
