@@ -5,13 +5,27 @@ TensorFlow is imported only when a command starts its work.
 """
 
 from deblurgan.cli.common import main
-from deblurgan.cli.data import organize, synthesize
+from deblurgan.cli.data import combine, organize, split, synthesize
 from deblurgan.cli.deblurring import deblur
 from deblurgan.cli.evaluating import evaluate, test
 from deblurgan.cli.training import recipes, train
 from deblurgan.cli.weights import convert, export, inspect, named_weights
 
-_COMMANDS = (organize, synthesize, train, recipes, deblur, test, evaluate, named_weights, inspect, convert, export)
+_COMMANDS = (
+    organize,
+    synthesize,
+    combine,
+    split,
+    train,
+    recipes,
+    deblur,
+    test,
+    evaluate,
+    named_weights,
+    inspect,
+    convert,
+    export,
+)
 
 for _command in _COMMANDS:
     main.add_command(_command)  # listed in the order of their use

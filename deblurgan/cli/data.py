@@ -1,13 +1,16 @@
-"""`deblurgan organize` and `synthesize`: pairs of pictures to train on."""
+"""`deblurgan organize`, `synthesize`, `combine` and `split`: pairs of pictures to train on."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
 
-from deblurgan.cli.common import command, finish, one_line, path_type
+from deblurgan.cli.common import command, finish, notice, one_line, path_type
 from deblurgan.data import gopro
-from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH
+from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH, SIDES
 
 
 @command("organize", "Sort the GOPRO dataset into pairs to train on.")
@@ -154,4 +157,72 @@ def synthesize(
         )
     pairs = sum(path.parent.name == "A" for path in report.written)
     click.echo(one_line(f"{pairs} pairs written into {output_dir}, {len(report.skipped) // 2} already there"))
+    finish(report.failed, "the pictures")
+
+
+_extension = click.option(
+    "--extension",
+    type=click.Choice(EXTENSIONS),
+    default=".png",
+    help="Kind of the files to write; .png loses nothing, .jpg does.",
+)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+_output_dir = functools.partial(click.option, "--output_dir", type=path_type, metavar="FOLDER", required=True)
+
+
+@command("combine", "Put pairs of pictures side by side into one file each.")
+@click.argument("first", metavar="FOLDER_A", type=path_type)
+@click.argument("second", metavar="FOLDER_B", type=path_type)
+@_output_dir(help="Folder for the files.")
+@_extension
+@_overwrite
+def combine(first: Path, second: Path, output_dir: Path, extension: str, overwrite: bool) -> None:
+    """Put the pictures of FOLDER_A, left, and those of the same names in FOLDER_B, right, side by side.
+
+    That is how pix2pix's data sets are stored. `train --source combined=FOLDER` takes them, and `split` parts them
+    again. What is there already is left as it is.
+    """
+    from deblurgan.jobs import combining
+
+    _run(combining.combine, first, second, output_dir, extension=extension, overwrite=overwrite)
+
+
+@command("split", "Part files of two pictures side by side.")
+@click.argument("input_dir", metavar="FOLDER", type=path_type)
+@_output_dir(help="Folder for A and B.")
+@click.option(
+    "--input",
+    "half",
+    type=click.Choice(SIDES),
+    default=SIDES[0],
+    help="The half that goes into A, the others into B.",
+)
+@_extension
+@_overwrite
+def split(input_dir: Path, output_dir: Path, half: str, extension: str, overwrite: bool) -> None:
+    """Part the pictures in FOLDER, each two of one size side by side, into OUTPUT_DIR/A and OUTPUT_DIR/B.
+
+    A is what a network is given and B what it is to make of it. What is there already is left as it is.
+    """
+    from deblurgan.jobs import combining
+
+    _run(combining.split, input_dir, output_dir, input=half, extension=extension, overwrite=overwrite)
+
+
+def _run(job: Callable[..., Any], *folders: Path, extension: str, **options: Any) -> None:
+    """Combine or split with a bar, and say what became of the files."""
+    if extension == ".jpg":
+        notice("JPEG is lossy: the pixels of these files are not quite those of the pictures; .png keeps them")
+    with tqdm(unit="picture", disable=None) as bar:
+
+        def progress(done: int, total: int, picture: Path) -> None:
+            bar.total = total
+            bar.update()
+
+        report = job(*folders, extension=extension, progress=progress, **options)
+    for line in report.notices:
+        notice(line)
+    click.echo(
+        one_line(f"{len(report.written)} files written into {folders[-1]}, {len(report.skipped)} already there")
+    )
     finish(report.failed, "the pictures")

@@ -21,7 +21,8 @@ from deblurgan.data.pairs import choose_pairs
 from deblurgan.data.sources import Source, Window
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.pixels import Pixels, resize, to_model
+from deblurgan.pictures.pixels import Pixels, nearest, to_model
+from deblurgan.pictures.pixels import resize as squashed
 from deblurgan.pictures.reading import read_rgb
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
@@ -44,8 +45,10 @@ class CropStream:
         preprocess: "crop" cuts squares out of the pictures; "resize" squashes whole pictures, which then are neither
             made smaller first nor mirrored nor turned.
         downscale: pictures are made smaller by this whole number, by averaging, after blurring; the paper has 2.
-        augment: mirror and turn the crops by quarters: all eight ways are equally likely; "mirror": left to right
-            alone.
+        augment: "all" (or True): mirror and turn the crops by quarters: all eight ways are equally likely; "mirror":
+            left to right alone; "none" (or False).
+        resize: first make whole pictures squares of this side, by the nearest pixels, as pix2pix does; None leaves
+            them as they are.
         candidates: cut the most textured of so many random windows, judged by the sharp picture where there is one; 1
             takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
@@ -73,6 +76,7 @@ class CropStream:
         preprocess: str = "crop",
         downscale: int = 1,
         augment: bool | str = True,
+        resize: int | None = None,
         candidates: int = 1,
         crops_per_picture: int = 8,
         n_images: int = -1,
@@ -95,6 +99,11 @@ class CropStream:
         for name, value, known in (("preprocess", preprocess, PREPROCESS), ("augment", augment, AUGMENT)):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, received {value!r}")
+        if resize is not None and (preprocess == "resize" or resize < crop_size * downscale):
+            expected = (
+                "none with preprocess=resize" if preprocess == "resize" else f"at least {crop_size * downscale}"
+            )
+            raise InputError(f"resize: expected {expected}, received {resize}")
         if not 1 <= len(sources) <= _BLOCK:
             raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
         visits = crops_per_picture * _LAG + workers  # that are used in turn, or under way
@@ -106,13 +115,14 @@ class CropStream:
             )
         self._crop_size, self._batch_size, self._seed, self._downscale = crop_size, batch_size, seed, downscale
         self._squash = preprocess == "resize"
-        self._ways = {True: 8, False: 1, "mirror": 2}[False if self._squash else augment]
+        self._resize = resize
+        self._ways = AUGMENT[False if self._squash else augment]
         self._candidates, self._crops_per_picture, self._workers = candidates, crops_per_picture, workers
         self.bad: dict[str, str] = {}
         self.failure: FileError | InputError | None = None
         self._sources: list[Source] = []
         for source in sources:
-            readable, bad = source.checked(1 if self._squash else crop_size * downscale)
+            readable, bad = source.checked(1 if self._squash or resize else crop_size * downscale)
             self._sources.append(readable)
             self.bad |= bad
         self._pictures = [choose_pairs(range(len(source)), n_images, seed) for source in self._sources]
@@ -207,18 +217,26 @@ class CropStream:
 
     def _cut(self, source: Source, picture: int, rng: np.random.Generator) -> Pixels:
         def choose(image: Pixels) -> list[Window]:
-            return [self._window(image, rng) for _ in range(self._crops_per_picture)]
+            whole = 0, 0, *image.shape[:2]
+            of_all = self._squash or self._resize
+            return [whole if of_all else self._window(image, rng) for _ in range(self._crops_per_picture)]
 
         crops = source.crops(picture, choose, rng, self._read)
+        if self._resize:
+            crops = [self._of_resized(sides, self._resize, rng) for sides in crops]
         ways = rng.integers(self._ways, size=len(crops)).tolist()
         return np.array(
             [[self._finished(side, way) for side in sides] for sides, way in zip(crops, ways, strict=True)]
         )
 
+    def _of_resized(self, sides: Sequence[Pixels], side: int, rng: np.random.Generator) -> tuple[Pixels, ...]:
+        """Resize a whole picture and cut a window out of it."""
+        resized = [nearest(image, (side, side)) for image in sides]
+        top, left, height, width = self._window(resized[-1], rng)
+        return tuple(image[top : top + height, left : left + width] for image in resized)
+
     def _window(self, image: Pixels, rng: np.random.Generator) -> Window:
         """Draw windows of a picture and return the most textured."""
-        if self._squash:
-            return 0, 0, *image.shape[:2]
         side = self._crop_size * self._downscale
         corners = rng.integers(0, np.subtract(image.shape[:2], side - 1), (self._candidates, 2)).tolist()
         if len(corners) > 1:
@@ -229,7 +247,7 @@ class CropStream:
     def _finished(self, image: Pixels, way: int) -> Pixels:
         """Make a crop as small as it is wanted, turn it by `way // 2` quarters, and mirror it where `way` is odd."""
         if self._squash:
-            return resize(image, (self._crop_size, self._crop_size))
+            return squashed(image, (self._crop_size, self._crop_size))
         if self._downscale > 1:
             image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).reduce(self._downscale))
         image = np.rot90(image, way // 2)

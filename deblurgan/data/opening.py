@@ -12,8 +12,6 @@ from deblurgan.data.gopro import BLURS
 from deblurgan.data.options import checked, from_text
 from deblurgan.data.pairs import WholePair, match_pairs
 from deblurgan.data.sources import (
-    LEFT,
-    RIGHT,
     BlurredSource,
     ColouriseSource,
     CombinedSource,
@@ -23,11 +21,12 @@ from deblurgan.data.sources import (
     SharpSource,
     Source,
 )
+from deblurgan.data.synthetic import SIDES
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import shown
 from deblurgan.pictures.listing import list_images, list_images_below
 
-DIRECTIONS = {"AtoB": LEFT, "BtoA": RIGHT}  # what pix2pix calls them: A is the left half
+DIRECTIONS = dict(zip(("AtoB", "BtoA"), SIDES, strict=True))  # what pix2pix calls them: A is the left half
 
 
 def open_source(spec: Mapping[str, Any]) -> Source:
@@ -182,11 +181,11 @@ def _open_blurred(folder: Path, weight: float | None = None) -> Source:
 def _open_combined(
     folder: Path, weight: float | None = None, input: str | None = None, direction: str | None = None
 ) -> Source:
-    if input not in (None, LEFT, RIGHT):
-        raise InputError(f"input: expected {LEFT} or {RIGHT}, received {input!r}")
+    if input not in (None, *SIDES):
+        raise InputError(f"input: expected {' or '.join(SIDES)}, received {input!r}")
     if direction not in (None, *DIRECTIONS):
         raise InputError(f"direction: expected {' or '.join(DIRECTIONS)}, received {direction!r}")
-    half = DIRECTIONS[direction] if direction else input or LEFT
+    half = DIRECTIONS[direction] if direction else input or SIDES[0]
     if input not in (None, half):
         raise InputError(f"input, direction: expected one of them, or both alike; {direction} is {half}, not {input}")
     paths = list_images(folder)

@@ -70,24 +70,41 @@ def match_pairs(folder: str | os.PathLike[str], blurred: str = "A", sharp: str =
     if not os.path.isdir(folder):
         wanted = f"{blurred} (blurred) and {sharp} (sharp)"
         raise FileError(f"{folder}: expected a folder with {wanted}, found no such folder")
-    sides: list[dict[str, Path]] = []
     for side, kind in ((blurred, "blurred"), (sharp, "sharp")):
         if not os.path.isdir(folder / side):
             raise FileError(f"{folder}: expected a folder {side} with the {kind} pictures, found none")
-        by_name: dict[str, Path] = {}
-        for path in list_images(folder / side):
-            if path.stem in by_name:
-                raise InputError(f"{path}: its name is also that of {by_name[path.stem].name}; pairs go by name")
-            by_name[path.stem] = path
-        sides.append(by_name)
-    first, second = sides
-    alone = [f"{blurred}/{path.name}" for name, path in first.items() if name not in second]
-    alone += [f"{sharp}/{path.name}" for name, path in second.items() if name not in first]
+    pairs, alone = pair_up(folder / blurred, folder / sharp)
     if alone:
-        raise InputError(f"{folder}: {len(alone)} pictures have no partner of the same name: {listed(alone)}")
-    if not first:
+        names = listed([os.path.relpath(path, folder) for path in alone])
+        raise InputError(f"{folder}: {len(alone)} pictures have no partner of the same name: {names}")
+    if not pairs:
         raise InputError(f"{folder}: expected pictures in {blurred} and {sharp}, found none")
-    return [Pair(name, path, second[name]) for name, path in first.items()]
+    return pairs
+
+
+def pair_up(first: Path, second: Path) -> tuple[list[Pair], list[Path]]:
+    """Pair the pictures in two folders by name, extensions apart; return the pairs, and what has no partner.
+
+    Raises:
+        FileError: a folder is missing.
+        InputError: two pictures in a folder have one name.
+    """
+    one, other = by_name(first), by_name(second)
+    pairs = [Pair(name, path, other[name]) for name, path in one.items() if name in other]
+    alone = [
+        path for mine, others in ((one, other), (other, one)) for name, path in mine.items() if name not in others
+    ]
+    return pairs, alone
+
+
+def by_name(folder: Path) -> dict[str, Path]:
+    """Return the pictures in a folder by their names without extension; raise as `pair_up`."""
+    found: dict[str, Path] = {}
+    for path in list_images(folder):
+        if path.stem in found:
+            raise InputError(f"{path}: its name is also that of {found[path.stem].name}; pairs go by name")
+        found[path.stem] = path
+    return found
 
 
 def choose_pairs(pairs: Sequence[T], n_images: int, seed: int) -> list[T]:

@@ -16,13 +16,13 @@ import numpy as np
 
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.pairs import Pair, WholePair, check_pairs, choose_pairs, listed
+from deblurgan.data.synthetic import SIDES
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
 from deblurgan.pictures.pixels import Pixels, halves, luma
 from deblurgan.pictures.reading import read_rgb, read_size
 
 WINDOW = (7, 15)  # frames in an average
-LEFT, RIGHT = "left", "right"
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture."""
@@ -398,7 +398,7 @@ class CombinedSource(WholePictureSource):
             left, right = halves(read(path))
         except InputError as error:
             raise InputError(f"{shown(path)}: {error}") from error
-        return (left, right) if self.input == LEFT else (right, left)
+        return (left, right) if self.input == SIDES[0] else (right, left)
 
 
 @dataclass(frozen=True)

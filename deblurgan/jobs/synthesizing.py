@@ -61,7 +61,7 @@ def synthesize(
     if extension not in EXTENSIONS:
         raise InputError(f"extension: expected one of {' '.join(EXTENSIONS)}, received {extension!r}")
     input_dir, output_dir = Path(input_dir), Path(output_dir)
-    _refuse_output_in_input(input_dir, output_dir, recursive)
+    refuse_output_in_input(input_dir, output_dir, recursive)
     names = _names(input_dir, list_images_below(input_dir) if recursive else list_images(input_dir), count)
     ensure_folder(output_dir)
     blurred_dir, sharp_dir = (ensure_folder(output_dir / side) for side in ("A", "B"))
@@ -109,7 +109,7 @@ def _names(input_dir: Path, pictures: Sequence[Path], count: int) -> dict[Path, 
     return names
 
 
-def _refuse_output_in_input(input_dir: Path, output_dir: Path, recursive: bool) -> None:
+def refuse_output_in_input(input_dir: Path, output_dir: Path, recursive: bool) -> None:
     """Raise InputError where the output would replace the input, or be taken for it the next time."""
     source = Path(os.path.realpath(input_dir))
     targets = [Path(os.path.realpath(output_dir / part)) for part in ("", "A", "B")]

@@ -88,6 +88,18 @@ def resize(
     return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((width, height), resample))
 
 
+def nearest(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize an image to (height, width) by taking the pixel nearest to each place, as `tf.image.resize` does.
+
+    Pillow's NEAREST takes the other one here and there, where two are as near.
+    """
+    rows, columns = (
+        np.minimum((np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new), old - 1).astype(int)
+        for old, new in zip(image.shape, size, strict=False)
+    )
+    return image[rows[:, np.newaxis], columns]
+
+
 def side_by_side(images: Sequence[Pixels], gap: int = 0) -> Pixels:
     """Join images of equal height from left to right, with `gap` white columns between them.
 

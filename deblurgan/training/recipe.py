@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer": ("adam", "adamw", "muon"),
     "schedule": ("constant", "linear", "cosine"),
     "preprocess": PREPROCESS,
-    "augment": AUGMENT,
+    "augment": tuple(AUGMENT),
     "precision": PRECISIONS,
     "jit": ("gpu", "always", "never"),
     "devices": ("one", "all"),
@@ -46,7 +46,8 @@ _LEAST = {  # numbers, by their smallest value
         *("critic_updates", "accumulate", "epochs", "steps", "steps_per_epoch", "batch_size", "downscale"),
         *("candidates", "crops_per_picture", "cache_mb", "workers", "checkpoint_every", "keep_checkpoints"),
     ),
-    8: ("image_size",),
+    8: ("image_size", "resize"),
+    11: ("val_resize",),
 }
 _MOST = {"constant_part": 1, "ema": 1, "beta_1": 1, "beta_2": 1, "seed": 2**32 - 1}
 _POSITIVE = ("learning_rate", "epsilon", "critic_learning_rate", "clip_norm", "reduce_lr_factor", "loss_limit")
@@ -104,13 +105,17 @@ class Recipe:
         image_size: side of the square crops in pixels.
         preprocess: "crop" cuts squares out of the pictures, "resize" squashes whole pictures, as the tutorial did.
         downscale: what the pictures are first reduced by; 2 is the paper's.
-        augment: whether crops are mirrored and turned by quarters at random; "mirror": left to right alone.
+        resize: side of the squares that whole pictures are made first, by the nearest pixels, as pix2pix does before
+            it cuts crops out of them; as they are when None.
+        augment: whether crops are mirrored and turned by quarters at random ("all", or true) or not ("none", or
+            false); "mirror": left to right alone.
         candidates: the most textured of so many random crops is taken; 1 takes the first.
         crops_per_picture: crops cut from a picture once it is in memory.
         cache_mb: megabytes of decoded pictures to keep.
         workers: threads that prepare crops.
         val_dir: folder with A (blurred) and B (sharp), or of GOPRO scenes, to validate on, or a source of another
             kind that has pairs, written as for `train --source`; none when None.
+        val_resize: side of the squares that these pictures are made, as `resize` does; as they are when None.
         n_val: pairs of it to use, drawn with `seed`; -1 for all.
         checkpoint_every: steps between two checkpoints; there is always one after an epoch.
         keep_checkpoints: how many of the latest to keep.
@@ -172,12 +177,14 @@ class Recipe:
     image_size: int = 256
     preprocess: str = "crop"
     downscale: int = 1
+    resize: int | None = None
     augment: bool | str = True
     candidates: int = 1
     crops_per_picture: int = 8
     cache_mb: int = 1024
     workers: int = 2
     val_dir: str | None = None
+    val_resize: int | None = None
     n_val: int = 8
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
@@ -199,6 +206,7 @@ class Recipe:
             "epochs",
             "steps",
             "val_dir",
+            "val_resize",
             "n_val",
             "checkpoint_every",
             "keep_checkpoints",

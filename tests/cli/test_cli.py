@@ -36,6 +36,8 @@ COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
 ALL_COMMANDS = (
     "organize",
     "synthesize",
+    "combine",
+    "split",
     "train",
     "recipes",
     "deblur",

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from deblurgan.data.crops import CropStream, texture
 from deblurgan.data.opening import open_source
 from deblurgan.errors import FileError, InputError
+from deblurgan.pictures.pixels import nearest
 from tests.photographs import save
 
 
@@ -61,6 +63,47 @@ def test_both_sides_of_a_crop_are_the_same_window_of_one_picture(tmp_path):
     assert max(row for row, _ in corners) > 6
     assert max(column for _, column in corners) > 11
     assert len(corners) > 40
+
+
+def test_jitter_of_pix2pix_is_a_nearest_resize_a_paired_crop_and_a_mirror(tmp_path):
+    file = np.random.default_rng(7).integers(0, 256, (20, 48, 3), np.uint8)
+    save(tmp_path / "0.png", file)
+    halves = open_source({"kind": "combined", "folder": tmp_path, "direction": "BtoA"})
+    crops = stream(halves, crop_size=24, resize=30, augment="mirror", crops_per_picture=1, seed=5)
+    resized = tf.image.resize(np.stack([file[:, 24:], file[:, :24]]), (30, 30), method="nearest").numpy()
+    seen = set()
+    for step in range(60):
+        rng = np.random.default_rng([5, 2, 0, step, 0])
+        (top, left), mirrored = rng.integers(0, 7, (1, 2))[0], rng.integers(2, size=1)[0]
+        expected = resized[:, top : top + 24, left : left + 24]
+        np.testing.assert_array_equal(
+            [to_bytes(side) for side in crops.crop(step)], expected[:, :, ::-1] if mirrored else expected
+        )
+        seen |= {("top", top), ("left", left), ("mirrored", mirrored)}
+    assert len(seen) == 7 + 7 + 2
+
+
+@pytest.mark.parametrize("height", [*range(1, 40), 256, 286, 600])
+def test_the_nearest_pixel_is_that_of_tensorflow(height):
+    rows = np.arange(height, dtype=np.uint16)[:, None, None].repeat(2, axis=1)
+    for side in (1, 23, 143, 256, 286):
+        expected = tf.image.resize(rows.astype(np.float32), (side, 5), method="nearest").numpy()
+        np.testing.assert_array_equal(nearest(rows, (side, 5)), expected)
+
+
+@pytest.mark.parametrize(("alias", "meaning"), [("all", True), ("none", False)])
+def test_words_for_how_crops_are_turned(tmp_path, alias, meaning):
+    pairs = write_maps(tmp_path, 2)
+    named, other = stream(pairs, augment=alias), stream(pairs, augment=meaning)
+    assert all(same(named.crop(index), other.crop(index)) for index in range(20))
+
+
+def test_a_side_to_resize_to_has_to_hold_a_crop(tmp_path):
+    pairs = write_maps(tmp_path, 1)
+    with pytest.raises(InputError, match="resize: expected at least 16, received 15"):
+        stream(pairs, resize=15, downscale=2)
+    with pytest.raises(InputError, match="resize: expected none with preprocess=resize, received 20"):
+        stream(pairs, resize=20, preprocess="resize")
 
 
 def test_crops_without_a_sharp_side_have_nan_there(tmp_path):

@@ -20,6 +20,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.networks.tutorial import discriminator_model, generator_model
+from deblurgan.pictures.pixels import nearest
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.restoring.opening import open_restorer
 from deblurgan.training import record
@@ -537,6 +538,9 @@ def test_a_run_trains_and_validates_on_pictures_with_two_halves(tmp_path):
     grid = read_rgb(tmp_path / "run" / "samples" / "epoch_001.png")
     np.testing.assert_array_equal(grid[:, :40], blurred)
     np.testing.assert_array_equal(grid[:, -40:], sharp)
+    result = train(dataclasses.replace(plan, val_resize=60, resize=36, augment="mirror"), tmp_path / "resized")
+    bigger = read_rgb(result.run / "samples" / "epoch_001.png")
+    np.testing.assert_array_equal(bigger[:, -60:], nearest(sharp, (60, 60)))
     with pytest.raises(InputError, match=r"sharp=.*: expected a source whose pairs are always the same"):
         train(recipe(**data, val_dir=f"sharp={tmp_path / 'test'}"), tmp_path / "other")
 
