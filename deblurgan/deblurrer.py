@@ -12,7 +12,7 @@ from deblurgan.errors import InputError
 from deblurgan.files import check_no_address
 from deblurgan.pictures.html import slider
 from deblurgan.pictures.pillow import to_pillow
-from deblurgan.pictures.pixels import Restore, grey_of, side_by_side, to_8_bits
+from deblurgan.pictures.pixels import Restore, channels_of, grey_of, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.restoring.alpha import restore_with_alpha
 from deblurgan.video.options import VideoOptions
@@ -48,7 +48,8 @@ class Deblurrer:
                 result has the same shape and dtype. A Pillow image: the result has the same size, is grey ("L",
                 "I;16") where that is, has alpha where that has any, and is else "RGB". The name of an image file: the
                 same, upright, of 8 bits. Colour profile, EXIF, XMP and resolution go along in the `info` of a Pillow
-                image, but not the profile of CMYK or Lab, as the result is RGB.
+                image, but not the profile of CMYK or Lab, as the result is RGB. Of a network that makes colours of
+                grey all results are RGB, of 8 bits in a Pillow image; of one that makes grey, all Pillow images grey.
 
         Raises:
             FileError: a file that cannot be read.
@@ -57,18 +58,18 @@ class Deblurrer:
         """
         if isinstance(image, np.ndarray):
             _check(image)
-            return self._restore(image) if image.ndim == 3 else self._grey(image)
+            return self._restore(image) if image.ndim == 3 else self._of_grey(image)
         if isinstance(image, Image.Image):
             restored = self._of_pillow(image)
             info = {key: image.info[key] for key in KEPT if key in image.info}
-            if image.mode in ("CMYK", "LAB"):
+            becomes_other = channels_of(self._restore) != (3, 3) and restored.mode[0] != image.mode[0]
+            if image.mode in ("CMYK", "LAB") or becomes_other:
                 info.pop("icc_profile", None)
         else:
             picture = _read(image)
             alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
-            rgb, alpha = restore_with_alpha(self._restore, to_8_bits(picture.rgb), alpha)
-            restored = to_pillow(grey_of(rgb) if picture.kind.startswith("L") else rgb, alpha)
-            found = vars(picture.metadata)
+            restored = self._colours_and_alpha(to_8_bits(picture.rgb), alpha, picture.kind.startswith("L"))
+            found = vars(picture.made_by(channels_of(self._restore)).metadata)
             info = {key: found[key] for key in KEPT if found[key] is not None}
         restored.info.update(info)
         return restored
@@ -89,14 +90,25 @@ class Deblurrer:
         """
         return restore_video(self._restore, source, target, options)
 
-    def _grey(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Restore (height, width): the mean of the channels that come out, in the dtype that came in."""
-        mean = self._restore(np.repeat(values[:, :, np.newaxis], 3, axis=2)).mean(axis=2, dtype=np.float64)
+    def _of_grey(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Restore (height, width): the mean of the channels that come out, in the dtype that came in; or colours."""
+        restored = self._restore(np.repeat(values[:, :, np.newaxis], 3, axis=2))
+        if channels_of(self._restore) == (1, 3):
+            return restored
+        mean = restored.mean(axis=2, dtype=np.float64)
         return (mean if values.dtype == np.float32 else np.rint(mean)).astype(values.dtype)
+
+    def _colours_and_alpha(self, rgb: NDArray[Any], alpha: NDArray[Any] | None, grey: bool) -> Image.Image:
+        """Restore a picture of 8 bits, grey or in colours, as the picture is unless the network makes one of them."""
+        taken, given = channels_of(self._restore)
+        grey = given == 1 or (grey and taken == 3)
+        rgb, alpha = restore_with_alpha(self._restore, rgb, alpha)
+        return to_pillow(grey_of(rgb) if grey else rgb, alpha)
 
     def _of_pillow(self, image: Image.Image) -> Image.Image:
         if image.mode.startswith("I;16"):
-            return Image.fromarray(self._grey(np.asarray(image).astype(np.uint16)))
+            restored = self._of_grey(np.asarray(image).astype(np.uint16))
+            return Image.fromarray(restored if restored.ndim == 2 else to_8_bits(restored))
         if image.mode in ("I", "F"):
             raise InputError(f"image: expected 8 or 16 bits, received mode {image.mode!r}")
         if image.mode == "La":  # premultiplied, which Pillow converts to this alone
@@ -104,8 +116,7 @@ class Deblurrer:
         mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + "A" * image.has_transparency_data
         values = np.asarray(image.convert("RGBA" if mode.endswith("A") else "RGB"))
         alpha = values[:, :, 3] if mode.endswith("A") else None
-        rgb, alpha = restore_with_alpha(self._restore, np.ascontiguousarray(values[:, :, :3]), alpha)
-        return to_pillow(grey_of(rgb) if mode.startswith("L") else rgb, alpha)
+        return self._colours_and_alpha(np.ascontiguousarray(values[:, :, :3]), alpha, mode.startswith("L"))
 
 
 def opened(path: str | os.PathLike[str] | None, options: dict[str, Any]) -> Deblurrer:

@@ -255,3 +255,20 @@ def test_a_run_or_its_name_stands_for_its_best_weights(name, tmp_path, monkeypat
     assert weights_of_run("mine").resolve() == run / name
     for other in (run / name, tmp_path / "weights", "none"):
         assert str(weights_of_run(other)) == str(other)
+
+
+def test_a_network_that_makes_colours_of_grey_gives_colours(tmp_path):
+    def colours(image):
+        return np.dstack([image[:, :, 0] // 2, image[:, :, 0] // 3, image[:, :, 0]])
+
+    colours.channels = (1, 3)
+    grey = noise(6, 5)
+    expected = colours(np.dstack([grey] * 3))
+    Image.fromarray(grey).save(tmp_path / "grey.png", icc_profile=b"grey")
+    np.testing.assert_array_equal(Deblurrer(colours).restore(grey), expected)
+    for image in (Image.open(tmp_path / "grey.png"), tmp_path / "grey.png"):
+        restored = Deblurrer(colours).restore(image)
+        np.testing.assert_array_equal(np.asarray(restored), expected)
+        assert "icc_profile" not in restored.info
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    np.testing.assert_allclose(np.asarray(Deblurrer(colours).restore(deep)), expected, atol=1)

@@ -15,6 +15,7 @@ from deblurgan.cli.common import (
     engine_option,
     finish,
     new_file_type,
+    notice,
     one_line,
     pairs_dir_option,
     path_type,
@@ -92,7 +93,8 @@ def evaluate(
     there are `deblur` and `test`.
     """
     from deblurgan.data.opening import open_pairs
-    from deblurgan.data.pairs import choose_pairs
+    from deblurgan.data.pairs import PreparedPair, choose_pairs
+    from deblurgan.pictures.pixels import channels_of
     from deblurgan.scoring import evaluation
     from deblurgan.scoring.page import Gallery, write_report
 
@@ -111,6 +113,11 @@ def evaluate(
     gallery = Gallery(chosen[0], html_pictures if html_path else 0)
     weights = Weights(**options)
     restore = weights.opened()
+    channels = channels_of(restore)
+    if channels != (3, 3):
+        kinds = [{1: "grey", 3: "RGB"}[count] for count in channels]
+        notice("Pictures are compared as {} (blurred) and {} (sharp), as the network has them".format(*kinds))
+        pairs = [PreparedPair(pair, channels) for pair in pairs]
     with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
         scores = evaluation.evaluate(
             restore, pairs, metrics=chosen, squash=resize, show=gallery.add, progress=lambda path: bar.update()

@@ -224,10 +224,11 @@ def _require_open(recipe: Recipe, changed: Sequence[str]) -> None:
     if recipe.init_weights is None:
         return
     network = find("generator", recipe.network)
+    decided = ("network", "network_options", "input_channels", "output_channels")
     left_open = [f"network_options.{option}" for option in (*network.switches, *network.in_training)]
     for name in changed:
         field = ALIASES.get(name, name)
-        if field.partition(".")[0] in ("network", "network_options") and field not in left_open:
+        if field.partition(".")[0] in decided and field not in left_open:
             raise InputError(f"{name}: the network and its options are those of {recipe.init_weights}")
 
 

@@ -21,7 +21,7 @@ from deblurgan.data.pairs import choose_pairs
 from deblurgan.data.sources import Source, Window
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
-from deblurgan.pictures.pixels import Pixels, nearest, to_model
+from deblurgan.pictures.pixels import Pixels, nearest, to_model, with_channels
 from deblurgan.pictures.pixels import resize as squashed
 from deblurgan.pictures.reading import read_rgb
 
@@ -52,6 +52,7 @@ class CropStream:
         candidates: cut the most textured of so many random windows, judged by the sharp picture where there is one; 1
             takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
+        channels: of the blurred and of the sharp crops: 3 for RGB, 1 for grey.
         n_images: pictures of each source to use, drawn with `seed`; negative for all.
         cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
             pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
@@ -79,6 +80,7 @@ class CropStream:
         resize: int | None = None,
         candidates: int = 1,
         crops_per_picture: int = 8,
+        channels: tuple[int, int] = (3, 3),
         n_images: int = -1,
         cache_mb: float = 1024,
         workers: int = 2,
@@ -115,7 +117,7 @@ class CropStream:
             )
         self._crop_size, self._batch_size, self._seed, self._downscale = crop_size, batch_size, seed, downscale
         self._squash = preprocess == "resize"
-        self._resize = resize
+        self._resize, self._channels = resize, channels
         self._ways = AUGMENT[False if self._squash else augment]
         self._candidates, self._crops_per_picture, self._workers = candidates, crops_per_picture, workers
         self.bad: dict[str, str] = {}
@@ -158,7 +160,7 @@ class CropStream:
     def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the crop at place `index` of the stream, from 0 on: blurred and sharp.
 
-        Both are float32 (crop_size, crop_size, 3) RGB in [-1, 1]; all of the sharp one is NaN where the source has
+        Both are float32 (crop_size, crop_size, channels) in [-1, 1]; all of the sharp one is NaN where the source has
         none. Safe to call from several threads.
 
         Raises:
@@ -166,11 +168,13 @@ class CropStream:
         """
         turn, place = divmod(index, self._crops_per_picture)
         visit = turn + _LAG * (self._crops_per_picture - 1 - place)
-        blurred, *sharp = map(to_model, self._visits.get(visit, lambda: self._crops_of(visit))[place])
-        return blurred, sharp[0] if sharp else np.full_like(blurred, np.nan)
+        sides = self._visits.get(visit, lambda: self._crops_of(visit))[place]
+        blurred, *sharp = (to_model(with_channels(*each)) for each in zip(sides, self._channels, strict=False))
+        shape = (self._crop_size, self._crop_size, self._channels[1])
+        return blurred, sharp[0] if sharp else np.full(shape, np.nan, np.float32)
 
     def batches(self, first: int, count: int) -> Any:
-        """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, 3).
+        """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, channels).
 
         They are those of `count` steps of a training from step `first` on. Step s has the crops s * batch_size to
         (s + 1) * batch_size - 1.
@@ -179,8 +183,8 @@ class CropStream:
 
         def crop(index: Any) -> tuple[Any, Any]:
             images = tf.numpy_function(self.crop, (index,), (tf.float32, tf.float32))
-            shape = (self._crop_size, self._crop_size, 3)
-            return tf.ensure_shape(images[0], shape), tf.ensure_shape(images[1], shape)
+            shapes = [(self._crop_size, self._crop_size, channels) for channels in self._channels]
+            return tf.ensure_shape(images[0], shapes[0]), tf.ensure_shape(images[1], shapes[1])
 
         places = tf.data.Dataset.range(first * self._batch_size, (first + count) * self._batch_size)
         crops = places.map(crop, num_parallel_calls=self._workers, deterministic=True)

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from deblurgan.errors import InputError
 
 PREPROCESS = ("crop", "resize")
-AUGMENT = {True: 8, "all": 8, False: 1, "none": 1, "mirror": 2}  # the number of ways in which a crop may be turned
+AUGMENT = {True: 8, False: 1, "all": 8, "mirror": 2, "none": 1}  # the number of ways in which a crop may be turned
 
 WORDS = {
     bool: "true or false",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.pixels import as_rgb, nearest, with_channels
 from deblurgan.pictures.reading import read_rgb, read_size
 
 _MOST_NAMES = 10  # listed in an error message
@@ -51,6 +52,39 @@ class Pair:
         if blurred.shape != sharp.shape:
             sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (blurred, sharp))
             raise InputError(f"blurred and sharp picture differ in size: {sizes}")
+        return blurred, sharp
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """A pair as a network sees it: of some channels, and square.
+
+    Args:
+        pair: what is read.
+        channels: of the blurred and of the sharp picture; with 1 it is grey, of three equal channels.
+        side: both are made squares of so many pixels, by the nearest; as they are when None.
+    """
+
+    pair: WholePair
+    channels: tuple[int, int] = (3, 3)
+    side: int | None = None
+
+    @property
+    def name(self) -> str:
+        """See `WholePair`."""
+        return self.pair.name
+
+    @property
+    def blurred(self) -> Path:
+        """See `WholePair`."""
+        return self.pair.blurred
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `WholePair`."""
+        blurred, sharp = (
+            as_rgb(with_channels(image if self.side is None else nearest(image, (self.side, self.side)), channels))
+            for image, channels in zip(self.pair.read(), self.channels, strict=True)
+        )
         return blurred, sharp
 
 

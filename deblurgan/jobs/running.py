@@ -19,7 +19,7 @@ from deblurgan.jobs.report import Report
 from deblurgan.jobs.writing import Write, opened_output, require_new
 from deblurgan.pictures.ahead import ahead
 from deblurgan.pictures.formats import WRITABLE, format_to_write
-from deblurgan.pictures.pixels import Pixels, Restore, resize, side_by_side, to_8_bits
+from deblurgan.pictures.pixels import Pixels, Restore, channels_of, resize, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture, not_kept
 from deblurgan.restoring.alpha import restore_with_alpha
@@ -169,6 +169,7 @@ class _Work:
                 rgb, alpha = restore_with_alpha(self.restore, picture.rgb, picture.alpha)
         except InputError as error:
             return InputError(f"{shown(job.source.name)}: {error}")
+        picture = picture.made_by(channels_of(self.restore))
         kind = picture.kind
         if self.pictures.side_by_side:
             kind, rgb = kind.rstrip("A"), side_by_side([picture.rgb, rgb])

@@ -18,6 +18,14 @@ Restore = Callable[[Pixels], Pixels]
 """Restores a picture, (height, width, 3) RGB: the same shape and dtype."""
 
 
+def channels_of(restore: Restore) -> tuple[int, int]:
+    """Return how many channels the network takes and gives that restores: 3 and 3, unless it says otherwise.
+
+    Where it takes 1, it is given the grey of the picture; where it gives 1, the result has three equal channels.
+    """
+    return getattr(restore, "channels", (3, 3))
+
+
 def to_8_bits(values: Pixels) -> NDArray[np.uint8]:
     """Convert uint16 values 0 to 65535, of any shape, to the nearest uint8 0 to 255; leave uint8 as it is."""
     if values.dtype == np.uint8:
@@ -28,10 +36,22 @@ def to_8_bits(values: Pixels) -> NDArray[np.uint8]:
 def luma(rgb: Pixels) -> Pixels:
     """Return the grey of colours, (height, width): Pillow's weights, 0.299, 0.587 and 0.114, rounded as Pillow does.
 
-    Of three equal channels it is one of them.
+    Of three equal channels it is one of them. Floats are not rounded.
     """
     weights = np.array([19595, 38470, 7471], np.uint32)  # of 2**16
+    if rgb.dtype.kind == "f":
+        return rgb @ (weights / 2**16).astype(rgb.dtype)
     return ((rgb.astype(np.uint32) @ weights + 2**15) >> 16).astype(rgb.dtype)
+
+
+def with_channels(rgb: Pixels, channels: int) -> Pixels:
+    """Return (height, width, channels) of a picture: its colours for 3, its grey for 1."""
+    return luma(rgb)[:, :, np.newaxis] if channels == 1 else rgb
+
+
+def as_rgb(image: Pixels) -> Pixels:
+    """Return an image of 1 or 3 channels as (..., height, width, 3)."""
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
 
 def grey_of(rgb: Pixels) -> Pixels:

@@ -59,6 +59,26 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     notices: tuple[str, ...] = ()
 
+    def made_by(self, channels: tuple[int, int]) -> "Picture":
+        """Return it as what a network of so many channels, 3 or 1, makes of it is to be written: in colours or grey.
+
+        The profile of colours that are no more, or of grey that has become colours, goes; a notice says so, and that
+        a network is given the grey of colours.
+        """
+        notices = [*self.notices]
+        if channels[0] == 1 and self.kind.startswith("RGB"):
+            notices.append("the network takes grey: the colours are converted")
+        was_grey = self.kind.startswith("L")
+        is_grey = channels[1] == 1 or (was_grey and channels[0] == 3)
+        if is_grey == was_grey:
+            return replace(self, notices=tuple(notices))
+        metadata = self.metadata
+        if metadata.icc_profile is not None:
+            notices.append("the colour profile is not kept")
+            metadata = replace(metadata, icc_profile=None)
+        kind = ("L" if is_grey else "RGB") + "A" * self.kind.endswith("A")
+        return replace(self, kind=kind, metadata=metadata, notices=tuple(notices))
+
 
 def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read an image as uint8 (height, width, 3), RGB, upright by its EXIF orientation.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.pictures.pixels import Pixels, Restore
+from deblurgan.pictures.pixels import Pixels, Restore, channels_of
 
 _REACH = 8  # pixels: where alpha is the same for that far around, it stays exactly so
 
@@ -13,9 +13,10 @@ def restore_with_alpha(restore: Restore, rgb: Pixels, alpha: Pixels | None) -> t
 
     The colours that the network sees under wholly transparent pixels are those of the visible ones around, so that
     whatever is stored there does not bleed into the edge; where the result is transparent too, they stay as stored.
-    Alpha is restored as a grey picture of its own, and left alone where nothing changes.
+    Alpha is restored as a grey picture of its own, and left alone where nothing changes, and by networks that take or
+    give grey.
     """
-    if alpha is None or (alpha == alpha.flat[0]).all():
+    if alpha is None or channels_of(restore) != (3, 3) or (alpha == alpha.flat[0]).all():
         return restore(rgb), alpha
     restored = restore(_bled(rgb, alpha))
     grey = restore(np.repeat(alpha[:, :, None], 3, axis=2)).mean(axis=2, dtype=np.float32)

@@ -27,6 +27,7 @@ class OfEngine:
     def __init__(self, engine: engines.Engine) -> None:
         self._engine = engine
         self.needs = engine.about.needs
+        self.channels = (3, 3)
         self.takes_statistics = engine.about.statistics
 
     def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:
@@ -45,7 +46,7 @@ class OfEngine:
 
 
 class Compiled:
-    """A call of `network` on images (count, height, width, 3), scaled and rounded in the same graph.
+    """A call of `network` on images (count, height, width, its channels), scaled and rounded in the same graph.
 
     There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
     `fixed`, it keeps what is computed from the weights that the network has then.
@@ -53,6 +54,7 @@ class Compiled:
 
     def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
         self.needs = footprint(network)
+        self.channels = network.input_shape[-1], network.output_shape[-1]
         self._network = network
         self._fixed = fixed
         self._norms = [layer for layer in network.operations if takes_statistics(layer)]
@@ -101,7 +103,7 @@ class Compiled:
             restored(normalise, images)
             return found
 
-        signature: list[Any] = [tf.TensorSpec((None, None, None, 3), source)]
+        signature: list[Any] = [tf.TensorSpec((None, None, None, self.channels[0]), source)]
         if with_statistics:
             signature.append([(tf.TensorSpec((1, 1, 1, norm.output.shape[-1])),) * 2 for norm in self._norms])
         function = tf.function(measure if target is None else restore, input_signature=signature, autograph=False)

@@ -27,7 +27,7 @@ class HalfSizeRestorer:
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._strength, restorer.strength = restorer.strength, 1.0
-        self.needs = restorer.needs
+        self.needs, self.channels = restorer.needs, restorer.channels
         self.engine, self.engine_precision = restorer.engine, restorer.engine_precision
         self.quality: str | None = "preview (1 stage at half size)"
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deblurgan.devices import require_own_process
 from deblurgan.errors import InputError
+from deblurgan.pictures.pixels import as_rgb, with_channels
 from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
@@ -49,9 +50,10 @@ class Restorer:
       best, all alike, each at least 32 pixels into the next and blended over these.
 
     Args:
-        model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width. Weights
-            that it is given later are used as well. Or a network in another engine, which cannot share statistics
-            among tiles: with instance normalisation it restores in one piece only.
+        model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width; or with 1
+            channel: it is given the grey of pictures then, and what it makes gets three equal channels. Weights that
+            it is given later are used as well. Or a network in another engine, which cannot share statistics among
+            tiles: with instance normalisation it restores in one piece only.
         memory: how much this process may hold in all while it restores, Python and TensorFlow included: bytes, or a
             text like "2GB". None: 2 GB for the network, or half of what is free where that is less.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
@@ -60,6 +62,7 @@ class Restorer:
 
     Attributes:
         needs: what the network needs when it restores a part of a picture.
+        channels: how many the network takes and gives.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
         engine: what computes, one of `runtimes.ENGINES`.
@@ -85,6 +88,7 @@ class Restorer:
             raise InputError(f"tta: expected True or False, received {tta!r}")
         self._run = OfEngine(model) if isinstance(model, engines.Engine) else Compiled(model, fixed=fixed)
         self.needs = self._run.needs
+        self.channels = self._run.channels
         self._takes_statistics = self._run.takes_statistics
         self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
         self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
@@ -115,15 +119,15 @@ class Restorer:
         check(image)
         height, width = image.shape[:2]
         parts = self._cut(height, width, 2 * image.nbytes)
-        padded = _padded(image, parts)
+        padded = _padded(with_channels(image, self.channels[0]), parts)
         if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self.strength == 1:
-            return self._run(padded[np.newaxis], image.dtype)[0, :height, :width]
+            return as_rgb(self._run(padded[np.newaxis], image.dtype)[0, :height, :width])
         statistics = self._statistics(padded, parts)
         done, total = itertools.count(1), len(parts[0]) * len(parts[1]) * len(self._turns)
 
         def restored(rows: slice, columns: slice) -> NDArray[np.float32]:
             tile = padded[rows, columns]
-            outputs = np.zeros(tile.shape, np.float32)
+            outputs = np.zeros((*tile.shape[:2], self.channels[1]), np.float32)
             for turn, known in zip(self._turns, statistics, strict=True):
                 outputs += _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
                 self.on_tile(next(done), total)
@@ -157,10 +161,11 @@ class Restorer:
         count = self._pixels(held) // (parts[0][-1].see_to * parts[1][-1].see_to)
         if count < 2 or len(parts[0]) * len(parts[1]) > 1 or len(self._turns) > 1 or self.strength != 1:
             return [self(image) for image in images]
-        padded = [_padded(image, parts) for image in images]
+        padded = [_padded(with_channels(image, self.channels[0]), parts) for image in images]
         outputs: list[Image] = []
         for start in range(0, len(images), count):
-            outputs += list(self._run(np.stack(padded[start : start + count]), images[0].dtype)[:, :height, :width])
+            results = self._run(np.stack(padded[start : start + count]), images[0].dtype)
+            outputs += list(as_rgb(results[:, :height, :width]))
         return outputs
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:

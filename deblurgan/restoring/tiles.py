@@ -212,7 +212,7 @@ def stitched(
         rows: the parts of the height, as from `cut`, with interiors of at least `2 * blend`.
         columns: those of the width.
         blend: see `ramp`.
-        restore: returns the restored tile, float32 (height, width, 3), for what it sees: rows and columns.
+        restore: returns the restored tile, float32 (height, width, 3 or 1), for what it sees: rows and columns.
 
     Yields:
         The next complete rows of the picture: which, and their values, float32 (rows, width, 3), which the caller may

@@ -86,8 +86,9 @@ def about(model: "keras.Model", network: str) -> About:
     Raises:
         InputError: a network that cannot be exported: of other channels or precision, or with a random result.
     """
-    from deblurgan.networks.footprint import footprint, takes_statistics
+    from deblurgan.networks.footprint import footprint, require_rgb, takes_statistics
 
+    require_rgb(model, network)
     needs = footprint(model, network)
     for layer in model.operations:
         if getattr(layer, "always", False):

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from deblurgan.errors import WeightsError
+from deblurgan.networks import zoo
 from deblurgan.training.progress import Progress
 from deblurgan.training.recipe import Recipe
 from deblurgan.weights.any_file import WeightFile
@@ -20,7 +21,14 @@ def with_network_of(content: WeightFile, recipe: Recipe, progress: Progress) -> 
         return recipe
     network, options = content.named.name, {**content.named.options, **_open_options(recipe, content)}
     progress.notice(f"network: {network}, as in {recipe.init_weights}, with its options")
-    return dataclasses.replace(recipe, network=network, network_options=options)
+    shape = options.get("image_shape", zoo.ANY_SIZE)
+    return dataclasses.replace(
+        recipe,
+        network=network,
+        network_options=options,
+        input_channels=shape[2],
+        output_channels=options.get("output_channels") or shape[2],
+    )
 
 
 def take_weights(generator: keras.Model, recipe: Recipe, content: WeightFile) -> None:

@@ -3,17 +3,16 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.data.crops import CropStream
 from deblurgan.data.opening import open_source, parse_source
-from deblurgan.data.pairs import WholePair
+from deblurgan.data.pairs import PreparedPair, WholePair
 from deblurgan.errors import InputError
 from deblurgan.files import shown
-from deblurgan.pictures.pixels import from_model, nearest
+from deblurgan.pictures.pixels import as_rgb, from_model
 from deblurgan.scoring import metrics
 from deblurgan.training.recipe import Recipe
 
@@ -42,6 +41,7 @@ def training_crops(recipe: Recipe) -> CropStream:
         downscale=recipe.downscale,
         augment=recipe.augment,
         resize=recipe.resize,
+        channels=recipe.channels,
         candidates=recipe.candidates,
         crops_per_picture=recipe.crops_per_picture,
         n_images=recipe.n_images,
@@ -63,33 +63,8 @@ def validation_pairs(recipe: Recipe) -> tuple[Sequence[WholePair], dict[str, str
         source, bad = source.checked(1 if recipe.val_resize else metrics.MIN_SIDE)
     except InputError as error:
         raise InputError(f"val_dir {recipe.val_dir}: {error}") from error
-    pairs = source.whole()
-    if recipe.val_resize:
-        pairs = [Resized(pair, recipe.val_resize) for pair in pairs]
+    pairs = [PreparedPair(pair, recipe.channels, recipe.val_resize) for pair in source.whole()]
     return pairs, {os.path.relpath(name, source.folder): why for name, why in bad.items()}
-
-
-@dataclass(frozen=True)
-class Resized:
-    """A pair whose pictures are made squares, by the nearest pixels, when they are read."""
-
-    pair: WholePair
-    side: int
-
-    @property
-    def name(self) -> str:
-        """What they are called."""
-        return self.pair.name
-
-    @property
-    def blurred(self) -> Path:
-        """The file that the blurred one is in."""
-        return self.pair.blurred
-
-    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return both; see `WholePair`."""
-        blurred, sharp = (nearest(image, (self.side, self.side)) for image in self.pair.read())
-        return blurred, sharp
 
 
 @dataclass(frozen=True)
@@ -107,4 +82,4 @@ class Sample:
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the blurred and the sharp crop."""
         blurred, sharp = self.stream.crop(self.index)
-        return from_model(blurred), from_model(np.nan_to_num(sharp))
+        return as_rgb(from_model(blurred)), as_rgb(from_model(np.nan_to_num(sharp)))

@@ -25,6 +25,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "step": ("restoration", "tutorial"),
     "optimizer": ("adam", "adamw", "muon"),
     "schedule": ("constant", "linear", "cosine"),
+    "input_channels": (1, 3),
+    "output_channels": (1, 3),
     "preprocess": PREPROCESS,
     "augment": tuple(AUGMENT),
     "precision": PRECISIONS,
@@ -63,6 +65,8 @@ class Recipe:
             `tutorial.TutorialGAN`, which has fewer choices.
         network: name of the generator in `zoo`.
         network_options: keywords of its builder.
+        input_channels: what it is given: 3 for RGB, 1 for the grey of the pictures.
+        output_channels: what it makes, and is compared with: 3 or 1.
         init_weights: weight file to start the generator from; random weights when None.
         critic: name of the critic in `zoo`; training without an adversary when None.
         critic_options: keywords of its builder.
@@ -137,6 +141,8 @@ class Recipe:
     step: str = "restoration"
     network: str = "nafnet"
     network_options: dict[str, Any] = field(default_factory=dict)
+    input_channels: int = 3
+    output_channels: int = 3
     init_weights: str | None = None
     critic: str | None = None
     critic_options: dict[str, Any] = field(default_factory=dict)
@@ -265,6 +271,9 @@ class Recipe:
             raise InputError(f"{name}: expected {expected} without a teacher, received {getattr(self, name)}")
         if not self.sharp_weight and not self.teacher_weight:
             raise InputError("sharp_weight, teacher_weight: expected a positive number for one at least, received 0")
+        sees_rgb = "teacher" if self.teacher is not None else "perceptual" if "perceptual" in self.losses else None
+        if sees_rgb and (self.output_channels != 3 or (self.teacher is not None and self.input_channels != 3)):
+            raise InputError(f"input_channels, output_channels: expected 3 with {sees_rgb}, received {self.channels}")
         if self.epochs is not None and self.steps is not None:
             raise InputError(f"steps: expected epochs or steps, received both ({self.epochs} and {self.steps})")
         if self.batch_size % self.accumulate:
@@ -273,6 +282,21 @@ class Recipe:
             )
         if self.reduce_lr and (self.schedule != "constant" or self.warmup_steps):
             raise InputError("reduce_lr: expected a constant schedule without warmup, which could be reduced")
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """How many the generator takes and gives."""
+        return self.input_channels, self.output_channels
+
+    @property
+    def generator_options(self) -> dict[str, Any]:
+        """The `network_options`, and what tells the builder of channels that are not its defaults."""
+        options = dict(self.network_options)
+        if self.input_channels != 3:
+            options["image_shape"] = (None, None, self.input_channels)
+        if self.output_channels != self.input_channels:
+            options["output_channels"] = self.output_channels
+        return options
 
 
 def names() -> list[str]:

@@ -32,7 +32,7 @@ class Snapshot:
         self, recipe: Recipe, precision: str, trained: keras.Model, average: WeightAverage | None = None
     ) -> None:
         self._name = recipe.network
-        self._options = zoo.for_restoring(recipe.network, recipe.network_options)
+        self._options = zoo.for_restoring(recipe.network, recipe.generator_options)
         self._generator = zoo.build_generator(self._name, self._options, dtype=devices.policy(precision))
         self._trained = trained
         self._average = average

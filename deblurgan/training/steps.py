@@ -75,7 +75,12 @@ def build_step(recipe: Recipe, steps: int, precision: str, teacher: Teacher | No
 def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | None = None) -> Restoration:
     """Build the step of that name; see `build_step`."""
     policy = devices.policy(precision)
-    generator = zoo.build_generator(recipe.network, recipe.network_options, dtype=policy)
+    generator = zoo.build_generator(recipe.network, recipe.generator_options, dtype=policy)
+    found = generator.inputs[0].shape[-1], generator.outputs[-1].shape[-1]
+    if found != recipe.channels:
+        raise InputError(
+            f"input_channels, output_channels: expected the network's, {found}, received {recipe.channels}"
+        )
     critic = _critic(recipe, policy)
     perceptual: dict[str, Any] = {
         "network": recipe.perceptual_network,
@@ -141,7 +146,8 @@ def _require_tutorials(recipe: Recipe) -> None:
 def _critic(recipe: Recipe, policy: str) -> keras.Model | None:
     if recipe.critic is None:
         return None
-    shape = (recipe.image_size, recipe.image_size, 6 if recipe.conditional else 3)
+    channels = recipe.output_channels + (recipe.input_channels if recipe.conditional else 0)
+    shape = (recipe.image_size, recipe.image_size, channels)
     return zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
 
 

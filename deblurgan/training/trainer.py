@@ -71,7 +71,8 @@ def train(
     started = folder.started(resume=resume)
     if started is not None:
         if recipe.init_weights is not None:  # which the networks are from
-            recipe = dataclasses.replace(recipe, network=started.network, network_options=started.network_options)
+            own = ("network", "network_options", "input_channels", "output_channels")
+            recipe = dataclasses.replace(recipe, **{name: getattr(started, name) for name in own})
         recipes.check_resumable(recipe, started, run)
     checkpoints = Checkpoints(folder.checkpoints, recipe.keep_checkpoints)
     saved = checkpoints.latest(progress.notice) if resume else None

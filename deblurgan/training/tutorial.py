@@ -10,7 +10,15 @@ from deblurgan.training.losses import PerceptualLoss, wasserstein_loss
 
 FIXED = (  # fields of a recipe that this step gives no choice of
     *("network", "critic", "conditional", "perceptual_network", "imagenet_preprocessing", "vgg_weights"),
-    *("sharp_weight", "teacher", "adversarial", "gradient_penalty", "critic_learning_rate"),
+    *(
+        "input_channels",
+        "output_channels",
+        "sharp_weight",
+        "teacher",
+        "adversarial",
+        "gradient_penalty",
+        "critic_learning_rate",
+    ),
     *("optimizer", "beta_1", "beta_2", "epsilon", "weight_decay", "schedule", "warmup_steps", "clip_norm"),
     *("accumulate", "simultaneous", "devices"),
 )

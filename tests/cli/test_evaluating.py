@@ -65,6 +65,20 @@ def test_pairs_may_be_the_halves_of_files(evaluate, pairs, photos, tmp_path):
     assert [line.split() for line in lines if line.startswith("0 ")] == [of_halves[2].split()]
 
 
+def test_a_network_that_gives_grey_is_compared_with_grey(evaluate, pairs, monkeypatch):
+    def grey(image):
+        return image
+
+    grey.engine, grey.engine_precision, grey.quality, grey.channels = "tensorflow", None, None, (1, 1)
+    monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: grey)
+    of_colours = evaluate()
+    assert "Pictures are compared as grey (blurred) and grey (sharp), as the network has them" in of_colours.stderr
+    for path in pairs.glob("*/*.png"):
+        Image.open(path).convert("L").save(path)
+    del grey.channels
+    assert evaluate().stdout == of_colours.stdout
+
+
 def test_chosen_metrics_are_in_table_csv_and_json(evaluate, pairs, tmp_path):
     result = evaluate(
         "--metrics", "ssim3d, CWSSIM", "--csv", tmp_path / "scores.csv", "--json", tmp_path / "scores.json"

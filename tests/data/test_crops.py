@@ -92,6 +92,20 @@ def test_the_nearest_pixel_is_that_of_tensorflow(height):
 
 
 @pytest.mark.parametrize(("alias", "meaning"), [("all", True), ("none", False)])
+@pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1)], ids=str)
+def test_either_side_of_a_crop_may_be_grey(tmp_path, channels):
+    write(tmp_path / "0.png", np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8))
+    photographs = open_source({"kind": "colourise", "folder": tmp_path})
+    colours, crops = stream(photographs), stream(photographs, channels=channels)
+    for index in range(8):
+        sides = [to_bytes(side).astype(np.uint8) for side in colours.crop(index)]
+        for side, count, found in zip(sides, channels, crops.crop(index), strict=True):
+            grey = np.asarray(Image.fromarray(side).convert("L"))[:, :, None]
+            np.testing.assert_array_equal(to_bytes(found), side if count == 3 else grey)
+    (batch,) = crops.batches(0, 1)
+    assert [side.shape for side in batch] == [(4, 8, 8, count) for count in channels]
+
+
 def test_words_for_how_crops_are_turned(tmp_path, alias, meaning):
     pairs = write_maps(tmp_path, 2)
     named, other = stream(pairs, augment=alias), stream(pairs, augment=meaning)

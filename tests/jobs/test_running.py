@@ -108,6 +108,30 @@ def test_a_grey_picture_stays_grey(tmp_path):
         np.testing.assert_array_equal(np.asarray(image), 255 - grey)
 
 
+@pytest.mark.parametrize("channels", [(1, 3), (1, 1), (3, 1)], ids=str)
+def test_what_a_network_makes_of_colours_or_grey_is_written_as_such(tmp_path, channels):
+    """A network that colours what it is given: one third, half and all of it."""
+
+    def network(image):
+        grey = image.mean(axis=2).astype(np.uint8)
+        return np.dstack([grey // 3, grey // 2, grey]) if channels[1] == 3 else np.dstack([grey] * 3)
+
+    network.channels = channels
+    save(tmp_path / "in" / "grey.jpg", smooth()[:, :, 0], icc_profile=PROFILE)
+    save(tmp_path / "in" / "alpha.png", noise(channels=4))
+    report = restored([tmp_path / "in"], tmp_path / "out", network)
+    for name, alpha in (("grey.jpg", ""), ("alpha.png", "A")):
+        with Image.open(tmp_path / "out" / name) as image:
+            assert image.mode == ("RGB" if channels[1] == 3 else "L") + alpha
+            if alpha:
+                np.testing.assert_array_equal(np.asarray(image)[:, :, -1], noise(channels=4)[:, :, 3])
+            else:
+                assert ("icc_profile" in image.info) == (channels[1] == 1)
+    told = " ".join(report.notices)
+    assert ("alpha.png: the network takes grey: the colours are converted" in told) == (channels[0] == 1)
+    assert ("grey.jpg: the colour profile is not kept" in told) == (channels == (1, 3))
+
+
 def test_alpha_is_restored_as_a_grey_picture(tmp_path):
     rgba = noise(channels=4) | 1  # nothing is wholly transparent
     restored([save(tmp_path / "in" / "x.png", rgba)], tmp_path / "out")

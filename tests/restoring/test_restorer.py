@@ -1,9 +1,11 @@
+import functools
 import logging
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from deblurgan.errors import InputError
 from deblurgan.networks.folding import folded
@@ -392,6 +394,50 @@ def test_tiles_of_a_unet_are_blended(randomised):
     model = randomised(build_generator("unet", {"ngf": 2, "num_downs": 5, "residual": True, "dropout": 0.0}))
     _, mean, change = difference_of_tiles(model, textured(350, 500), 352 * 400)
     assert mean < 0.05 * change
+
+
+# A U-Net, and grey
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (31, 33), (64, 65), (100, 32)])
+@pytest.mark.parametrize("channels", [(3, 3), (1, 3), (1, 1), (3, 1)], ids=str)
+def test_a_unet_restores_pictures_of_any_size_in_colours_and_grey(unets, channels, size):
+    model = unets(channels)
+    image = noise(*size)
+    given = image if channels[0] == 3 else np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
+    padding = [(0, -side % 32) for side in size]
+    padded = np.pad(to_model(given), [*padding, (0, 0)], mode="reflect")
+    expected = from_model(model(padded[None], training=False)[0, : size[0], : size[1]])
+    restorer = fast(model)
+    assert restorer.channels == channels
+    for restored in (restorer(image), *restorer.batch([image, image])):
+        assert restored.shape == image.shape
+        assert largest_difference(restored, np.broadcast_to(expected, image.shape)) <= 1
+    assert np.ptp(restored, axis=2).any() == (channels[1] == 3)
+
+
+def test_tiles_turns_and_floats_of_grey_networks(unets):
+    image = textured(150, 200)
+    for channels in ((1, 3), (3, 1)):
+        whole = Restorer(unets(channels))(image)
+        tiled = Restorer(unets(channels), tile_pixels=128 * 160)(image)
+        assert np.abs(tiled.astype(int) - whole).mean() < 1
+        turned = Restorer(unets(channels), tta=True, strength=0.5)(image)
+        assert turned.shape == image.shape
+        floats = Restorer(unets(channels))((image / np.float32(255)).astype(np.float32))
+        assert np.abs(floats * 255 - whole).max() < 2
+
+
+@pytest.fixture(scope="module")
+def unets(randomised):
+    """A function that returns a small U-Net for so many channels."""
+
+    @functools.cache
+    def unet(channels):
+        options = {"ngf": 2, "num_downs": 5, "image_shape": (None, None, channels[0]), "output_channels": channels[1]}
+        return randomised(build_generator("unet", options))
+
+    return unet
 
 
 # Memory

@@ -111,12 +111,14 @@ def test_changes_are_made_in_turn():
         ("learning_rate=NaN", "learning_rate: expected a number, received nan"),
         ("seed=4294967296", "seed: expected 0 to 4294967295, received 4294967296"),
         ("save_every=-3", "save_every: expected at least 0, received -3"),
-        ("augment=turn", "augment: expected one of True, False, mirror, received 'turn'"),
+        ("augment=turn", "augment: expected one of True, False, all, mirror, none, received 'turn'"),
         ("precision=half", "precision: expected one of auto, float32, bfloat16, float16, received 'half'"),
         ("critic_options.ndf=3", "critic_options: expected none without a critic, received {'ndf': 3}"),
         ("sources=3", "sources: expected a list of objects, received 3"),
         ("ema=2", "ema: expected 0 to 1, received 2.0"),
         ("schedule=cubic", "schedule: expected one of constant, linear, cosine, received 'cubic'"),
+        ("output_channels=2", "output_channels: expected one of 1, 3, received 2"),
+        ("val_resize=10", "val_resize: expected at least 11, received 10"),
         (
             "critic=patchgan",
             "critic, adversarial: expected both or neither, received patchgan and no adversarial loss",
@@ -210,3 +212,19 @@ def test_optimizers_by_name():
     assert build_optimizer(Recipe(epsilon=1e-7), 1, "float32").epsilon == 1e-7
     with pytest.raises(InputError, match="weight_decay: expected 0 with adam"):
         build_optimizer(Recipe(weight_decay=0.1), 1, "float32")
+
+
+@pytest.mark.parametrize(
+    ("channels", "losses", "teacher"),
+    [((3, 1), "perceptual", None), ((1, 3), "l1", "some"), ((3, 1), "l1", "some")],
+)
+def test_what_sees_colours_needs_three_channels(channels, losses, teacher):
+    fields = {
+        "losses": {losses: 1.0},
+        "teacher": teacher,
+        "input_channels": channels[0],
+        "output_channels": channels[1],
+    }
+    with pytest.raises(InputError, match=f"expected 3 with {'teacher' if teacher else 'perceptual'}, received"):
+        make(fields)
+    make({"losses": {"perceptual": 1.0}, "input_channels": 1})

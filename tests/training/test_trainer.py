@@ -16,9 +16,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
+from deblurgan.networks.patchgan import patchgan_discriminator
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.pixels import nearest
 from deblurgan.pictures.reading import read_rgb
@@ -543,6 +545,50 @@ def test_a_run_trains_and_validates_on_pictures_with_two_halves(tmp_path):
     np.testing.assert_array_equal(bigger[:, -60:], nearest(sharp, (60, 60)))
     with pytest.raises(InputError, match=r"sharp=.*: expected a source whose pairs are always the same"):
         train(recipe(**data, val_dir=f"sharp={tmp_path / 'test'}"), tmp_path / "other")
+
+
+def test_a_network_learns_to_colour_and_its_file_says_so(tmp_path):
+    for part, number in (("train", 0), ("test", 1)):
+        save(tmp_path / part / "0.png", noise(40, 40, seed=number))
+    unet = {
+        "network": "unet",
+        "network_options": {"ngf": 2, "num_downs": 5},
+        "critic": "patchgan",
+        "critic_options": {"ndf": 2, "n_layers": 1},
+        "adversarial": "gan",
+        "conditional": True,
+        "input_channels": 1,
+    }
+    plan = recipe(
+        **unet,
+        sources=[{"kind": "colourise", "folder": str(tmp_path / "train")}],
+        val_dir=f"colourise={tmp_path / 'test'}",
+        steps=2,
+    )
+    result = train(plan, tmp_path / "run")
+    critic = json.loads((result.run / "run.json").read_text())["parameters"]["discriminator"]
+    assert critic == patchgan_discriminator((32, 32, 4), ndf=2, n_layers=1).count_params()
+    content = any_file.read(result.weights)
+    assert content.build().input_shape[-1] == 1
+    assert content.build().output_shape[-1] == 3
+    restorer = open_restorer(result.weights, precision="float32")
+    colours = noise(40, 40, seed=1)
+    grey = np.asarray(Image.fromarray(colours).convert("L").convert("RGB"))
+    restored = restorer(colours)
+    np.testing.assert_array_equal(restored, restorer(grey))
+    assert np.ptp(restored, axis=2).any()
+    best = max(result.history[1:], key=lambda row: row["val_psnr"])
+    assert best["val_psnr"] == pytest.approx(peak_signal_noise_ratio(colours, restored), abs=0.05)
+
+    goes_on = dataclasses.replace(
+        plan, init_weights=str(result.weights), input_channels=3, network_options={}, steps=1
+    )
+    assert json.loads((train(goes_on, tmp_path / "more").run / "recipe.json").read_text())["input_channels"] == 1
+    with pytest.raises(InputError, match="output_channels: expected an option of nafnet"):
+        train(recipe(output_channels=1), tmp_path / "other")
+    options = {**unet["network_options"], "output_channels": 1}
+    with pytest.raises(InputError, match=r"expected the network's, \(3, 1\), received \(3, 3\)"):
+        train(dataclasses.replace(plan, input_channels=3, network_options=options), tmp_path / "other")
 
 
 def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_path):
