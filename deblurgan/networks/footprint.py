@@ -60,7 +60,7 @@ class Footprint:
 
 
 def footprint(model: keras.Model, name: str | None = None) -> Footprint:
-    """Survey the layers of `model`, a network from grey or RGB images to such images of the same size.
+    """Survey the layers of `model`, a network from grey or RGB images to such of the same size.
 
     Raises:
         InputError: other channels; the message calls the network `name`, or else as it calls itself.

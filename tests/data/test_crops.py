@@ -91,7 +91,6 @@ def test_the_nearest_pixel_is_that_of_tensorflow(height):
         np.testing.assert_array_equal(nearest(rows, (side, 5)), expected)
 
 
-@pytest.mark.parametrize(("alias", "meaning"), [("all", True), ("none", False)])
 @pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1)], ids=str)
 def test_either_side_of_a_crop_may_be_grey(tmp_path, channels):
     write(tmp_path / "0.png", np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8))
@@ -106,6 +105,7 @@ def test_either_side_of_a_crop_may_be_grey(tmp_path, channels):
     assert [side.shape for side in batch] == [(4, 8, 8, count) for count in channels]
 
 
+@pytest.mark.parametrize(("alias", "meaning"), [("all", True), ("none", False)])
 def test_words_for_how_crops_are_turned(tmp_path, alias, meaning):
     pairs = write_maps(tmp_path, 2)
     named, other = stream(pairs, augment=alias), stream(pairs, augment=meaning)
