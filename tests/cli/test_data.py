@@ -1,6 +1,6 @@
 """`combine` and `split` at the command line; `organize` and `synthesize` are tested with `train`."""
 
-from tests.cli.test_cli import deblurgan, error_of, succeeds
+from tests.cli.program import deblurgan, error_of, succeeds
 from tests.photographs import names, noise, save
 
 

@@ -93,7 +93,7 @@ def test_the_nearest_pixel_is_that_of_tensorflow(height):
 
 @pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1)], ids=str)
 def test_either_side_of_a_crop_may_be_grey(tmp_path, channels):
-    write(tmp_path / "0.png", np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8))
+    save(tmp_path / "0.png", np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8))
     photographs = open_source({"kind": "colourise", "folder": tmp_path})
     colours, crops = stream(photographs), stream(photographs, channels=channels)
     for index in range(8):

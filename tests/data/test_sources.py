@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from deblurgan.data.blur import SyntheticBlur, apply_kernel
 from deblurgan.data.opening import guess, open_pairs, open_source, parse_source
@@ -107,7 +108,7 @@ def test_blurred_photographs_have_no_sharp_ones(tmp_path):
 def test_halves_of_a_file_are_a_pair(tmp_path, options, half):
     pictures = random_pictures(2, (10, 24))
     for number, picture in enumerate(pictures):
-        write(tmp_path / f"{number}.png", picture)
+        save(tmp_path / f"{number}.png", picture)
     source, bad = open_source(parse_source(f"combined={tmp_path}{options},weight=2")).checked(10)
     assert (source.weight, len(source), source.options(), bad) == (2, 2, {"input": ("left", "right")[half]}, {})
     halves = [np.stack([picture[:, :12], picture[:, 12:]]) for picture in pictures]
@@ -122,7 +123,7 @@ def test_halves_of_a_file_are_a_pair(tmp_path, options, half):
 
 def test_files_that_are_not_two_halves_are_named(tmp_path):
     for name, width in (("even", 24), ("odd", 25), ("none", 24)):
-        write(tmp_path / f"{name}.png", random_pictures(1, (10, width))[0])
+        save(tmp_path / f"{name}.png", random_pictures(1, (10, width))[0])
     (tmp_path / "none.png").write_text("no picture")
     source = open_source({"kind": "combined", "folder": tmp_path})
     with pytest.raises(InputError, match=r"1 pictures are not two .*, their width is odd: \S*odd.png \(25x10\)$"):
@@ -157,7 +158,7 @@ def test_what_says_nothing_about_halves_is_refused(tmp_path, options, reason):
 def test_colour_photographs_are_pairs_with_their_grey(tmp_path):
     colours = random_pictures(2)
     for number, name in enumerate(("a.png", "below/b.png")):
-        write(tmp_path / name, colours[number])
+        save(tmp_path / name, colours[number])
     source = open_source({"kind": "colourise", "folder": tmp_path})
     for index, picture in enumerate(colours):
         grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
