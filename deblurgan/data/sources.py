@@ -17,7 +17,7 @@ import numpy as np
 from deblurgan.data.blur import SyntheticBlur
 from deblurgan.data.pairs import Pair, WholePair, check_pairs, choose_pairs, listed
 from deblurgan.data.synthetic import SIDES
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import shown
 from deblurgan.pictures.pixels import Pixels, halves, luma
 from deblurgan.pictures.reading import read_rgb, read_size
@@ -394,10 +394,8 @@ class CombinedSource(WholePictureSource):
     def pair(self, index: int, read: Read) -> tuple[Pixels, Pixels]:
         """See `WholePictureSource`."""
         path = self.paths[index]
-        try:
+        with prefixed(shown(path), InputError):
             left, right = halves(read(path))
-        except InputError as error:
-            raise InputError(f"{shown(path)}: {error}") from error
         return (left, right) if self.input == SIDES[0] else (right, left)
 
 

@@ -8,13 +8,14 @@ import numpy as np
 
 from deblurgan.data.pairs import by_name, pair_up
 from deblurgan.data.synthetic import EXTENSIONS, SIDES
-from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder, shown
+from deblurgan.errors import FileError, InputError, prefixed
+from deblurgan.files import atomic_path, ensure_folder, shown
 from deblurgan.jobs.report import Report
 from deblurgan.jobs.synthesizing import refuse_output_in_input
+from deblurgan.pictures.formats import format_to_write
 from deblurgan.pictures.pixels import halves, side_by_side
 from deblurgan.pictures.reading import Picture, read_picture
-from deblurgan.pictures.writing import write_picture
+from deblurgan.pictures.writing import encode_picture
 
 Tell = Callable[[int, int, Path], None]
 
@@ -103,10 +104,8 @@ def split(
 
     def parted(path: Path) -> list[Picture]:
         picture = read_picture(path)
-        try:
+        with prefixed(shown(path), InputError):
             left, right = map(np.ascontiguousarray, halves(picture.rgb))
-        except InputError as error:
-            raise InputError(f"{shown(path)}: {error}") from error
         if picture.alpha is not None:
             report.notices.append(f"{shown(path)}: alpha is left out")
         sides = (left, right) if input == SIDES[0] else (right, left)
@@ -138,7 +137,9 @@ def _write(
             made = make(path) if any(wanted) else []
             for file, picture, is_wanted in zip(files, made, wanted, strict=bool(made)):
                 if is_wanted:
-                    write_picture(file, picture, picture.rgb)
+                    content = encode_picture(picture, picture.rgb, format_to_write(file))
+                    with atomic_path(file) as temporary:
+                        temporary.write_bytes(content)
                     report.written.append(file)
         except (FileError, InputError) as error:
             report.failed.append(str(error))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deblurgan.data.crops import CropStream
 from deblurgan.data.opening import open_source, parse_source
 from deblurgan.data.pairs import PreparedPair, WholePair
-from deblurgan.errors import InputError
+from deblurgan.errors import InputError, prefixed
 from deblurgan.files import shown
 from deblurgan.pictures.pixels import as_rgb, from_model
 from deblurgan.scoring import metrics
@@ -59,10 +59,8 @@ def validation_pairs(recipe: Recipe) -> tuple[Sequence[WholePair], dict[str, str
     if recipe.val_dir is None or recipe.n_val == 0:
         return [], {}
     source = open_source(parse_source(recipe.val_dir)).drawn(recipe.n_val, recipe.seed)
-    try:
+    with prefixed(f"val_dir {recipe.val_dir}", InputError):
         source, bad = source.checked(1 if recipe.val_resize else metrics.MIN_SIDE)
-    except InputError as error:
-        raise InputError(f"val_dir {recipe.val_dir}: {error}") from error
     pairs = [PreparedPair(pair, recipe.channels, recipe.val_resize) for pair in source.whole()]
     return pairs, {os.path.relpath(name, source.folder): why for name, why in bad.items()}
 
