@@ -417,11 +417,11 @@ def test_a_unet_restores_pictures_of_any_size_in_colours_and_grey(unets, channel
 
 
 def test_tiles_turns_and_floats_of_grey_networks(unets):
-    image = textured(150, 200)
+    image = textured(350, 500)
     for channels in ((1, 3), (3, 1)):
         whole = Restorer(unets(channels))(image)
-        tiled = Restorer(unets(channels), tile_pixels=128 * 160)(image)
-        assert np.abs(tiled.astype(int) - whole).mean() < 1
+        _, mean, change = difference_of_tiles(unets(channels), image, 352 * 400)
+        assert mean < 0.05 * change
         turned = Restorer(unets(channels), tta=True, strength=0.5)(image)
         assert turned.shape == image.shape
         floats = Restorer(unets(channels))((image / np.float32(255)).astype(np.float32))
