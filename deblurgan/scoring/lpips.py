@@ -21,7 +21,6 @@ from deblurgan.files import shown
 from deblurgan.scoring.metrics import Metric, check_pair
 from deblurgan.weights.torch_file import read_safetensors, read_torch
 
-LPIPS_PROTOCOL = "LPIPS: version 0.1, AlexNet, whole 8-bit RGB image scaled to [-1, 1]; lower is better"
 MIN_SIDE = 31  # pixels, of which AlexNet's deepest layers make one value
 
 _CONVOLUTIONS = (  # name in the state dict, kernel's side, inputs, outputs, stride, max-pooled first
@@ -67,7 +66,7 @@ class LPIPS:
             self._layers.append((kernel, bias, importance, stride, padding, pooled))
 
     def __call__(self, reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
-        """Return the distance after `LPIPS_PROTOCOL`, lower is better, 0 for identical images.
+        """Return the distance after the `Metric.protocol` of `lpips_metric`, lower is better, 0 for identical images.
 
         Of images as `metrics` takes them, at least 31 by 31 pixels; InputError for others.
         """
@@ -113,7 +112,7 @@ def lpips_metric(path: str | os.PathLike[str] | None = None) -> Metric:
     return Metric(
         "lpips",
         "LPIPS",
-        LPIPS_PROTOCOL,
+        "LPIPS: version 0.1, AlexNet, whole 8-bit RGB image scaled to [-1, 1]; lower is better",
         "comparable with papers that name LPIPS of AlexNet, version 0.1, on the same pictures; not with VGG's, which "
         "is on another scale",
         network,

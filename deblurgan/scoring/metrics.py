@@ -17,11 +17,6 @@ import numpy.typing as npt
 
 from deblurgan.errors import InputError
 
-PSNR_PROTOCOL = "PSNR: 8 bit, data range 255, one mean over all pixels and RGB channels"
-SSIM_PROTOCOL = "SSIM: 8 bit, 2-D gaussian 11x11 sigma 1.5, mean over RGB (scikit-image gaussian_weights=True)"
-SSIM_3D_PROTOCOL = "SSIM 3-D: 8 bit, gaussian 11x11x11 sigma 1.5 over RGB as a volume, edges replicated (MATLAB ssim)"
-CW_SSIM_PROTOCOL = "CW-SSIM: 8-bit grey, rows end to end, Mexican hat wavelets of widths 1 to 30 (pyssim 0.3 to 0.6)"
-
 MIN_SIDE = 11  # pixels, of the SSIM window
 
 _RADIUS = MIN_SIDE // 2
@@ -37,7 +32,7 @@ _FFT_SIZE = 2**14
 
 
 def psnr(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(255^2 / mean squared difference), after `PSNR_PROTOCOL`.
+    """Peak signal-to-noise ratio in dB: 10 log10(255^2 / mean squared difference), after `PSNR.protocol`.
 
     Higher is better; `math.inf` for identical images.
     """
@@ -48,7 +43,7 @@ def psnr(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> floa
 
 
 def ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
-    """Structural similarity of Wang et al. 2004 (eq. 13, K1 0.01, K2 0.03), after `SSIM_PROTOCOL`.
+    """Structural similarity of Wang et al. 2004 (eq. 13, K1 0.01, K2 0.03), after `SSIM.protocol`.
 
     The window, 11x11 and gaussian with sigma 1.5, stands only where it fits whole, so the outer 5 pixels have no
     value of their own; variances are those of the population. The result is the mean of the channels' means: at most
@@ -66,7 +61,7 @@ def ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> floa
 
 
 def ssim_3d(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
-    """Structural similarity with the RGB image as a volume, as MATLAB's `ssim` takes it: `SSIM_3D_PROTOCOL`.
+    """Structural similarity with the RGB image as a volume, as MATLAB's `ssim` takes it: `SSIM_3D.protocol`.
 
     The gaussian window is 11x11x11, across the three channels too, and stands at every pixel of every channel;
     where it reaches over an edge, the outermost value is repeated (in the channels R R R R R R G B B B B B B). The
@@ -86,7 +81,7 @@ def ssim_3d(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> f
 
 
 def cw_ssim(reference: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> float:
-    """The "CW-SSIM" of pyssim 0.3 to 0.6, which the DeblurGAN paper's SSIM most likely is: `CW_SSIM_PROTOCOL`.
+    """The "CW-SSIM" of pyssim 0.3 to 0.6, which the DeblurGAN paper's SSIM most likely is: `CW_SSIM.protocol`.
 
     Not the measure of Sampat et al. 2009 after which it is named: no steerable pyramid and no complex wavelet. The
     grey image (ITU-R 601, rounded) is read row after row as one signal. With its convolutions c(i, w) with the
@@ -151,7 +146,7 @@ class Metric:
 PSNR = Metric(
     "psnr",
     "PSNR",
-    PSNR_PROTOCOL,
+    "PSNR: 8 bit, data range 255, one mean over all pixels and RGB channels",
     "comparable with GOPRO tables of PSNR of RGB at full size (MPRNet's, NAFNet's) on the same frames; not with PSNR "
     "of luma or of resized pictures",
     psnr,
@@ -161,7 +156,7 @@ PSNR = Metric(
 SSIM = Metric(
     "ssim",
     "SSIM",
-    SSIM_PROTOCOL,
+    "SSIM: 8 bit, 2-D gaussian 11x11 sigma 1.5, mean over RGB (scikit-image gaussian_weights=True)",
     "comparable with papers that name scikit-image with these settings; not with MATLAB's SSIM of RGB (ssim3d), nor "
     "with the DeblurGAN paper's (cwssim)",
     ssim,
@@ -169,14 +164,14 @@ SSIM = Metric(
 SSIM_3D = Metric(
     "ssim3d",
     "SSIM 3-D",
-    SSIM_3D_PROTOCOL,
+    "SSIM 3-D: 8 bit, gaussian 11x11x11 sigma 1.5 over RGB as a volume, edges replicated (MATLAB ssim)",
     "comparable with GOPRO tables made with MATLAB's ssim of RGB, such as MPRNet's, Restormer's and NAFNet's",
     ssim_3d,
 )
 CW_SSIM = Metric(
     "cwssim",
     "CW-SSIM",
-    CW_SSIM_PROTOCOL,
+    "CW-SSIM: 8-bit grey, rows end to end, Mexican hat wavelets of widths 1 to 30 (pyssim 0.3 to 0.6)",
     "comparable with the DeblurGAN paper's SSIM (0.958) on its own pictures, GOPRO at 640x360; with nothing else",
     cw_ssim,
 )

@@ -25,7 +25,7 @@ from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.pictures.pixels import resize
 from deblurgan.restoring import opening
 from deblurgan.restoring import restorer as restorers
-from deblurgan.scoring.metrics import PSNR_PROTOCOL, SSIM_PROTOCOL
+from deblurgan.scoring.metrics import PSNR, SSIM
 from deblurgan.weights.any_file import load
 from deblurgan.weights.hdf5 import save_weights
 from tests.cli.program import deblurgan, error_of, parsed, said, succeeds, told
@@ -950,8 +950,8 @@ def test_evaluate_prints_a_table_that_its_csv_and_json_agree_with(weights, image
         "evaluate", *arguments, "--csv", tmp_path / "new" / "scores.csv", "--json", tmp_path / "scores.json"
     )
     assert result.exit_code == 0
-    assert f"\n\n{PSNR_PROTOCOL}\n  comparable with" in result.stdout
-    assert f"\n{SSIM_PROTOCOL}\n  comparable with" in result.stdout
+    assert f"\n\n{PSNR.protocol}\n  comparable with" in result.stdout
+    assert f"\n{SSIM.protocol}\n  comparable with" in result.stdout
     printed = {row.split()[0]: [float(value) for value in row.split()[1:]] for row in result.stdout.splitlines()[2:6]}
     with (tmp_path / "new" / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

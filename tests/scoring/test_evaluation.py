@@ -20,7 +20,7 @@ from deblurgan.scoring.evaluation import (
     write_scores_csv,
     write_scores_json,
 )
-from deblurgan.scoring.metrics import PSNR, PSNR_PROTOCOL, SSIM, SSIM_PROTOCOL, Metric, cw_ssim, ssim_3d
+from deblurgan.scoring.metrics import PSNR, SSIM, Metric, cw_ssim, ssim_3d
 from tests.photographs import noise, save
 
 SCORES = ("psnr_blurred", "psnr_restored", "ssim_blurred", "ssim_restored")  # as they are called in files
@@ -125,7 +125,7 @@ def test_json_holds_everything_and_is_valid_even_for_infinite_psnr(with_identica
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"), parse_constant=no_constants)
     assert content["weights"] == "w.h5"
     assert content["resize"] is None
-    assert content["protocols"] == [PSNR_PROTOCOL, SSIM_PROTOCOL]
+    assert content["protocols"] == [PSNR.protocol, SSIM.protocol]
     assert content["comparable"] == {"psnr": PSNR.comparable, "ssim": SSIM.comparable}
     assert content["gains"] == {"psnr": "-inf", "ssim": scores.means["ssim_restored"] - scores.means["ssim_blurred"]}
     assert content["failed"] == scores.failed
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_named(pairs_dir, tmp_path, write):
 def test_the_table_is_aligned_and_ends_with_the_protocols(with_identical):
     text = table(evaluate(brighter, match_pairs(with_identical)))
     lines = text.splitlines()
-    assert lines[-5:] == ["", PSNR_PROTOCOL, f"  {PSNR.comparable}", SSIM_PROTOCOL, f"  {SSIM.comparable}"]
+    assert lines[-5:] == ["", PSNR.protocol, f"  {PSNR.comparable}", SSIM.protocol, f"  {SSIM.comparable}"]
     header, *rows = lines[1 : lines.index("")]
     assert [row.split()[0] for row in rows] == ["one", "same", "three", "two", "mean"]
     assert header.split() == ["blurred", "restored", "gain"] * 2
