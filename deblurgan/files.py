@@ -65,6 +65,17 @@ def check_replaceable(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def written(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise a FileError that says that `path` cannot be written where the block raises an OSError of another kind."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
+
+
+@contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its extensions, that becomes `path` when the block ends well.
 
@@ -83,12 +94,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except (OSError, ValueError) as error:  # ValueError: there is no name, as in "." and "/"
         raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(f"{shown(path)}: cannot be written: {reason(error)}") from error
+        with written(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -96,13 +104,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def folder_beside(target: Path) -> Iterator[Path]:
     """Yield a temporary folder on the file system of `target`, removed when the block ends."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
-            yield Path(folder)
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(f"{shown(target)}: cannot be written: {reason(error)}") from error
+    with written(target), tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

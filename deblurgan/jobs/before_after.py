@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deblurgan.errors import FileError, InputError, prefixed
-from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.files import atomic_path, ensure_folder, shown, written
 from deblurgan.jobs.planning import Job, check_originals
 from deblurgan.jobs.writing import finished, opened_output
 from deblurgan.pictures.formats import format_to_write
@@ -78,10 +78,8 @@ def _opened_page(place: Path) -> Iterator[Compare]:
 
         def add(target: Path, picture: Picture, restored: Pixels) -> None:
             part = f"<h2>{html.escape(shown(target))}</h2>\n{slider(picture.rgb, restored, _PAGE_SIDE)}"
-            try:
+            with written(place):
                 page.write(part)
-            except OSError as error:
-                raise FileError(f"{shown(place)}: cannot be written: {reason(error)}") from error
 
         yield add
         page.write(_PAGE_END)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.files import atomic_path, ensure_folder, shown, written
 from deblurgan.jobs.finding import STANDARD, is_zip
 
 T = TypeVar("T")
@@ -46,11 +46,9 @@ def opened_output(output: str | os.PathLike[str] | None, standard_output: IO[byt
         def write_out(target: Path, content: bytes) -> Path:
             if standard_output is None:
                 raise InputError("standard output: there is none")
-            try:
+            with written("standard output"):
                 standard_output.write(content)
                 standard_output.flush()
-            except OSError as error:
-                raise FileError(f"standard output: cannot be written: {reason(error)}") from error
             return STANDARD
 
         yield write_out
@@ -105,14 +103,14 @@ def _opened_zip(output: Path) -> Iterator[Write]:
             try:
                 if failed:
                     raise failed[0]
-                if not opened:
-                    temporary = stack.enter_context(atomic_path(output))
-                    opened.append(stack.enter_context(zipfile.ZipFile(temporary, "w")))
-                opened[0].writestr(name, content)
-            except OSError as error:
-                what = f"{shown(output)}: cannot be written: {reason(error)}"
-                failed[:] = [error if isinstance(error, FileError) else FileError(what)]
-                raise failed[0] from error
+                with written(output):
+                    if not opened:
+                        temporary = stack.enter_context(atomic_path(output))
+                        opened.append(stack.enter_context(zipfile.ZipFile(temporary, "w")))
+                    opened[0].writestr(name, content)
+            except FileError as error:
+                failed[:] = [error]
+                raise
             return output / target
 
         yield write
