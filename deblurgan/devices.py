@@ -9,13 +9,12 @@ import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import reason, shown
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def choose_kernels() -> None:

@@ -20,7 +20,7 @@ class Where:
 
     Attributes:
         output_dir: a folder; the name of a zip file; or `-` for standard output. None: beside each picture (of a zip
-            file, beside that); results of earlier runs among the sources are left out then, and nothing is replaced.
+            file, beside that); results of earlier runs among the inputs are left out then, and nothing is replaced.
         file_format: of pictures, one of `formats.EXTENSIONS`; None: as they are.
         suffix: what to add to the names, before the extension; None: nothing, or `BESIDE_SUFFIX` for results beside
             their pictures.
@@ -76,7 +76,7 @@ class Job:
         return self.beside or self.target
 
 
-def plan(sources: Sequence[Input], where: Where) -> list[Job]:
+def plan(inputs: Sequence[Input], where: Where) -> list[Job]:
     """Return what is to be written where.
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
@@ -89,10 +89,10 @@ def plan(sources: Sequence[Input], where: Where) -> list[Job]:
             than into a folder.
     """
     if where.output_dir is None:
-        return _planned_beside(sources, where)
+        return _planned_beside(inputs, where)
     output = where.output_dir
-    jobs = [Job(source, _target(source, where.file_format, where.suffix or "")) for source in sources]
-    videos = [source for source in sources if source.is_video]
+    jobs = [Job(source, _target(source, where.file_format, where.suffix or "")) for source in inputs]
+    videos = [source for source in inputs if source.is_video]
     if videos and (output == STANDARD or is_zip(output)):
         raise InputError(f"{shown(videos[0].name)}: a video goes into a folder, received {shown(output)} for output")
     if output == STANDARD:
@@ -107,7 +107,7 @@ def plan(sources: Sequence[Input], where: Where) -> list[Job]:
     if is_zip(output):
         if where.skip_existing:
             raise InputError(f"{shown(output)}: a zip file is written anew; to skip what exists, name a folder")
-        originals = [source for source in sources if os.path.realpath(source.path) == os.path.realpath(output)]
+        originals = [source for source in inputs if os.path.realpath(source.path) == os.path.realpath(output)]
         if originals and not where.overwrite:
             raise InputError(f"{shown(output)}: is an input, and would be replaced; choose another name")
         return jobs
@@ -117,10 +117,10 @@ def plan(sources: Sequence[Input], where: Where) -> list[Job]:
     return [Job(job.source, job.target, os.path.lexists(output / job.target)) for job in jobs]
 
 
-def _planned_beside(sources: Sequence[Input], where: Where) -> list[Job]:
+def _planned_beside(inputs: Sequence[Input], where: Where) -> list[Job]:
     """As `plan`, for results beside their pictures."""
     jobs: dict[Path, Job] = {}
-    for source in sources:
+    for source in inputs:
         target = _target(source, where.file_format, where.suffix or BESIDE_SUFFIX)
         beside = source.path.parent / target.name
         if beside in jobs:

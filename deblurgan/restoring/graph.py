@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deblurgan.errors import InputError
 from deblurgan.networks.footprint import footprint, takes_statistics
 from deblurgan.restoring import fast_layers
-from deblurgan.runtimes import engines
+from deblurgan.runtimes import ENGINES, engines
 
 Image = NDArray[Any]
 
@@ -26,6 +26,7 @@ class OfEngine:
 
     def __init__(self, engine: engines.Engine) -> None:
         self._engine = engine
+        self.engine, self.precision = engine.name, engine.precision
         self.needs = engine.about.needs
         self.channels = (3, 3)
         self.takes_statistics = engine.about.statistics
@@ -51,6 +52,8 @@ class Compiled:
     There is one graph for each dtype that comes and that is asked for, for all sizes; made when first needed. With
     `fixed`, it keeps what is computed from the weights that the network has then.
     """
+
+    engine, precision = ENGINES[0], None
 
     def __init__(self, network: keras.Model, *, fixed: bool = False) -> None:
         self.needs = footprint(network)

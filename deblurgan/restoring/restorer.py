@@ -14,7 +14,7 @@ from deblurgan.pictures.pixels import as_rgb, with_channels
 from deblurgan.restoring import memory as memories
 from deblurgan.restoring import tiles
 from deblurgan.restoring.graph import Compiled, Image, OfEngine, top
-from deblurgan.runtimes import ENGINES, engines
+from deblurgan.runtimes import engines
 from deblurgan.runtimes.contract import LEAST_INPUT
 
 DEFAULT_ROOM = 1_800_000_000  # bytes for pictures and the network, unless half of what is free is less
@@ -90,8 +90,7 @@ class Restorer:
         self.needs = self._run.needs
         self.channels = self._run.channels
         self._takes_statistics = self._run.takes_statistics
-        self.engine = model.name if isinstance(model, engines.Engine) else ENGINES[0]
-        self.engine_precision = model.precision if isinstance(model, engines.Engine) else None
+        self.engine, self.engine_precision = self._run.engine, self._run.precision
         self._memory = memory
         self._room = _room(memory)
         self._turns = TURNS if tta else TURNS[:1]
