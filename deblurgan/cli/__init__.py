@@ -8,6 +8,7 @@ from deblurgan.cli.common import main
 from deblurgan.cli.data import combine, organize, split, synthesize
 from deblurgan.cli.deblurring import deblur
 from deblurgan.cli.evaluating import evaluate, test
+from deblurgan.cli.gan import gan
 from deblurgan.cli.training import recipes, train
 from deblurgan.cli.weights import convert, export, inspect, named_weights
 
@@ -18,6 +19,7 @@ _COMMANDS = (
     split,
     train,
     recipes,
+    gan,
     deblur,
     test,
     evaluate,

@@ -141,14 +141,9 @@ def train(
     the same command with --resume goes on from there. The defaults below are the tutorial's; another recipe brings
     its own, and an option that is given changes it.
     """
-    if run and (Path(run).name != run or run == ".."):
-        raise InputError(f"--run {run}: expected the name of a folder in {output_dir}, without a path")
-    if resume:
-        folder = output_dir / run if run else _latest_run(output_dir)
-    else:
-        folder = output_dir / (run or datetime.now().strftime("%Y%m%d-%H%M%S"))
-    given = {name: value for name, value in values.items() if _is_given(ctx, name)}
-    is_stored = resume and not _is_given(ctx, "recipe")
+    folder = run_folder(output_dir, run, resume=resume)
+    given = {name: value for name, value in values.items() if is_given(ctx, name)}
+    is_stored = resume and not is_given(ctx, "recipe")
     fields = dataclasses.asdict(read_run(folder)) if is_stored else read_fields(recipe)
     plan = _changed(fields, given, changes)
     if plan.val_dir is None and not is_stored:
@@ -162,33 +157,48 @@ def train(
     from deblurgan.training import trainer
 
     _require_open(plan, [*given, *(field for field, _ in map(parse_change, changes))])
-    with _TrainingBars() as progress:
+    with TrainingBars() as progress:
         result = trainer.train(plan, folder, resume=resume, progress=progress)
-    _report(ctx, result, plan.val_dir)
+    report(ctx, result)
+    if plan.dataset is None:
+        _say_how_to_deblur(ctx, result, plan.val_dir)
+    if result.bad:
+        kind = "pairs" if plan.dataset is None else "pictures"
+        raise click.ClickException(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
 
 
-def _report(ctx: click.Context, result: Result, val_dir: str | None) -> None:
-    """Say what can be done with the result of a run."""
+def report(ctx: click.Context, result: Result) -> None:
+    """Say where the results of a run are; how to go on with one that was interrupted, and exit."""
     is_script = ctx.info_name == "train.py"
-    program = "python train.py" if is_script else "deblurgan train"
+    program = "python train.py" if is_script else f"deblurgan {ctx.info_name}"
     if result.interrupted:
         again = [*shlex.split(program), "--resume", "--output_dir", str(result.run.parent), "--run", result.run.name]
         click.echo(f"\nStopped. Weights so far: {result.run / 'generator_last.weights.h5'}\nGo on with:")
         click.echo(f"  {shlex.join(again)}")
         ctx.exit(INTERRUPTED)
+    click.echo(f"\nPictures of each epoch: {result.run / 'samples'}\nLosses and scores: {result.run / 'log.csv'}")
+
+
+def _say_how_to_deblur(ctx: click.Context, result: Result, val_dir: str | None) -> None:
     pictures = "YOUR_PICTURES"
     if val_dir and (Path(val_dir) / "A").is_dir():
         pictures = str(Path(val_dir) / "A")
     options = ["--weight_path", str(result.weights), "--input_dir", pictures, "--output_dir", "out"]
-    click.echo(f"\nPictures of each epoch: {result.run / 'samples'}\nLosses and scores: {result.run / 'log.csv'}")
-    click.echo(
-        f"Deblur with the result:\n  {'python deblur.py' if is_script else 'deblurgan deblur'} {shlex.join(options)}"
-    )
-    if result.bad:
-        raise click.ClickException(f"{len(result.bad)} pairs were left out: {'; '.join(result.bad.values())}")
+    program = "python deblur.py" if ctx.info_name == "train.py" else "deblurgan deblur"
+    click.echo(f"Deblur with the result:\n  {program} {shlex.join(options)}")
 
 
-def _is_given(ctx: click.Context, name: str) -> bool:
+def run_folder(output_dir: Path, run: str | None, *, resume: bool) -> Path:
+    """Return the folder of the run that options name: a new one, or with `resume` the latest unless it is named."""
+    if run and (Path(run).name != run or run == ".."):
+        raise InputError(f"--run {run}: expected the name of a folder in {output_dir}, without a path")
+    if resume:
+        return output_dir / run if run else _latest_run(output_dir)
+    return output_dir / (run or datetime.now().strftime("%Y%m%d-%H%M%S"))
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether an option is on the command line."""
     return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
@@ -211,7 +221,7 @@ def _changed(fields: Mapping[str, Any], given: Mapping[str, Any], changes: tuple
     altered = [(option, value) for option, value in given.items() if option not in ("sources", "input_dir")]
     if "sources" in given:
         altered.append(("sources", list(map(parse_source, given["sources"]))))
-    elif "input_dir" in given or not written.sources:
+    elif "input_dir" in given or not (written.sources or written.dataset):
         folder = given.get("input_dir", INPUT_DIR)
         altered.append(("sources", [{"kind": guess(folder), "folder": folder}]))
     return make(fields, [*altered, *set_last])
@@ -264,43 +274,50 @@ def recipes(name: str | None) -> None:
         click.echo(f"{known:{width}}  {read_fields(known)['description']}")
 
 
-class _TrainingBars(Progress):
+class TrainingBars(Progress):
     """Shows a training run on the terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> "_TrainingBars":
+    def __enter__(self) -> "TrainingBars":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._close()
 
     def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
-        click.echo(f"Run: {run}\nDevice: {device}\nPairs: {pairs} to train on, {validation} to validate on")
+        """See `Progress`."""
+        click.echo(f"Run: {run}\nDevice: {device}\nPictures: {pairs} to train on, {validation} to validate on")
         self._bar = tqdm(desc="before training", bar_format="{desc}{postfix}", leave=False, disable=None)
 
     def notice(self, line: str) -> None:
+        """See `Progress`."""
         tqdm.write(line)
 
     def epoch_started(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """See `Progress`."""
         self._close()
         self._bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}/{epochs}", unit="batch", disable=None)
 
     def step_done(self, losses: Mapping[str, float]) -> None:
+        """See `Progress`."""
         if self._bar is not None:
             shown = {name: losses[name] for name in ("d_loss", "g_loss", "loss") if name in losses}
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
 
     def validating(self, done: int, total: int) -> None:
+        """See `Progress`."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"validating {done}/{total}")
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
+        """See `Progress`."""
         self._close()
         others = (*BOOKKEEPING, *SCORES, "learning_rate")
-        names = ("d_loss", "g_loss") if "g_loss" in row else [name for name in row if name not in others]
+        of_both = ("d_loss", "g_loss", "val_distance", "val_diversity")  # networks, and of what one makes from noise
+        names = [name for name in (of_both if "g_loss" in row else row) if name in row and name not in others]
         losses = "  ".join(f"{name} {row[name]:.4f}" for name in names)
         scores = ""
         if row.get("val_psnr") is not None:

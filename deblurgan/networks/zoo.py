@@ -128,9 +128,9 @@ def reductions(name: str, options: Mapping[str, Any] | None = None) -> tuple[int
     return find("generator", name).reductions(_all_options(name, options))
 
 
-def for_restoring(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a generator's options without those that only training has a use for."""
-    in_training = find("generator", name).in_training
+def without_training(role: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's options without those that only training has a use for."""
+    in_training = find(role, name).in_training
     return {option: value for option, value in options.items() if option not in in_training}
 
 

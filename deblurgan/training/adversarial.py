@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import ops
 
 from deblurgan.errors import InputError
@@ -86,21 +87,37 @@ class AdversarialLoss:
         generator_loss: function of the same; a scalar that the generator minimises.
         generator_needs_real: whether `generator_loss` looks at the real values; otherwise they may be None.
         penalty: whether the critic's loss wants `gradient_penalty` (times 10) added.
+        boundary: the value above which a picture counts as real; None where only differences between values count.
     """
 
     critic_loss: Callable[[Any, Any], Any]
     generator_loss: Callable[[Any, Any], Any]
     generator_needs_real: bool = False
     penalty: bool = False
+    boundary: float | None = None
 
 
 ADVERSARIAL: Mapping[str, AdversarialLoss] = {
     "wgan": AdversarialLoss(wgan_critic_loss, wgan_generator_loss),
     "wgan-gp": AdversarialLoss(wgan_critic_loss, wgan_generator_loss, penalty=True),
-    "lsgan": AdversarialLoss(lsgan_critic_loss, lsgan_generator_loss),
+    "lsgan": AdversarialLoss(lsgan_critic_loss, lsgan_generator_loss, boundary=0.5),
     "ragan-ls": AdversarialLoss(ragan_ls_critic_loss, ragan_ls_generator_loss, generator_needs_real=True),
-    "gan": AdversarialLoss(gan_critic_loss, gan_generator_loss),
+    "gan": AdversarialLoss(gan_critic_loss, gan_generator_loss, boundary=0.0),
 }
+
+
+class Clipped(keras.constraints.Constraint):
+    """Cuts a variable to [-limit, limit] after each update, as WGAN does a critic's trainable weights.
+
+    Source: Arjovsky et al., arXiv 1701.07875, algorithm 1.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def __call__(self, w: Any) -> Any:
+        """Return the variable's value, cut."""
+        return ops.clip(w, -self.limit, self.limit)
 
 
 def gradient_penalty(critic: Any, real: Any, fake: Any, alpha: Any) -> Any:

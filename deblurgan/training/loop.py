@@ -17,6 +17,7 @@ from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.progress import Progress
 from deblurgan.training.recipe import Recipe
 from deblurgan.training.record import Record
+from deblurgan.training.samples import SampleValidation
 from deblurgan.training.snapshot import Snapshot
 from deblurgan.training.steps import Step
 from deblurgan.training.validation import Validation
@@ -56,7 +57,7 @@ class Loop:
     losses: EpochLosses
     average: WeightAverage | None
     snapshot: Snapshot
-    validation: Validation
+    validation: Validation | SampleValidation
     record: Record
     checkpoints: checkpoint.Checkpoints
     callbacks: Sequence[keras.callbacks.Callback]

@@ -90,8 +90,10 @@ def build_optimizer(recipe: Recipe, steps: int, compute_dtype: str, *, critic: b
         start = start if recipe.critic_learning_rate is None else recipe.critic_learning_rate
         steps *= recipe.critic_updates
         recipe = dataclasses.replace(recipe, warmup_steps=recipe.warmup_steps * recipe.critic_updates)
-    if recipe.weight_decay and recipe.optimizer == "adam":
-        raise InputError(f"weight_decay: expected 0 with adam (adamw has it), received {recipe.weight_decay}")
+    if recipe.weight_decay and recipe.optimizer in ("adam", "rmsprop"):
+        raise InputError(
+            f"weight_decay: expected 0 with {recipe.optimizer} (adamw has it), received {recipe.weight_decay}"
+        )
     rate = learning_rate(recipe, start, steps)
     optimizer: Any
     if recipe.optimizer == "muon":
@@ -104,6 +106,8 @@ def build_optimizer(recipe: Recipe, steps: int, compute_dtype: str, *, critic: b
             weight_decay=recipe.weight_decay,
             adam_weight_decay=recipe.weight_decay,
         )
+    elif recipe.optimizer == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(rate, epsilon=recipe.epsilon)
     else:
         kind = keras.optimizers.AdamW if recipe.optimizer == "adamw" else keras.optimizers.Adam
         decay = {"weight_decay": recipe.weight_decay} if recipe.optimizer == "adamw" else {}

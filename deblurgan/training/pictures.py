@@ -7,22 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan.data.arrays import ArrayStream, open_set
 from deblurgan.data.crops import CropStream
 from deblurgan.data.opening import open_source, parse_source
 from deblurgan.data.pairs import PreparedPair, WholePair
 from deblurgan.errors import InputError, prefixed
 from deblurgan.files import shown
+from deblurgan.networks import zoo
 from deblurgan.pictures.pixels import as_rgb, from_model
 from deblurgan.scoring import metrics
 from deblurgan.training.recipe import Recipe
 
 
-def training_crops(recipe: Recipe) -> CropStream:
-    """Return the stream of crops that a recipe trains on.
+def training_stream(recipe: Recipe) -> CropStream | ArrayStream:
+    """Return the stream of crops, or of whole pictures of a dataset, that a recipe trains on.
 
     Raises:
         InputError, FileError: its sources cannot be used.
     """
+    if recipe.dataset is not None:
+        return whole_pictures(recipe)
     if not recipe.sources:
         raise InputError("sources: expected at least one source of training pictures, received none")
     sources = [open_source(spec) for spec in recipe.sources]
@@ -47,6 +51,23 @@ def training_crops(recipe: Recipe) -> CropStream:
         n_images=recipe.n_images,
         cache_mb=recipe.cache_mb,
         workers=recipe.workers,
+    )
+
+
+def whole_pictures(recipe: Recipe) -> ArrayStream:
+    """Return the stream of a recipe's dataset; see `training_stream`."""
+    assert recipe.dataset is not None
+    height, width, channels = zoo.build(recipe.role, recipe.network, recipe.network_options).output_shape[1:]
+    if (height, width) != (recipe.image_size, recipe.image_size):
+        raise InputError(
+            f"image_size: expected what network_options make, {height}x{width} pixels, received {recipe.image_size}"
+        )
+    return ArrayStream(
+        open_set(recipe.dataset, (height, width, channels)),
+        batch_size=recipe.batch_size,
+        batches_per_step=recipe.critic_updates,
+        seed=recipe.seed,
+        n_images=recipe.n_images,
     )
 
 

@@ -20,10 +20,11 @@ from deblurgan.files import atomic_path, reason, shown
 RECIPE_NAME = "recipe.json"
 OLD_NAME = "settings.json"  # of the tutorial's runs before they had a recipe
 TUTORIAL = "tutorial"
+GENERATION = "generation"
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "step": ("restoration", "tutorial"),
-    "optimizer": ("adam", "adamw", "muon"),
+    "step": ("restoration", TUTORIAL, GENERATION),
+    "optimizer": ("adam", "adamw", "muon", "rmsprop"),
     "schedule": ("constant", "linear", "cosine"),
     "input_channels": (1, 3),
     "output_channels": (1, 3),
@@ -52,7 +53,10 @@ _LEAST = {  # numbers, by their smallest value
     11: ("val_resize",),
 }
 _MOST = {"constant_part": 1, "ema": 1, "beta_1": 1, "beta_2": 1, "seed": 2**32 - 1}
-_POSITIVE = ("learning_rate", "epsilon", "critic_learning_rate", "clip_norm", "reduce_lr_factor", "loss_limit")
+_POSITIVE = (
+    *("learning_rate", "epsilon", "critic_learning_rate", "clip_norm", "clip_weights", "reduce_lr_factor"),
+    "loss_limit",
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class Recipe:
 
     Attributes:
         description: one line for `deblurgan recipes`.
-        step: what one step is: "restoration", see `restoration.Restoration`, or "tutorial", see
-            `tutorial.TutorialGAN`, which has fewer choices.
-        network: name of the generator in `zoo`.
+        step: what one step is: "restoration", see `restoration.Restoration`; "tutorial", see
+            `tutorial.TutorialGAN`, which has fewer choices; or "generation", of pictures from noise, see
+            `generation.Generation`.
+        network: name of the generator in `zoo`; with "generation", of the sampler.
         network_options: keywords of its builder.
         input_channels: what it is given: 3 for RGB, 1 for the grey of the pictures.
         output_channels: what it makes, and is compared with: 3 or 1.
@@ -84,14 +89,17 @@ class Recipe:
         adversarial: name of the adversarial loss in `adversarial.ADVERSARIAL`.
         adversarial_weight: its weight in the generator's loss.
         gradient_penalty: weight of the gradient penalty in the critic's loss; 0 for none.
-        critic_updates: critic updates per generator update, all on the same batch.
+        critic_updates: critic updates per generator update, all on the same batch; with "generation", each on one of
+            its own.
         simultaneous: whether critic and generator are updated at once, both gradients from one pass, instead of the
             generator after the critic; with one critic update.
-        optimizer: "adam", "adamw" or "muon", of both networks.
+        clip_weights: largest absolute value of the critic's trainable weights, to which they are cut after each of
+            its updates, as WGAN has it; not cut when None.
+        optimizer: "adam", "adamw", "muon" or "rmsprop", of both networks.
         learning_rate: at the start.
         critic_learning_rate: the critic's; that of the generator when None.
         beta_1, beta_2: of the optimizer's moments.
-        epsilon: what "adam" and "adamw" add to the root of the second moment.
+        epsilon: what all but "muon" add to the root of the second moment.
         weight_decay: decoupled weight decay, of "adamw" and "muon".
         schedule: "constant", "linear" (constant, then linear to `final_learning_rate`) or "cosine".
         final_learning_rate: where "linear" and "cosine" end.
@@ -104,6 +112,7 @@ class Recipe:
         steps: steps in all; one step is one generator update on one batch.
         steps_per_epoch: steps between two validations; pictures / `batch_size` when None.
         sources: where training pictures come from; see `data.opening.open_source`.
+        dataset: what "generation" learns to make, instead of sources; see `data.arrays.open_set`.
         n_images: pictures of each source to use, drawn with `seed`; -1 for all.
         batch_size: crops in a batch, over all devices.
         image_size: side of the square crops in pixels.
@@ -160,6 +169,7 @@ class Recipe:
     gradient_penalty: float = 0.0
     critic_updates: int = 1
     simultaneous: bool = False
+    clip_weights: float | None = None
     optimizer: str = "adam"
     learning_rate: float = 1e-4
     critic_learning_rate: float | None = None
@@ -178,6 +188,7 @@ class Recipe:
     steps: int | None = None
     steps_per_epoch: int | None = None
     sources: list[dict[str, Any]] = field(default_factory=list)
+    dataset: str | None = None
     n_images: int = -1
     batch_size: int = 8
     image_size: int = 256
@@ -255,8 +266,16 @@ class Recipe:
                 "critic, adversarial: expected both or neither, "
                 f"received {self.critic or 'no critic'} and {self.adversarial or 'no adversarial loss'}"
             )
+        if self.critic is None and (self.step == GENERATION or self.clip_weights):
+            name = "step" if self.step == GENERATION else "clip_weights"
+            raise InputError(f"{name}: {getattr(self, name)} expects a critic, received none")
         if self.critic is None and self.critic_options:
             raise InputError(f"critic_options: expected none without a critic, received {self.critic_options}")
+        if (self.dataset is None) == (self.step == GENERATION):
+            raise InputError(
+                f"dataset: expected one with the step {GENERATION}, and with no other, received "
+                f"{self.dataset or 'none'} with {self.step}"
+            )
         if not self.losses and (self.critic is None or self.teacher is not None):
             without = "without a critic" if self.critic is None else "with a teacher"
             raise InputError(f"losses: expected at least one {without}, received none")
@@ -297,6 +316,11 @@ class Recipe:
         if self.output_channels != self.input_channels:
             options["output_channels"] = self.output_channels
         return options
+
+    @property
+    def role(self) -> str:
+        """The role of the generator in the zoo: a "sampler" is from noise."""
+        return "sampler" if self.step == GENERATION else "generator"
 
 
 def names() -> list[str]:

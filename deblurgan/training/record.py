@@ -26,16 +26,26 @@ class Record:
         folder: the run's.
         about: what `run.json` says of the run.
         log_dir: where TensorBoard's events go.
-        watched: the loss by which epochs are compared where nothing is validated.
+        watched: the loss or score by which epochs are compared where no pairs are validated.
+        panels: what TensorBoard calls the pictures.
 
     Attributes:
         history: the rows. The one of epoch 0 tells of the network before training.
     """
 
-    def __init__(self, folder: RunFolder, about: dict[str, Any], log_dir: Path, watched: str) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        about: dict[str, Any],
+        log_dir: Path,
+        watched: str,
+        *,
+        panels: str = "blurred, restored, sharp",
+    ) -> None:
         self.folder = folder
         self.about = about
         self.watched = watched
+        self.panels = panels
         self.counts_epoch_0 = about["recipe"]["init_weights"] is not None
         self.history: list[dict[str, Any]] = []
         self._board = TensorBoard(log_dir)
@@ -47,7 +57,7 @@ class Record:
         write_csv(self.folder.path / "log.csv", [{name: known.get(name) for name in names} for known in self.history])
         write_image(ensure_folder(self.folder.samples) / f"epoch_{row['epoch']:03d}.png", grid)
         scalars = {name: value for name, value in row.items() if name not in ("epoch", "step") and value is not None}
-        self._board.write(row["step"], scalars, {"blurred, restored, sharp": grid})
+        self._board.write(row["step"], scalars, {self.panels: grid})
         if curves.can_plot() and len(self.history) > 1:
             curves.plot(self.folder.path / "curves.png", self.history, self.about["validation"]["blurred"])
         with atomic_path(self.folder.about) as temporary:
@@ -56,7 +66,7 @@ class Record:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row with the highest validation PSNR, or where nothing is validated, the lowest `watched` loss.
+        """The row with the highest validation PSNR, or where no pairs are, the lowest `watched`.
 
         Epoch 0 counts where the weights were trained already, and while there is no other.
         """

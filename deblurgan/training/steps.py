@@ -8,11 +8,12 @@ import keras
 from deblurgan import devices
 from deblurgan.errors import InputError, nearest
 from deblurgan.networks import zoo
-from deblurgan.training import tutorial
-from deblurgan.training.adversarial import ADVERSARIAL, AdversarialLoss
+from deblurgan.training import generation, tutorial
+from deblurgan.training.adversarial import ADVERSARIAL, AdversarialLoss, Clipped
+from deblurgan.training.generation import Generation
 from deblurgan.training.losses import WeightedSum
 from deblurgan.training.optimizers import build_optimizer
-from deblurgan.training.recipe import TUTORIAL, Recipe, make, read_fields
+from deblurgan.training.recipe import GENERATION, TUTORIAL, Recipe, make, read_fields
 from deblurgan.training.restoration import Restoration
 from deblurgan.training.teacher import Teacher
 from deblurgan.training.tutorial import TutorialGAN
@@ -24,7 +25,7 @@ class Step(Protocol):
     What a batch holds is between the step and the data. A step may update one network or several, in whatever order.
 
     Attributes:
-        watched: the loss of the generator as a whole, the lower the better.
+        watched: the loss or score by which epochs are compared where no pairs are validated, the lower the better.
     """
 
     watched: str
@@ -59,9 +60,10 @@ def build_step(recipe: Recipe, steps: int, precision: str, teacher: Teacher | No
     Raises:
         InputError, FileError, WeightsError: a name or option that does not exist, or VGG weights that do not fit.
     """
-    if recipe.step == TUTORIAL:
-        _require_tutorials(recipe)
+    _require_fixed(recipe)
     keras.utils.set_random_seed(recipe.seed)
+    if recipe.step == GENERATION:
+        return _generation(recipe, steps, precision)
     multiple = zoo.size_multiple(recipe.network, recipe.network_options)
     if recipe.image_size % multiple:
         raise InputError(
@@ -117,6 +119,30 @@ def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
     return model
 
 
+def _generation(recipe: Recipe, steps: int, precision: str) -> Generation:
+    policy = devices.policy(precision)
+    generator = zoo.build(recipe.role, recipe.network, recipe.network_options, dtype=policy)
+    critic, adversarial = _critic(recipe, policy, generator.output_shape[1:]), _adversarial(recipe)
+    assert critic is not None  # a recipe checks both
+    assert adversarial is not None
+    model = Generation(
+        generator,
+        critic,
+        adversarial,
+        penalty_weight=recipe.gradient_penalty,
+        critic_updates=recipe.critic_updates,
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+        seed=recipe.seed,
+    )
+    model.compile(
+        build_optimizer(recipe, steps, precision),
+        build_optimizer(recipe, steps, precision, critic=True),
+        jit_compile=_jit(recipe),
+    )
+    return model
+
+
 def _tutorial(recipe: Recipe, precision: str) -> TutorialGAN:
     policy, shape = devices.policy(precision), (recipe.image_size, recipe.image_size, 3)
     critic = _critic(recipe, policy)
@@ -132,23 +158,32 @@ def _tutorial(recipe: Recipe, precision: str) -> TutorialGAN:
     )
 
 
-def _require_tutorials(recipe: Recipe) -> None:
-    """Raise InputError where a recipe of the tutorial's step wants what that does not have."""
-    own = make(read_fields(TUTORIAL))
-    for name in tutorial.FIXED:
+def _require_fixed(recipe: Recipe) -> None:
+    """Raise InputError where a recipe wants what its step gives no choice of."""
+    fixed, named, whose = {
+        TUTORIAL: (tutorial.FIXED, TUTORIAL, "the tutorial's step"),
+        GENERATION: (generation.FIXED, "gan", "the step generation"),
+    }.get(recipe.step, ((), TUTORIAL, ""))
+    own = make(read_fields(named))
+    for name in fixed:
         value, only = getattr(recipe, name), getattr(own, name)
         if value != only:
-            raise InputError(f"{name}: expected {only!r}, which the tutorial's step has, received {value!r}")
-    if set(recipe.losses) != set(own.losses):
+            raise InputError(f"{name}: expected {only!r}, which {whose} has, received {value!r}")
+    if recipe.step == TUTORIAL and set(recipe.losses) != set(own.losses):
         raise InputError(f"losses: expected perceptual alone, as the tutorial's step has, received {recipe.losses}")
 
 
-def _critic(recipe: Recipe, policy: str) -> keras.Model | None:
+def _critic(recipe: Recipe, policy: str, shape: tuple[int, ...] | None = None) -> keras.Model | None:
+    """Return the recipe's critic, if it has one, for pictures of this shape or of the size of its crops."""
     if recipe.critic is None:
         return None
     channels = recipe.output_channels + (recipe.input_channels if recipe.conditional else 0)
-    shape = (recipe.image_size, recipe.image_size, channels)
-    return zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
+    shape = shape or (recipe.image_size, recipe.image_size, channels)
+    critic = zoo.build_critic(recipe.critic, {**recipe.critic_options, "image_shape": shape}, dtype=policy)
+    if recipe.clip_weights is not None:
+        for variable in critic.trainable_variables:
+            variable.constraint = Clipped(recipe.clip_weights)
+    return critic
 
 
 def _adversarial(recipe: Recipe) -> AdversarialLoss | None:

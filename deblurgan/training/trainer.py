@@ -13,9 +13,11 @@ from typing import Any
 import keras
 
 from deblurgan import devices
+from deblurgan.data.arrays import ArrayStream
 from deblurgan.data.crops import CropStream, digest
 from deblurgan.errors import DeblurganError, InputError, WeightsError
 from deblurgan.files import shown
+from deblurgan.restoring.restorer import Restorer
 from deblurgan.training import recipe as recipes
 from deblurgan.training.average import WeightAverage
 from deblurgan.training.checkpoint import Checkpoints
@@ -24,10 +26,11 @@ from deblurgan.training.folder import RunFolder
 from deblurgan.training.initial import take_weights, with_network_of
 from deblurgan.training.interrupt import graceful_interrupt
 from deblurgan.training.loop import Loop
-from deblurgan.training.pictures import Sample, training_crops, validation_pairs
+from deblurgan.training.pictures import Sample, training_stream, validation_pairs
 from deblurgan.training.progress import Progress, Result
 from deblurgan.training.recipe import Recipe
 from deblurgan.training.record import Record, versions
+from deblurgan.training.samples import SampleValidation
 from deblurgan.training.snapshot import Snapshot
 from deblurgan.training.steps import build_step
 from deblurgan.training.teacher import open_teacher
@@ -48,18 +51,19 @@ def train(
     It gets `recipe.json` (all fields, a recipe itself) and `run.json` (versions, device, data, timing, all epochs);
     after each epoch `generator_last` and, when it is the best so far, `generator_best.weights.h5`, with `save_every`
     also those of the epoch by its number; `log.csv`, `curves.png` (where matplotlib is installed),
-    `samples/epoch_<n>.png` (blurred, restored, sharp) and TensorBoard's events in `logs`; and `checkpoints`, the
-    latest few.
+    `samples/epoch_<n>.png` (blurred, restored, sharp; or samples from noise) and TensorBoard's events in `logs`; and
+    `checkpoints`, the latest few.
 
     Killed at any moment and resumed, a run ends with the weights, bit for bit, of one that was not, on the same CPU.
     Ctrl-C writes a checkpoint after the step in hand; a second one raises KeyboardInterrupt at once.
 
     Args:
-        recipe: what to do. Its `sources` name the pictures.
+        recipe: what to do. Its `sources`, or its `dataset`, name the pictures.
         run: the run's own folder.
         resume: whether to go on from its latest whole checkpoint; from the start where there is none.
         progress: is told what happens.
-        callbacks: Keras callbacks. The logs of an epoch hold the validation's `val_psnr` and `val_ssim`.
+        callbacks: Keras callbacks. The logs of an epoch hold the validation's `val_psnr` and `val_ssim`, or of
+            pictures from noise `val_distance` and `val_diversity`.
 
     Raises:
         InputError, FileError, WeightsError: recipe or files that cannot be used.
@@ -82,7 +86,7 @@ def train(
     if initial is not None and started is None:
         recipe = with_network_of(initial, recipe, progress)
 
-    stream = training_crops(recipe)
+    stream = training_stream(recipe)
     pairs, bad_pairs = validation_pairs(recipe)
     for message in (*stream.bad.values(), *bad_pairs.values()):
         progress.notice(f"left out: {message}")
@@ -100,8 +104,12 @@ def train(
             take_weights(step.generator, recipe, initial)
         average = WeightAverage(step.generator, recipe.ema) if recipe.ema else None
     snapshot = Snapshot(recipe, precision, step.generator, average)
-    samples = [Sample(stream, index) for index in range(GRID_ROWS)]
-    validation = Validation(pairs, samples, snapshot.restore, progress)
+    validation: Validation | SampleValidation
+    if isinstance(stream, ArrayStream):
+        validation = SampleValidation(snapshot.generator, stream.images, recipe.seed)
+    else:
+        samples = [Sample(stream, index) for index in range(GRID_ROWS)]
+        validation = Validation(pairs, samples, Restorer(snapshot.generator), progress)
     validation.bad.update(bad_pairs)
 
     device = devices.describe(precision)
@@ -141,7 +149,7 @@ def train(
             average=average,
             snapshot=snapshot,
             validation=validation,
-            record=Record(folder, about, log_dir, step.watched),
+            record=Record(folder, about, log_dir, step.watched, panels=validation.shows),
             checkpoints=checkpoints,
             callbacks=all_callbacks,
             progress=progress,
@@ -158,7 +166,7 @@ def train(
 
 
 @contextmanager
-def _in_one_line(recipe: Recipe, stream: CropStream) -> Iterator[None]:
+def _in_one_line(recipe: Recipe, stream: CropStream | ArrayStream) -> Iterator[None]:
     """Turn what TensorFlow raises in a run into errors of one line, and let a warning of Keras' own pass."""
     import tensorflow as tf
 

@@ -35,9 +35,12 @@ class Validation:
         progress: is told how far it is.
 
     Attributes:
+        shows: what the grid is.
         grid: blurred, restored and sharp pictures of the first few pairs, as restored last.
         bad: by name, why pairs could not be read.
     """
+
+    shows = "blurred, restored, sharp"
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ from tests.cli.program import deblurgan, error_of, parsed, said, succeeds, told
 from tests.photographs import names, noise, pixels, save
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("organize", "synthesize", "train", "deblur", "test", "evaluate")
+COMMANDS = ("organize", "synthesize", "train", "gan", "deblur", "test", "evaluate")
 ALL_COMMANDS = (
     "organize",
     "synthesize",
@@ -40,6 +40,7 @@ ALL_COMMANDS = (
     "split",
     "train",
     "recipes",
+    "gan",
     "deblur",
     "test",
     "evaluate",

@@ -353,7 +353,7 @@ def test_the_script_stops_on_ctrl_c_and_resumes(pairs, tmp_path):
     command += ["--batch_size", "1", "--epoch_num", "1", "--critic_updates", "1", "--precision", "float32"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
     with subprocess.Popen(command, **pipes) as process:
-        started = list(iter(process.stdout.readline, "Pairs: 3 to train on, 0 to validate on\n"))
+        started = list(iter(process.stdout.readline, "Pictures: 3 to train on, 0 to validate on\n"))
         assert "Run: runs/one\n" in started
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=300)

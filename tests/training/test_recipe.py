@@ -13,7 +13,7 @@ from deblurgan.training.losses import LOSSES
 from deblurgan.training.optimizers import build_optimizer, learning_rate
 from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
 
-NAMES = ["maxim", "nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet"]
+NAMES = ["gan", "maxim", "nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet", "wgan", "wgan-gp"]
 
 
 def test_these_recipes_come_with_the_package():
@@ -47,7 +47,7 @@ def test_the_tutorials_names_of_fields_can_be_changed_too():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_names_what_there_is(name):
     recipe = make(read_fields(name))
-    zoo.checked_options("generator", recipe.network, recipe.network_options)
+    zoo.checked_options(recipe.role, recipe.network, recipe.network_options)
     if recipe.critic:
         zoo.checked_options("critic", recipe.critic, recipe.critic_options)
         assert recipe.adversarial in ADVERSARIAL

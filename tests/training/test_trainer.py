@@ -37,6 +37,7 @@ from tests.training.runs import (
     NAFNET,
     Listener,
     assert_same_file,
+    from_noise_to_kill,
     recipe,
     tensors,
     tutorial,
@@ -329,6 +330,13 @@ def test_the_tutorials_run_that_is_killed_ends_as_one_that_was_not(taught, tmp_p
     result = train(plan, run, resume=True, progress=listener)
     assert len(listener.steps) < 6
     assert_same_run(run, result, whole, expected)
+
+
+def test_a_run_from_noise_that_is_killed_ends_as_one_that_was_not(tmp_path):
+    expected = train(from_noise_to_kill(), tmp_path / "whole")
+    killed_after(started("from_noise_to_kill", tmp_path / "run"), 5)
+    result = train(from_noise_to_kill(), tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", result, tmp_path / "whole", expected)
 
 
 @pytest.mark.slow

