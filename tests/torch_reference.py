@@ -357,6 +357,16 @@ def patchgan_discriminator(nn=None, *, channels=3, ndf=64, n_layers=3, norm="ins
     return _holder(nn, lambda model, x: model(x), model=nn.Sequential(*modules))
 
 
+def pixel_discriminator(nn=None, *, channels=3, ndf=64, norm="instance"):
+    """pix2pix's discriminator of single pixels."""
+    nn = nn or _namespace()
+    make_norm, bias = _norms(nn, norm)
+    modules = [nn.Conv2d(channels, ndf, kernel_size=1), nn.LeakyReLU(0.2)]
+    modules += [nn.Conv2d(ndf, 2 * ndf, kernel_size=1, bias=bias), make_norm(2 * ndf), nn.LeakyReLU(0.2)]
+    modules += [nn.Conv2d(2 * ndf, 1, kernel_size=1, bias=bias)]
+    return _holder(nn, lambda model, x: model(x), net=nn.Sequential(*modules))
+
+
 def nafnet(
     nn=None, zeros=np.zeros, *, channels=3, width=32, enc=(1, 1, 1, 28), middle=1, dec=(1, 1, 1, 1), pool=None
 ):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from deblurgan.networks.footprint import run
+from deblurgan.networks.footprint import run, takes_statistics
 
 
 def folded(model: keras.Model) -> keras.Model:
@@ -45,6 +45,7 @@ def _norms(model: keras.Model) -> dict[Any, Any]:
         sources[id(layer.input)]: layer
         for layer in model.operations
         if isinstance(layer, keras.layers.BatchNormalization)
+        and not takes_statistics(layer)
         and id(layer.input) in sources
         and uses[id(layer.input)] == 1
         and sources[id(layer.input)].activation is keras.activations.linear

@@ -88,8 +88,45 @@ def _pairs(padding: Any) -> tuple[Pair, Pair]:
     )
 
 
+class _ImageStatistics:
+    """What normalisations share that take the statistics of images, and may be handed those of others."""
+
+    affine: bool
+    compute_dtype: str
+    epsilon: float
+    gamma: Any
+    beta: Any
+
+    def moments(self, inputs: Any, *, of_all: bool = False) -> tuple[Any, Any]:
+        """Return mean and variance of each channel, in float32 or float64.
+
+        Those of each image, (batch, 1, 1, channels), or `of_all`, as if they were one, (1, 1, 1, channels).
+        """
+
+        def mean(images: Any) -> Any:
+            means = _image_mean(images)
+            return ops.mean(means, axis=0, keepdims=True) if of_all else means
+
+        x = ops.cast(inputs, self._statistics_dtype)
+        center = mean(x)
+        return center, mean(ops.square(x - center))
+
+    def normalised(self, inputs: Any, mean: Any, variance: Any) -> Any:
+        """Return `inputs` normalised by these statistics, which take the place of the layer's own."""
+        dtype = self._statistics_dtype
+        x = ops.cast(inputs, dtype) - ops.cast(mean, dtype)
+        x = x * ops.rsqrt(ops.cast(variance, dtype) + self.epsilon)
+        if self.affine:
+            x = x * ops.cast(self.gamma, dtype) + ops.cast(self.beta, dtype)
+        return ops.cast(x, self.compute_dtype)
+
+    @property
+    def _statistics_dtype(self) -> str:
+        return keras.backend.result_type(self.compute_dtype, "float32")
+
+
 @keras.saving.register_keras_serializable(package="deblurgan")
-class BatchNormalization(layers.BatchNormalization):
+class BatchNormalization(_ImageStatistics, layers.BatchNormalization):
     """Keras' BatchNormalization, with TensorFlow's fused kernel for images.
 
     The mathematics, arguments, variables and results are those of `keras.layers.BatchNormalization`, which does all
@@ -99,19 +136,27 @@ class BatchNormalization(layers.BatchNormalization):
     Args:
         legacy: whether a frozen layer (`trainable` False) normalises with the batch's statistics in training, without
             noting them, as Keras 2.1 did. Keras 3's uses the noted ones.
+        statistics: those used outside training: "noted", Keras', or "image", each image's own, which are those of a
+            batch of one.
         args, kwargs: those of `keras.layers.BatchNormalization`.
     """
 
-    def __init__(self, *args: Any, legacy: bool = False, **kwargs: Any) -> None:
+    affine = True
+
+    def __init__(self, *args: Any, legacy: bool = False, statistics: str = "noted", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        _check_statistics(statistics)
         self.legacy = legacy
+        self.statistics = statistics
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
-        return {**super().get_config(), "legacy": self.legacy}
+        return {**super().get_config(), "legacy": self.legacy, "statistics": self.statistics}
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise with the batch's statistics and note them when training and not frozen, else with the noted."""
+        """Normalise with the batch's statistics and note them when training and not frozen, else as `statistics`."""
+        if not training and self.statistics == "image":
+            return self.normalised(inputs, *self.moments(inputs))
         batch_statistics = bool(training and (self.trainable or self.legacy))
         fused = (
             mask is None
@@ -150,7 +195,7 @@ class BatchNormalization(layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable(package="deblurgan")
-class InstanceNormalization(layers.Layer):
+class InstanceNormalization(_ImageStatistics, layers.Layer):
     """Normalise each channel of each image by a mean and variance over height and width, its own or noted ones.
 
     Args:
@@ -170,8 +215,7 @@ class InstanceNormalization(layers.Layer):
 
     def __init__(self, epsilon: float = 1e-5, affine: bool = False, statistics: str = "image", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if statistics not in STATISTICS:
-            raise InputError(f"statistics: expected 'image' or 'noted', received {statistics!r}")
+        _check_statistics(statistics)
         self.epsilon = epsilon
         self.affine = affine
         self.statistics = statistics
@@ -200,33 +244,6 @@ class InstanceNormalization(layers.Layer):
             self._note(mean, variance, pixels=ops.cast(pixels, self._statistics_dtype))
         return self.normalised(inputs, mean, variance)
 
-    def moments(self, inputs: Any, *, of_all: bool = False) -> tuple[Any, Any]:
-        """Return mean and variance of each channel, in float32 or float64.
-
-        Those of each image, (batch, 1, 1, channels), or `of_all`, as if they were one, (1, 1, 1, channels).
-        """
-
-        def mean(images: Any) -> Any:
-            means = _image_mean(images)
-            return ops.mean(means, axis=0, keepdims=True) if of_all else means
-
-        x = ops.cast(inputs, self._statistics_dtype)
-        center = mean(x)
-        return center, mean(ops.square(x - center))
-
-    def normalised(self, inputs: Any, mean: Any, variance: Any) -> Any:
-        """Return `inputs` normalised by these statistics, which take the place of the layer's own."""
-        dtype = self._statistics_dtype
-        x = ops.cast(inputs, dtype) - ops.cast(mean, dtype)
-        x = x * ops.rsqrt(ops.cast(variance, dtype) + self.epsilon)
-        if self.affine:
-            x = x * ops.cast(self.gamma, dtype) + ops.cast(self.beta, dtype)
-        return ops.cast(x, self.compute_dtype)
-
-    @property
-    def _statistics_dtype(self) -> str:
-        return keras.backend.result_type(self.compute_dtype, "float32")
-
     def _note(self, mean: Any, variance: Any, pixels: Any) -> None:
         """Let the batch's share into the noted statistics."""
         unbiased = variance * (pixels / ops.maximum(pixels - 1, 1))
@@ -245,6 +262,11 @@ class InstanceNormalization(layers.Layer):
             "affine": self.affine,
             "statistics": self.statistics,
         }
+
+
+def _check_statistics(statistics: Any) -> None:
+    if statistics not in STATISTICS:
+        raise InputError(f"statistics: expected 'image' or 'noted', received {statistics!r}")
 
 
 def _image_mean(x: Any) -> Any:

@@ -92,13 +92,13 @@ class Network:
         """Raise InputError unless `value` is of the option's type: an int will do for a float, a list for a tuple."""
         keyword = inspect.signature(self.builder).parameters[option]
         default = keyword.default
-        optional = next((kind for kind in (int, float) if keyword.annotation == kind | None), None)
+        optional = next((kind for kind in (bool, int, float) if keyword.annotation == kind | None), None)
         kind = optional or type(default)
         kinds: tuple[type, ...] = {float: (int, float), tuple: (list, tuple)}.get(kind, (kind,))
         if type(value) not in kinds and not (optional and value is None):
-            example = (
-                f"{'an int' if optional is int else 'a float'} or None" if optional else f"a value like {default!r}"
-            )
+            example = f"a value like {default!r}"
+            if optional is not None:
+                example = f"{'an' if optional is int else 'a'} {optional.__name__} or None"
             raise InputError(f"{option}: expected {example}, received {value!r}")
 
     @property

@@ -12,6 +12,8 @@ from deblurgan.networks.layers import BatchNormalization, InstanceNormalization
 Shape = Sequence[int | None]
 
 NORMS = ("instance", "batch", "none")
+WIRINGS = ("pytorch", "tensorflow")  # of pix2pix: its authors' code, TensorFlow's tutorial
+SLOPES = {"pytorch": 0.2, "tensorflow": 0.3}  # of its LeakyReLU
 EPSILON = 1e-5  # PyTorch's, of both normalisations
 
 
@@ -81,16 +83,26 @@ def has_bias(norm: str) -> bool:
     return norm == "instance"
 
 
-def normalise(x: Any, norm: str, *, statistics: str = "image", **options: Any) -> Any:
+def normalise(
+    x: Any,
+    norm: str,
+    *,
+    statistics: str = "image",
+    batch_statistics: str = "noted",
+    wiring: str = "pytorch",
+    **options: Any,
+) -> Any:
     """Apply the normalisation `norm` with PyTorch's constants; `options` are its name and dtype.
 
-    `statistics` are those of an instance normalisation.
+    `statistics` are those of an instance normalisation outside training, `batch_statistics` of a batch normalisation,
+    which with the `wiring` "tensorflow" has Keras' constants.
     """
     if norm == "instance":
         return InstanceNormalization(EPSILON, statistics=statistics, **options)(x)
     if norm == "batch":
         start = keras.initializers.RandomNormal(1, 0.02)
-        return BatchNormalization(momentum=0.9, epsilon=EPSILON, gamma_initializer=start, **options)(x)
+        torchs = {"momentum": 0.9, "epsilon": EPSILON, "gamma_initializer": start} if wiring == "pytorch" else {}
+        return BatchNormalization(statistics=batch_statistics, **torchs, **options)(x)
     return x
 
 

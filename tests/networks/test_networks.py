@@ -93,6 +93,11 @@ def test_patchgan_discriminator_variants_compute_what_pytorch_defines(norm, padd
     check(reference, noise((2, 131, 150, 3)), padding=padding)
 
 
+@each_norm
+def test_pixel_discriminator_computes_what_pytorch_defines(norm):
+    check(torch_reference.pixel_discriminator(ndf=4, norm=norm), noise((2, 9, 12, 3)))
+
+
 def test_patchgan_discriminator_with_sigmoid_computes_what_pytorch_defines():
     check(torch_reference.patchgan_discriminator(ndf=4, sigmoid=True), noise((2, 64, 64, 3)), sigmoid=True)
 
@@ -150,14 +155,17 @@ def test_patchgan_discriminator_gives_a_value_for_each_patch(padding, side):
     assert model.output_shape == (None, side, side, 1)
 
 
-def test_patchgan_discriminator_sees_70_pixels():
-    model = patchgan_discriminator((None, None, 1), ndf=4, norm="none")
-    images = np.zeros((1, 256, 256, 1), np.float32)
+@pytest.mark.parametrize(("n_layers", "patch"), [(0, 1), (1, 16), (2, 34), (3, 70), (5, 286)])
+def test_patchgan_discriminator_sees_patches(n_layers, patch):
+    model = patchgan_discriminator((None, None, 1), ndf=4, n_layers=n_layers, norm="none")
+    model.set_weights([np.abs(weight) for weight in model.get_weights()])
+    images = np.ones((1, 512, 512, 1), np.float32)
     at_rest = run(model, images)
-    images[0, 100, 100] = 1
+    images[0, 200, 200] = 9
     rows, columns = np.nonzero((run(model, images) != at_rest)[0, ..., 0])
-    # Value i sees the rows from 8 i - 23 on: with padding 1, 1 (1 + 2 + 4 + 8 + 8) are before the first.
-    seeing = [i for i in range(30) if 0 <= 100 - (8 * i - 23) < 70]
+    # With padding 1, 1 (1 + 2 + 4 + ... + 2^n + 2^n) pixels are before the first.
+    stride, before = 2**n_layers, 3 * 2**n_layers - 1 if n_layers else 0
+    seeing = [i for i in range(at_rest.shape[1]) if 0 <= 200 - (stride * i - before) < patch]
     assert sorted(set(rows)) == sorted(set(columns)) == seeing
 
 
@@ -189,7 +197,10 @@ def test_patchgan_discriminator_sees_70_pixels():
         (unet_generator, {"dropout": -0.1}, "dropout"),
         (patchgan_discriminator, {"image_shape": (16, 256, 3)}, "image_shape: too small"),
         (patchgan_discriminator, {"padding": 0}, "padding: expected 1, 2, received 0"),
-        (patchgan_discriminator, {"n_layers": 0}, "n_layers"),
+        (patchgan_discriminator, {"n_layers": -1}, "n_layers"),
+        (patchgan_discriminator, {"wiring": "keras"}, "wiring: expected 'pytorch', 'tensorflow', received 'keras'"),
+        (unet_generator, {"wiring": "keras"}, "wiring: expected 'pytorch', 'tensorflow', received 'keras'"),
+        (unet_generator, {"norm": "instance", "test_statistics": True}, "test_statistics: expected batch norm"),
         (patchgan_discriminator, {"norm": "spectral"}, "norm"),
     ],
 )

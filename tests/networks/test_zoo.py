@@ -141,6 +141,7 @@ def test_switches_are_options_that_leave_the_weights_alone(role):
         "dropout": 0.25,
         "dropout_rate": 0.25,
         "test_dropout": True,
+        "test_statistics": True,
         "local_window": 8,
         "legacy_batchnorm": True,
         "padding": 2,
