@@ -23,7 +23,7 @@ from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import atomic_path, folder_beside, reason, shown, without_wildcards
 from deblurgan.networks import zoo
 from deblurgan.untrusted import DAMAGE, opened
-from deblurgan.weights import catalogue, flax, hdf5, labelled, tfjs, torch_file, tutorial
+from deblurgan.weights import catalogue, flax, hdf5, labelled, tf_checkpoint, tfjs, torch_file, tutorial
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
@@ -126,6 +126,8 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
 def _read(path: Path) -> WeightFile:
     if os.path.isfile(path / SAVED_MODEL):
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
+    if os.path.isfile(path / "checkpoint"):
+        path = tf_checkpoint.latest(path)
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
     if os.path.isdir(path) and tfjs.is_graph_model(path):
@@ -231,13 +233,18 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     try:
         with without_wildcards(prefix) as plain:
             reader = tf.train.load_checkpoint(str(plain))
+            names = list(reader.get_variable_to_shape_map())
+            of_pix2pix = {name: reader.get_tensor(name) for name in tf_checkpoint.wanted(names)}
             found = {
                 int(match[1]): reader.get_tensor(key)
-                for key in reader.get_variable_to_shape_map()
+                for key in names
                 if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
             }
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
+    if of_pix2pix:
+        kind = f"{kind} of pix2pix's tutorial ({tf_checkpoint.parts(names)})"
+        return _named(path, kind, tf_checkpoint.of(path, of_pix2pix))
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
     return _tutorial_file(path, kind, tutorial.from_tensors(str(path), tensors))
 
@@ -246,21 +253,17 @@ def _read_hdf5(path: Path) -> WeightFile:
     content = hdf5.read(path)
     named = labelled.of(path, content)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
-        entry, switches = named.network, named.switches
-        options = {option: value for option, value in named.options.items() if option not in switches}
-        return WeightFile(
-            path,
-            "Keras 3 weights",
-            entry,
-            entry.kind,
-            options,
-            named.tensors,
-            named.build,
-            assumed=switches,
-            named=named,
-        )
+        return _named(path, "Keras 3 weights", named)
     file = _tutorial_file(path, content.kind, tutorial.from_layers(str(path), content.layers))
     return replace(file, named=named or file.named)
+
+
+def _named(path: Path, kind: str, named: labelled.LabelledWeights) -> WeightFile:
+    entry, switches = named.network, named.switches
+    options = {option: value for option, value in named.options.items() if option not in switches}
+    return WeightFile(
+        path, kind, entry, entry.kind, options, named.tensors, named.build, assumed=switches, named=named
+    )
 
 
 def _tutorial_file(
