@@ -15,6 +15,7 @@ from tqdm import tqdm
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
+from deblurgan.files import atomic_path, ensure_folder
 from deblurgan.restoring.memory import keep_freed
 from deblurgan.training.progress import BOOKKEEPING, SCORES, Progress, Result
 from deblurgan.training.recipe import (
@@ -261,17 +262,43 @@ def _validation_beside(recipe: Recipe) -> str | None:
 
 @command("recipes", "List the recipes of `train`, or print one.")
 @click.argument("name", required=False)
-def recipes(name: str | None) -> None:
+@click.option(
+    "--plot", type=path_type, metavar="FOLDER", help="Draw the networks of the recipe NAME into this folder."
+)
+def recipes(name: str | None, plot: Path | None) -> None:
     """List the recipes that `train --recipe` knows, or print the one called NAME with all its fields.
 
-    What it prints may be saved, changed, and given to --recipe as a file.
+    What it prints may be saved, changed, and given to --recipe as a file. With --plot its networks are drawn instead,
+    a picture each with a box for every layer.
     """
+    if plot is not None:
+        if name is None:
+            raise InputError("--plot: expected the name of a recipe before it")
+        _draw(make(read_fields(name)), plot)
+        return
     if name is not None:
         click.echo(json.dumps(dataclasses.asdict(make(read_fields(name))), indent=1))
         return
     width = max(map(len, names()))
     for known in names():
         click.echo(f"{known:{width}}  {read_fields(known)['description']}")
+
+
+def _draw(recipe: Recipe, folder: Path) -> None:
+    """Draw the networks of a recipe."""
+    start_quietly()
+    from deblurgan.networks import zoo
+    from deblurgan.networks.drawing import draw
+    from deblurgan.training.steps import build_step
+
+    for name, network in build_step(recipe, 1, "float32").networks().items():
+        if None in network.input_shape[1:]:  # drawn for pictures of the size that it is trained on
+            shape = (recipe.image_size, recipe.image_size, network.input_shape[-1])
+            network = zoo.build_generator(recipe.network, {**recipe.generator_options, "image_shape": shape})
+        path = ensure_folder(folder) / f"{name}.png"
+        with atomic_path(path) as temporary:
+            draw(network).save(temporary, "PNG")
+        click.echo(path)
 
 
 class TrainingBars(Progress):

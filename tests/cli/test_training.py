@@ -225,6 +225,21 @@ def test_a_recipe_may_be_a_file(trainings, tmp_path):
     assert plan.network_options == read_fields("nafnet-small")["network_options"]
 
 
+def test_the_networks_of_a_recipe_are_drawn(tmp_path):
+    small = tmp_path / "small.json"
+    fields = read_fields("pix2pix")
+    fields["network_options"] |= {"ngf": 4, "num_downs": 5}
+    fields["critic_options"] |= {"ndf": 4}
+    small.write_text(json.dumps(fields | {"image_size": 64}))
+    written = succeeds("recipes", small, "--plot", tmp_path / "out")
+    assert written.split() == [str(tmp_path / "out" / f"{name}.png") for name in ("generator", "discriminator")]
+    generator = pixels(tmp_path / "out" / "generator.png")
+    layers = 1 + (2 * 5 + 4) + (3 * 4 + 3 + 4) + 2  # down: conv, relu, norm; up: conv, norm, relu, skip, dropout; out
+    assert generator.shape[0] == 2 * 20 + 36 * layers
+    assert (generator == [204, 0, 0]).all(axis=2).any()  # the skips
+    assert error_of(deblurgan("recipes", "--plot", tmp_path)) == "--plot: expected the name of a recipe before it"
+
+
 def test_recipes_are_listed_and_printed_with_all_fields():
     lines = succeeds("recipes").splitlines()
     assert [line.split()[0] for line in lines] == recipes.names()
