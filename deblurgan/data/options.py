@@ -18,6 +18,7 @@ WORDS = {
     dict: "an object",
     types.NoneType: "null",
     dict[str, float]: "a number for each name",
+    dict[str, str]: "a word for each name",
     list[dict[str, Any]]: "a list of objects",
     tuple[int, int]: "one or two whole numbers",
     tuple[float, float]: "one or two numbers",

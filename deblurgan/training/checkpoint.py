@@ -13,6 +13,7 @@ from deblurgan.errors import FileError, WeightsError
 from deblurgan.files import atomic_path, ensure_folder, reason
 
 Values = dict[str, list[np.ndarray]]
+KEPT = ".kept.h5"  # how the names of those end that stay
 
 
 def save(path: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -70,11 +71,11 @@ def assign(path: Path, values: Values, parts: Mapping[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The latest few checkpoints of a run, named by their step.
+    """The latest few checkpoints of a run, named by their step, and those that are kept besides.
 
     Args:
         folder: where they are; made when the first is written.
-        keep: how many.
+        keep: how many of the latest.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -85,10 +86,10 @@ class Checkpoints:
         """Return the files, oldest first."""
         return sorted(self.folder.glob("step_*.h5"))
 
-    def save(self, step: int, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Write the one of `step`, then remove the oldest where there are too many."""
-        save(ensure_folder(self.folder) / f"step_{step:09d}.h5", parts, state)
-        for path in self.paths()[: -self.keep]:
+    def save(self, step: int, parts: Mapping[str, Any], state: Mapping[str, Any], *, kept: bool = False) -> None:
+        """Write the one of `step`, which stays if `kept`, then remove the oldest others where there are too many."""
+        save(ensure_folder(self.folder) / f"step_{step:09d}{KEPT if kept else '.h5'}", parts, state)
+        for path in [path for path in self.paths() if not path.name.endswith(KEPT)][: -self.keep]:
             path.unlink(missing_ok=True)
 
     def latest(self, notice: Callable[[str], None]) -> tuple[Path, Values, dict[str, Any]] | None:

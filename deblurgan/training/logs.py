@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
@@ -56,9 +57,16 @@ class TensorBoard:
         self._tf.summary.write(tag, tensor, metadata=metadata)
 
 
-def picture_grid(rows: Sequence[Sequence[NDArray[np.uint8]]], side: int = 256) -> NDArray[np.uint8]:
-    """Stack rows of equally many pictures, each row's centre squares (at most `side` wide) beside each other."""
+def picture_grid(
+    rows: Sequence[Sequence[NDArray[np.uint8]]], side: int = 256, titles: Sequence[str] = ()
+) -> NDArray[np.uint8]:
+    """Stack rows of equally many pictures, each row's centre squares (at most `side` wide) beside each other.
+
+    Above them stand the titles of the columns, where there are any.
+    """
     strips = []
+    if any(titles):
+        strips.append(_titles(titles, min(side, *rows[0][0].shape[:2])))
     for row in rows:
         square = min(side, *row[0].shape[:2])
         top, left = ((length - square) // 2 for length in row[0].shape[:2])
@@ -67,3 +75,15 @@ def picture_grid(rows: Sequence[Sequence[NDArray[np.uint8]]], side: int = 256) -
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 4), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
     return np.concatenate(padded)[:-4]
+
+
+def _titles(titles: Sequence[str], square: int) -> NDArray[np.uint8]:
+    """A white strip with each title over its square, cut off where that ends."""
+    font = ImageFont.load_default(14)
+    labels = []
+    for title in titles:
+        label = Image.new("RGB", (square, 20), "white")
+        draw = ImageDraw.Draw(label)
+        draw.text((max(0.0, (square - draw.textlength(title, font)) / 2), 2), title, "black", font)
+        labels.append(np.asarray(label))
+    return side_by_side(labels, gap=4)

@@ -130,8 +130,8 @@ class Loop:
         self.done, self.losses.sums = state["step"], state["losses"]
         self.record.history, self.callbacks_state = state["history"], state["callbacks"]
 
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
+    def save(self, *, kept: bool = False) -> None:
+        """Write a checkpoint of this moment, which stays if `kept`."""
         state = {
             "step": self.done,
             "stopped": self.step.model.stop_training,
@@ -139,7 +139,7 @@ class Loop:
             "history": self.record.history,
             "callbacks": self.callbacks_state,
         }
-        self.checkpoints.save(self.done, self._parts(), state)
+        self.checkpoints.save(self.done, self._parts(), state, kept=kept)
 
     def _parts(self) -> dict[str, Any]:
         return {**self.step.parts(), **({"average": self.average} if self.average is not None else {})}
@@ -175,7 +175,8 @@ class Loop:
                 if network is not self.step.generator and self.recipe.critic is not None:
                     options = {**self.recipe.critic_options, "image_shape": network.input_shape[1:]}
                     save_network(network, folder.weights(label, name), self.recipe.critic, options, role="critic")
-        self.save()
+        every, epoch = self.recipe.keep_every, row["epoch"]
+        self.save(kept=bool(every and epoch) and (epoch % every == 0 or self.done == self.steps))
 
 
 def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:

@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "jit": ("gpu", "always", "never"),
     "devices": ("one", "all"),
 }
+PANELS = ("blurred", "restored", "sharp", "critic")
 ALIASES = {  # what the tutorial calls fields
     "epoch_num": "epochs",
     "upsampling": "network_options.upsampling",
@@ -42,7 +43,7 @@ ALIASES = {  # what the tutorial calls fields
 _LEAST = {  # numbers, by their smallest value
     0: (
         *("warmup_steps", "save_every", "early_stopping", "reduce_lr", "weight_decay", "final_learning_rate", "seed"),
-        *("adversarial_weight", "sharp_weight", "teacher_weight", "gradient_penalty"),
+        *("keep_every", "adversarial_weight", "sharp_weight", "teacher_weight", "gradient_penalty"),
         *("constant_part", "ema", "beta_1", "beta_2"),
     ),
     1: (
@@ -132,6 +133,7 @@ class Recipe:
         n_val: pairs of it to use, drawn with `seed`; -1 for all.
         checkpoint_every: steps between two checkpoints; there is always one after an epoch.
         keep_checkpoints: how many of the latest to keep.
+        keep_every: epochs between two checkpoints that are kept besides, as is then the last one; 0 for none.
         save_every: epochs between two weight files of each network with the epoch in their names; 0 for none.
         early_stopping: epochs without a better validation PSNR after which the run ends; 0 for never.
         reduce_lr: epochs without a better validation PSNR after which the generator's learning rate is reduced; 0 for
@@ -144,6 +146,9 @@ class Recipe:
         devices: "one", or "all" for every GPU of this machine.
         seed: of initial weights, dropout, order, crops and synthetic blur.
         log_dir: where TensorBoard's events go; `logs` in the run's folder when None.
+        tags: what TensorBoard calls a loss or score, by its name here; its name here unless given.
+        panels: what each row of the sample pictures shows, of `PANELS` and in this order, and its title; "" for none.
+            "critic" is the critic's answer to the restored picture, from -20 in blue to 20 in red.
     """
 
     description: str = ""
@@ -205,6 +210,7 @@ class Recipe:
     n_val: int = 8
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    keep_every: int = 0
     save_every: int = 0
     early_stopping: int = 0
     reduce_lr: int = 0
@@ -216,6 +222,8 @@ class Recipe:
     devices: str = "one"
     seed: int = 0
     log_dir: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    panels: dict[str, str] = field(default_factory=lambda: {"blurred": "", "restored": "", "sharp": ""})
 
     FREE = frozenset(
         {
@@ -227,10 +235,13 @@ class Recipe:
             "n_val",
             "checkpoint_every",
             "keep_checkpoints",
+            "keep_every",
             "save_every",
             "cache_mb",
             "workers",
             "log_dir",
+            "tags",
+            "panels",
         }
     )
     """The fields that may change when a run resumes. Its length may only with a "constant" schedule."""
@@ -293,6 +304,13 @@ class Recipe:
         sees_rgb = "teacher" if self.teacher is not None else "perceptual" if "perceptual" in self.losses else None
         if sees_rgb and (self.output_channels != 3 or (self.teacher is not None and self.input_channels != 3)):
             raise InputError(f"input_channels, output_channels: expected 3 with {sees_rgb}, received {self.channels}")
+        for name in self.panels:
+            if name not in PANELS or (name == "critic" and self.critic is None):
+                known = PANELS if self.critic is not None else PANELS[:-1]
+                hint = nearest(name, known)
+                raise InputError(f"panels: expected some of {', '.join(known)}, received {name}{hint}")
+        if not self.panels:
+            raise InputError(f"panels: expected some of {', '.join(PANELS)}, received none")
         if self.epochs is not None and self.steps is not None:
             raise InputError(f"steps: expected epochs or steps, received both ({self.epochs} and {self.steps})")
         if self.batch_size % self.accumulate:

@@ -27,6 +27,7 @@ class Record:
         about: what `run.json` says of the run.
         log_dir: where TensorBoard's events go.
         watched: the loss or score by which epochs are compared where no pairs are validated.
+        tags: what TensorBoard calls losses and scores, by their names.
         panels: what TensorBoard calls the pictures.
 
     Attributes:
@@ -40,11 +41,13 @@ class Record:
         log_dir: Path,
         watched: str,
         *,
+        tags: Mapping[str, str] | None = None,
         panels: str = "blurred, restored, sharp",
     ) -> None:
         self.folder = folder
         self.about = about
         self.watched = watched
+        self.tags = tags or {}
         self.panels = panels
         self.counts_epoch_0 = about["recipe"]["init_weights"] is not None
         self.history: list[dict[str, Any]] = []
@@ -55,14 +58,22 @@ class Record:
         self.history.append(row)
         names = list(dict.fromkeys(name for known in self.history for name in known))
         write_csv(self.folder.path / "log.csv", [{name: known.get(name) for name in names} for known in self.history])
-        write_image(ensure_folder(self.folder.samples) / f"epoch_{row['epoch']:03d}.png", grid)
-        scalars = {name: value for name, value in row.items() if name not in ("epoch", "step") and value is not None}
+        self.show(f"epoch_{row['epoch']:03d}", grid)
+        scalars = {
+            self.tags.get(name, name): value
+            for name, value in row.items()
+            if name not in ("epoch", "step") and value is not None
+        }
         self._board.write(row["step"], scalars, {self.panels: grid})
         if curves.can_plot() and len(self.history) > 1:
             curves.plot(self.folder.path / "curves.png", self.history, self.about["validation"]["blurred"])
         with atomic_path(self.folder.about) as temporary:
             text = json.dumps({**self.about, "epochs": self.history}, indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
+
+    def show(self, name: str, picture: NDArray[np.uint8]) -> None:
+        """Write a picture among the samples."""
+        write_image(ensure_folder(self.folder.samples) / f"{name}.png", picture)
 
     @property
     def best(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.folder import RunFolder
 from deblurgan.training.initial import take_weights, with_network_of
 from deblurgan.training.interrupt import graceful_interrupt
+from deblurgan.training.judging import Judge
+from deblurgan.training.logs import picture_grid
 from deblurgan.training.loop import Loop
 from deblurgan.training.pictures import Sample, training_stream, validation_pairs
 from deblurgan.training.progress import Progress, Result
@@ -51,7 +53,8 @@ def train(
     It gets `recipe.json` (all fields, a recipe itself) and `run.json` (versions, device, data, timing, all epochs);
     after each epoch `generator_last` and, when it is the best so far, `generator_best.weights.h5`, with `save_every`
     also those of the epoch by its number; `log.csv`, `curves.png` (where matplotlib is installed),
-    `samples/epoch_<n>.png` (blurred, restored, sharp; or samples from noise) and TensorBoard's events in `logs`; and
+    `samples/epoch_<n>.png` (blurred, restored, sharp, or the recipe's `panels`; or samples from noise),
+    `samples/training_pairs.png` (what comes out of cropping and mirroring) and TensorBoard's events in `logs`; and
     `checkpoints`, the latest few.
 
     Killed at any moment and resumed, a run ends with the weights, bit for bit, of one that was not, on the same CPU.
@@ -108,8 +111,9 @@ def train(
     if isinstance(stream, ArrayStream):
         validation = SampleValidation(snapshot.generator, stream.images, recipe.seed)
     else:
+        judge = Judge(recipe, step.networks()["discriminator"]) if "critic" in recipe.panels else None
         samples = [Sample(stream, index) for index in range(GRID_ROWS)]
-        validation = Validation(pairs, samples, Restorer(snapshot.generator), progress)
+        validation = Validation(pairs, samples, Restorer(snapshot.generator), progress, recipe.panels, judge)
     validation.bad.update(bad_pairs)
 
     device = devices.describe(precision)
@@ -139,6 +143,7 @@ def train(
     with folder.claimed(resume=resume), graceful_interrupt(progress.notice) as interrupted:
         recipes.write(recipe, folder.path)
         log_dir = Path(recipe.log_dir) if recipe.log_dir else folder.path / "logs"
+        record = Record(folder, about, log_dir, step.watched, tags=recipe.tags, panels=validation.shows)
         loop = Loop(
             recipe=recipe,
             step=step,
@@ -149,7 +154,7 @@ def train(
             average=average,
             snapshot=snapshot,
             validation=validation,
-            record=Record(folder, about, log_dir, step.watched, panels=validation.shows),
+            record=record,
             checkpoints=checkpoints,
             callbacks=all_callbacks,
             progress=progress,
@@ -158,6 +163,8 @@ def train(
         with _in_one_line(recipe, stream):
             if saved is not None:
                 loop.restore(*saved)
+            elif isinstance(validation, Validation):
+                record.show("training_pairs", picture_grid([sample.read() for sample in validation.samples]))
             stopped = saved is not None and saved[2]["stopped"]
             finished = stopped or loop.run(interrupted)
     bad = stream.bad | {f"validation/{name}": why for name, why in validation.bad.items()}

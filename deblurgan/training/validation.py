@@ -12,6 +12,7 @@ from deblurgan.training.logs import picture_grid
 from deblurgan.training.progress import Progress
 
 GRID_ROWS = 4
+NO_TITLES = {"blurred": "", "restored": "", "sharp": ""}
 
 
 class Readable(Protocol):
@@ -33,14 +34,14 @@ class Validation:
         samples: what to restore and show where there are no pairs.
         restore: the present generator.
         progress: is told how far it is.
+        panels: what the grid shows of each pair, with titles; see `Recipe.panels`.
+        judge: from a blurred and a restored picture to the critic's answer as a picture; for the panel "critic".
 
     Attributes:
         shows: what the grid is.
-        grid: blurred, restored and sharp pictures of the first few pairs, as restored last.
+        grid: the panels of the first few pairs, as restored last.
         bad: by name, why pairs could not be read.
     """
-
-    shows = "blurred, restored, sharp"
 
     def __init__(
         self,
@@ -48,11 +49,16 @@ class Validation:
         samples: Sequence[Readable],
         restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
         progress: Progress,
+        panels: Mapping[str, str] = NO_TITLES,
+        judge: Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     ) -> None:
         self.pairs = pairs
         self.samples = samples
         self.restore = restore
         self.progress = progress
+        self.panels = panels
+        self.judge = judge
+        self.shows = ", ".join(title or name for name, title in panels.items())
         self.bad: dict[str, str] = {}
         self.grid: NDArray[np.uint8] = np.full((4, 4, 3), 255, np.uint8)
 
@@ -70,10 +76,13 @@ class Validation:
             if self.pairs:
                 scores.append(_scores(sharp, restored))
             if len(rows) < GRID_ROWS:
-                rows.append([blurred, restored, sharp])
+                pictures = {"blurred": blurred, "restored": restored, "sharp": sharp}
+                if self.judge is not None:
+                    pictures["critic"] = self.judge(blurred, restored)
+                rows.append([pictures[name] for name in self.panels])
             self.progress.validating(number, len(shown))
         if rows:
-            self.grid = picture_grid(rows)
+            self.grid = picture_grid(rows, titles=list(self.panels.values()))
         return _means(scores)
 
     def _pictures(self, pairs: Sequence[Readable]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

@@ -101,6 +101,14 @@ def from_noise_to_kill():
     return from_noise("wgan-gp", critic_updates=2, ema=0.9, checkpoint_every=2)
 
 
+PIX2PIX = [("network_options.ngf", 4), ("network_options.num_downs", 5), ("critic_options.ndf", 4)]
+
+
+def pix2pix_to_kill():
+    changes = {"image_size": 64, "batch_size": 1, "n_val": 1, "precision": "float32", "checkpoint_every": 2}
+    return recipe(read_fields("pix2pix"), **changes, keep_every=1, **dict(PIX2PIX))
+
+
 def untimed(history):
     return [{name: value for name, value in row.items() if name not in TIMING} for row in history]
 

@@ -231,6 +231,25 @@ def test_a_skipped_step_of_scaled_losses_is_no_broken_one_and_in_no_mean():
         plain.add({"loss": 2.0, "gradient_norm": np.inf})
 
 
+def test_some_checkpoints_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1)
+    for step in range(1, 7):
+        checkpoints.save(step, {}, {"step": step}, kept=step in (2, 4))
+    assert [path.name for path in checkpoints.paths()] == [
+        "step_000000002.kept.h5", "step_000000004.kept.h5", "step_000000006.h5",
+    ]  # fmt: skip
+    assert checkpoints.latest(print)[2] == {"step": 6}
+    checkpoints.paths()[-1].unlink()
+    assert checkpoints.latest(print)[2] == {"step": 4}
+
+
+def test_every_so_many_epochs_and_in_the_end_a_checkpoint_is_kept(build, tmp_path):
+    build(keep_every=2).run(lambda: False)
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "step_000000000.h5", "step_000000003.h5", "step_000000006.kept.h5", "step_000000007.kept.h5",
+    ]  # fmt: skip
+
+
 # The best epoch
 
 

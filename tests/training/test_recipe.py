@@ -13,7 +13,19 @@ from deblurgan.training.losses import LOSSES
 from deblurgan.training.optimizers import build_optimizer, learning_rate
 from deblurgan.training.recipe import Recipe, make, parse_change, read_fields
 
-NAMES = ["gan", "maxim", "nafnet", "nafnet-gan", "nafnet-small", "paper", "tutorial", "unet", "wgan", "wgan-gp"]
+NAMES = [
+    "gan",
+    "maxim",
+    "nafnet",
+    "nafnet-gan",
+    "nafnet-small",
+    "paper",
+    "pix2pix",
+    "tutorial",
+    "unet",
+    "wgan",
+    "wgan-gp",
+]
 
 
 def test_these_recipes_come_with_the_package():
@@ -66,6 +78,18 @@ def test_the_papers_recipe_is_the_papers():
         0,
     )
     assert (recipe.batch_size, recipe.image_size, recipe.downscale) == (1, 256, 2)
+
+
+def test_the_pix2pix_recipe_is_the_tutorials():
+    recipe = make(read_fields("pix2pix"))
+    adam = recipe.optimizer, recipe.learning_rate, recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.schedule
+    assert adam == ("adam", 2e-4, 0.5, 0.999, 1e-7, "constant")
+    assert (recipe.adversarial, recipe.adversarial_weight, recipe.losses) == ("gan", 1.0, {"l1": 100.0})
+    assert (recipe.epochs, recipe.batch_size, recipe.image_size, recipe.augment) == (150, 1, 256, "mirror")
+    assert (recipe.conditional, recipe.simultaneous, recipe.keep_every) == (True, True, 20)
+    assert (recipe.resize, recipe.val_resize) == (286, 256)
+    assert set(recipe.tags.values()) == {"gen_total_loss", "gen_gan_loss", "gen_l1_loss", "disc_loss"}
+    assert list(recipe.panels.values())[:3] == ["Input Image", "Ground Truth", "Predicted Image"]
 
 
 def test_maxims_recipe_is_its_papers():
@@ -129,6 +153,12 @@ def test_changes_are_made_in_turn():
         ("losses.psnr=null", "losses: expected at least one without a critic, received none"),
         ("simultaneous=true", "simultaneous: expected a critic with critic_updates=1, received none with 1"),
         ("epsilon=0", "epsilon: expected a positive number, received 0.0"),
+        (
+            "panels.shar=x",
+            "panels: expected some of blurred, restored, sharp, received shar; did you mean sharp?",
+        ),
+        ("panels.critic=x", "panels: expected some of blurred, restored, sharp, received critic"),
+        ("tags.l1=3", "tags: expected a word for each name, received {'l1': 3}"),
         ("loss_limit=true", "loss_limit: expected a number, received True"),
         ("teacher=3", "teacher: expected a word or null, received 3"),
         ("teacher_weight=-1", "teacher_weight: expected at least 0, received -1.0"),

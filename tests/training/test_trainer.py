@@ -32,9 +32,11 @@ from deblurgan.training.restoration import Restoration
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from tests.photographs import names, noise, save
+from tests.training import runs
 from tests.training.runs import (
     CROPS,
     NAFNET,
+    PIX2PIX,
     Listener,
     assert_same_file,
     from_noise_to_kill,
@@ -49,6 +51,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {  # what makes each recipe small, and changes nothing else
     "paper": [("network_options.ngf", 4), ("network_options.n_blocks", 1), ("critic_options.ndf", 4)],
     "unet": [("network_options.ngf", 4), ("network_options.num_downs", 5), ("critic_options.ndf", 4)],
+    "pix2pix": PIX2PIX,
     "nafnet": [("network_options", NAFNET)],
     "nafnet-gan": [("network_options", NAFNET), ("critic_options.ndf", 4)],
     "nafnet-small": [("network_options", NAFNET)],
@@ -101,7 +104,8 @@ def test_a_run_leaves_what_the_readme_lists(finished):
     files = ["curves.png", "log.csv", "recipe.json", "run.json"]
     assert names(run) == sorted([*folders, *weights, *files])
     assert names(run / "checkpoints") == ["step_000000004.h5", "step_000000006.h5"]
-    assert names(run / "samples") == [f"epoch_00{n}.png" for n in range(3)]
+    assert names(run / "samples") == [*(f"epoch_00{n}.png" for n in range(3)), "training_pairs.png"]
+    assert read_rgb(run / "samples" / "training_pairs.png").shape == (4 * 32 + 3 * 4, 2 * 32 + 4, 3)
     about = json.loads((run / "run.json").read_text())
     assert about["recipe"] == dataclasses.asdict(plan)
     assert about["versions"]["keras"] == keras.__version__
@@ -337,6 +341,24 @@ def test_a_run_from_noise_that_is_killed_ends_as_one_that_was_not(tmp_path):
     killed_after(started("from_noise_to_kill", tmp_path / "run"), 5)
     result = train(from_noise_to_kill(), tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", result, tmp_path / "whole", expected)
+
+
+def test_a_pix2pix_run_that_is_killed_ends_as_one_that_was_not(tmp_path):
+    plan = runs.pix2pix_to_kill()
+    expected = train(plan, tmp_path / "whole")
+    killed_after(started("pix2pix_to_kill", tmp_path / "killed"), 5)
+    result = train(plan, tmp_path / "killed", resume=True)
+    assert untimed(result.history) == untimed(expected.history)
+    checkpoints = ["step_000000002.h5", "step_000000003.kept.h5", "step_000000004.h5", "step_000000006.kept.h5"]
+    assert names(tmp_path / "whole" / "checkpoints") == checkpoints
+    for name in ("generator_last.weights.h5", f"checkpoints/{checkpoints[-1]}"):
+        assert_same_file(tmp_path / "killed" / name, tmp_path / "whole" / name)
+    found = events(tmp_path / "whole" / "logs")
+    assert {tag for tag, step in found if step == 6} >= {"gen_total_loss", "gen_gan_loss", "gen_l1_loss", "disc_loss"}
+    grid = read_rgb(tmp_path / "whole" / "samples" / "epoch_002.png")
+    assert grid.shape[1] == 4 * 256 + 3 * 4
+    assert (grid[:20] < 128).any()
+    assert (grid[:2] == 255).all()  # titles above the pictures
 
 
 @pytest.mark.slow
@@ -621,7 +643,7 @@ def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_p
 
 @pytest.mark.parametrize("name", SMALL)
 def test_each_recipe_trains_and_its_weights_restore(name, tmp_path):
-    size = 64 if name in ("unet", "nafnet-gan") else 32
+    size = 64 if name in ("unet", "pix2pix", "nafnet-gan") else 32
     plan = recipe(read_fields(name), image_size=size, steps=2, steps_per_epoch=2, n_val=1, precision="float32",
                   perceptual_network="vgg16", **dict(SMALL[name]))  # fmt: skip
     result = train(plan, tmp_path)
