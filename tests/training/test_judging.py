@@ -31,6 +31,16 @@ def test_the_critic_is_asked_about_pictures_of_any_size_with_its_present_weights
     assert (judge(*pictures) == [178, 24, 43]).all()
 
 
+def test_a_critic_of_grey_and_colour_is_given_both():
+    options = {"ndf": 4, "n_layers": 1, "norm": "none"}
+    recipe = Recipe(critic="patchgan", adversarial="gan", critic_options=options, conditional=True, input_channels=1)
+    critic = zoo.build_critic("patchgan", {**options, "image_shape": (32, 32, 4)})
+    grey, colour = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), np.uint8)
+    values = critic(np.concatenate([x[None, :32, :32] / 127.5 - 1 for x in (grey[..., :1], colour)], -1))
+    expected = heat_map(np.asarray(values)[0, ..., 0], 32, 32)
+    np.testing.assert_array_equal(Judge(recipe, critic)(grey[:32, :32], colour[:32, :32]), expected)
+
+
 def test_a_critic_with_one_value_for_a_picture_is_refused():
     recipe = Recipe(critic="tutorial", adversarial="gan")
     with pytest.raises(InputError, match="panels: expected a critic with a value for each patch, such as patchgan"):
