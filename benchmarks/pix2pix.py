@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="as of `deblurgan train`")
     parser.add_argument("--pictures", nargs="+", required=True, help="an input and its truth, and more such pairs")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--filters", type=int, default=16, help="of the first layers; the recipe has 64")
     parser.add_argument("--image_size", type=int, default=128)
     parser.add_argument("--output", type=Path, default=Path("pix2pix.png"))
