@@ -12,7 +12,7 @@ from deblurgan.training.restoration import Part, Restoration, Values
 FIXED = (  # fields of a recipe that this step gives no choice of
     *("init_weights", "losses", "conditional", "simultaneous", "sharp_weight", "teacher", "teacher_options"),
     *("input_channels", "output_channels", "preprocess", "resize", "downscale", "augment", "candidates", "sources"),
-    *("val_dir", "val_resize", "early_stopping", "reduce_lr"),
+    *("val_dir", "val_resize", "early_stopping", "reduce_lr", "panels"),
 )
 
 

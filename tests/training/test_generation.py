@@ -179,7 +179,7 @@ def test_a_generator_learns_digits_that_a_classifier_of_real_ones_recognises(tmp
 
     from deblurgan.training.from_noise import fields
 
-    plan = make(fields("gan", "digits", size="small"), [("steps", 600), ("precision", "float32")])
+    plan = make(fields("gan", "digits", size="small"), [("steps", 1000), ("precision", "float32")])
     train(plan, tmp_path)
     samples = generated(load(tmp_path / "generator_last.weights.h5"), noise)
     untrained = generated(build_step(plan, 1, "float32").generator, noise)
