@@ -15,7 +15,7 @@ from deblurgan.errors import InputError
 from deblurgan.restoring.memory import keep_freed
 from deblurgan.training.from_noise import KINDS, SIZES, fields
 from deblurgan.training.progress import Result
-from deblurgan.training.recipe import Recipe, make, parse_change, read_run
+from deblurgan.training.recipe import RECIPE_NAME, Recipe, make, parse_change, read_run
 from deblurgan.training.troubles import troubles
 
 
@@ -82,7 +82,7 @@ def gan(
         raise InputError("--steps: expected this or --epochs, received both")
     folder = run_folder(output_dir, run, resume=resume)
     given = [(name, value) for name, value in values.items() if is_given(ctx, name)]
-    is_stored = resume and (folder / "recipe.json").exists()
+    is_stored = resume and (folder / RECIPE_NAME).exists()
     if is_stored:
         others = [name for name in ("dataset", "kind", "network", "image_size") if is_given(ctx, name)]
         if others:
