@@ -31,7 +31,7 @@ demo: .venv/runtime
 	@echo "Your own photograph: $(BIN)/deblurgan deblur photo.jpg"
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 -m slow

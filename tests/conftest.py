@@ -1,5 +1,5 @@
 import os
-import sys
+import random
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,9 +22,12 @@ GOPRO_CROPS = Path(__file__).parent / "data" / "GOPRO_crops"
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """Seed Keras where it is loaded; a test that needs no Keras does not pay for importing it."""
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(0)
+    """Seed what Keras draws the seeds of its layers from.
+
+    `keras.utils.set_random_seed` would also have TensorFlow prepare all operations and graphs anew for each test.
+    """
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +62,9 @@ def vgg16():
 @pytest.fixture(scope="session")
 def vgg19(vgg16):
     """Random weights; those of VGG16 have the same shapes."""
-    random = np.random.default_rng(19)
+    rng = np.random.default_rng(19)
     scales = {name: np.sqrt(2 / (9 * array.shape[2])) if array.ndim == 4 else 0.1 for name, array in vgg16.items()}
-    return {name: random.normal(0, scales[name], array.shape).astype(np.float32) for name, array in vgg16.items()}
+    return {name: rng.normal(0, scales[name], array.shape).astype(np.float32) for name, array in vgg16.items()}
 
 
 @pytest.fixture(scope="session")
@@ -77,17 +80,17 @@ def randomised():
     """A function that gives all weights of a model random values of realistic size, and returns the model."""
 
     def randomise(model, seed=0):
-        random = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         for variable in model.weights:
             shape, name = tuple(variable.shape), variable.path.split("/")[-1]
             if name == "kernel":
-                value = random.normal(scale=np.sqrt(0.7 / np.prod(shape[:-1])), size=shape)
+                value = rng.normal(scale=np.sqrt(0.7 / np.prod(shape[:-1])), size=shape)
             elif name == "gamma":
-                value = random.uniform(0.5, 1.5, shape) * random.choice([1, 1, 1, -1], shape)
+                value = rng.uniform(0.5, 1.5, shape) * rng.choice([1, 1, 1, -1], shape)
             elif name == "moving_variance":
-                value = random.uniform(0.3, 2, shape)
+                value = rng.uniform(0.3, 2, shape)
             else:
-                value = random.normal(scale=0.2, size=shape)
+                value = rng.normal(scale=0.2, size=shape)
             variable.assign(value)
         return model
 

@@ -26,11 +26,6 @@ TILED = (90, 151)  # rows and columns of a picture that does not fit into the la
 DTYPES = (np.uint8, np.uint16, np.float32)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    """In place of what seeds Keras before each test, after which TensorFlow prepares graphs anew."""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def small_tiles():
     """Tiles of about 48x48: the geometry is the same, and there is less to compute."""
