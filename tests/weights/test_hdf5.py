@@ -120,21 +120,22 @@ def change_tensor(path, key, change):
 
 # Round trips
 
-SHAPES = [{}, {"ngf": 3, "n_blocks": 1}, {"ngf": 2, "n_blocks": 9}]
+SHAPES = [{}, {"ngf": 3, "n_blocks": 1}]
 
 
-@pytest.mark.parametrize("kind", ["weights.h5", "keras"])
 @pytest.mark.parametrize("arguments", SHAPES, ids=str)
 @upsamplings
-def test_a_generator_survives_a_file(build, tmp_path, upsampling, arguments, kind):
+def test_a_generator_survives_a_file(build, tmp_path, upsampling, arguments):
     model = build(upsampling=upsampling, **arguments)
-    path = tmp_path / f"g.{kind}"
-    write_as(kind, model, path)
-    expected = {"ngf": 4, "n_blocks": 2, "upsampling": upsampling, **arguments}
-    assert read_generator(path).hyper_parameters == expected
-    loaded = load(path)
-    assert loaded.input_shape == (None, None, None, 3)
-    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
+    result = model(IMAGES)
+    for kind in ("weights.h5", "keras"):
+        path = tmp_path / f"g.{kind}"
+        write_as(kind, model, path)
+        expected = {"ngf": 4, "n_blocks": 2, "upsampling": upsampling, **arguments}
+        assert read_generator(path).hyper_parameters == expected
+        loaded = load(path)
+        assert loaded.input_shape == (None, None, None, 3)
+        np.testing.assert_array_equal(loaded(IMAGES), result)
 
 
 def test_the_real_generators_hyper_parameters_are_recovered(tmp_path):
@@ -143,25 +144,24 @@ def test_the_real_generators_hyper_parameters_are_recovered(tmp_path):
     assert read_generator(path).hyper_parameters == {"ngf": 64, "n_blocks": 9, "upsampling": "resize"}
 
 
-@pytest.mark.parametrize("kind", ["weights.h5", "keras"])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_tensors_are_float32_whatever_the_model_computed_in(build, tmp_path, policy, kind):
-    model = build(dtype=policy)
-    path = tmp_path / f"g.{kind}"
-    write_as(kind, model, path)
-    weights = read_generator(path)
-    entries = [*weights.convs, *weights.norms]
-    assert {tensor.dtype for entry in entries for tensor in entry.tensors} == {np.dtype(np.float32)}
-    assert sum(tensor.size for entry in entries for tensor in entry.tensors) == model.count_params()
-    exact = build(dtype="float32")
-    np.testing.assert_array_equal(load(path, dtype="float32")(IMAGES), exact(IMAGES))
-    np.testing.assert_array_equal(load(path, dtype=policy)(IMAGES), model(IMAGES))
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_tensors_are_float32_whatever_the_model_computed_in(model, build, tmp_path, policy):
+    half = build(dtype=policy)
+    for kind in ("weights.h5", "keras"):
+        path = tmp_path / f"g.{kind}"
+        write_as(kind, half, path)
+        weights = read_generator(path)
+        entries = [*weights.convs, *weights.norms]
+        assert {tensor.dtype for entry in entries for tensor in entry.tensors} == {np.dtype(np.float32)}
+        assert sum(tensor.size for entry in entries for tensor in entry.tensors) == half.count_params()
+        np.testing.assert_array_equal(load(path, dtype="float32")(IMAGES), model(IMAGES))
+        np.testing.assert_array_equal(load(path, dtype=policy)(IMAGES), half(IMAGES))
 
 
-def test_a_compiled_and_trained_models_archive_is_read(build, tmp_path):
+def test_the_archive_of_a_model_with_an_optimizer_is_read(build, tmp_path):
     model = build()
-    model.compile("adam", "mse", jit_compile=False)
-    model.train_on_batch(IMAGES, IMAGES)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "g.keras")
     np.testing.assert_array_equal(load(tmp_path / "g.keras")(IMAGES), model(IMAGES))
 
@@ -183,7 +183,7 @@ def test_weights_can_be_assigned_to_a_model_of_the_same_shape(build, randomised)
 
 
 @pytest.mark.parametrize("whole_model", [False, True], ids=["save_weights", "save"])
-@pytest.mark.parametrize("first_number", [1, 8, 998])  # as text, conv2d_10 comes before conv2d_8
+@pytest.mark.parametrize("first_number", [1, 8])  # as text, conv2d_10 comes before conv2d_8
 @upsamplings
 def test_a_keras_2_file_is_read_whatever_its_numbers(
     model, resize_model, tmp_path, upsampling, first_number, whole_model
@@ -453,7 +453,7 @@ def test_random_damage_is_never_worse_than_a_reported_error(model, tmp_path, kin
     path = tmp_path / f"g.{kind}"
     write_as(kind, model, path)
     content, random = path.read_bytes(), np.random.default_rng(0)
-    for _ in range(100):
+    for _ in range(50):
         damaged = np.frombuffer(content, np.uint8).copy()
         start, length = random.integers(0, min(len(content), 30_000)), random.integers(1, 64)
         damaged[start : start + length] = random.integers(0, 256, len(damaged[start : start + length]))

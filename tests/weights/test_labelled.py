@@ -72,10 +72,18 @@ def saved(path, role, name, options):
     return model
 
 
-@pytest.fixture
-def nafnet_file(tmp_path):
-    path = tmp_path / "n.weights.h5"
+@pytest.fixture(scope="module")
+def nafnet_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("nafnet") / "n.weights.h5"
     saved(path, "generator", "nafnet", NAFNET)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def nafnet_file(nafnet_bytes, tmp_path):
+    """A file that the test may change."""
+    path = tmp_path / "n.weights.h5"
+    path.write_bytes(nafnet_bytes)
     return path
 
 
@@ -83,7 +91,7 @@ def nafnet_file(tmp_path):
 
 
 @each_network
-def test_the_file_brings_back_the_network(role, name, options, tmp_path):
+def test_the_file_brings_back_the_network_and_is_an_ordinary_one_for_keras(role, name, options, tmp_path):
     path = tmp_path / "x.weights.h5"
     model = saved(path, role, name, options)
     named = read(path)
@@ -95,15 +103,10 @@ def test_the_file_brings_back_the_network(role, name, options, tmp_path):
         np.testing.assert_array_equal(variable, old)
     images = noise((1, *(side or 64 for side in model.input_shape[1:])))
     np.testing.assert_array_equal(run(load(path), images), run(model, images))
-
-
-@each_network
-def test_it_is_an_ordinary_weight_file_for_keras(role, name, options, tmp_path):
-    path = tmp_path / "x.weights.h5"
-    model = saved(path, role, name, options)
-    other = zoo.build(role, name, options)
-    other.load_weights(path)
-    for variable, old in zip(other.weights, model.weights, strict=True):
+    for variable in built.weights:
+        variable.assign(np.zeros(variable.shape))
+    built.load_weights(path)
+    for variable, old in zip(built.weights, model.weights, strict=True):
         np.testing.assert_array_equal(variable, old)
 
 
@@ -127,8 +130,8 @@ def test_a_name_without_role_is_a_generators_where_both_roles_have_it(tmp_path):
 
 def test_an_optimizer_is_left_out(tmp_path):
     model = zoo.build_generator("nafnet", NAFNET)
-    model.compile("adam", "mse", jit_compile=False)
-    model.train_on_batch(noise((1, 8, 8, 3)), noise((1, 8, 8, 3)))
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
     save_network(model, tmp_path / "n.weights.h5", "nafnet", NAFNET)
     with h5py.File(tmp_path / "n.weights.h5") as file:
         assert "optimizer" not in file
