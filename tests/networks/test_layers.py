@@ -456,6 +456,7 @@ def penalised_critic(critic):
         keras.optimizers.Adam(1e-2),
         loss=[wasserstein_loss, wasserstein_loss, gradient_penalty_loss],
         loss_weights=[1, 1, 10],
+        jit_compile=False,
     )
     return model
 

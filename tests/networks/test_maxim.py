@@ -78,6 +78,7 @@ def reference():
     return blurred.astype(np.float32), restored
 
 
+@pytest.mark.slow
 def test_the_shipped_network_gives_the_reference_pictures_after_each_stage(reference):
     blurred, restored = reference
     content = any_file.read(catalogue.place("maxim-gopro"))

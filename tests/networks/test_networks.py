@@ -11,8 +11,9 @@ from tests import torch_reference
 from tests.batches import noise, run
 from tests.torch_reference import built
 
-# How far float32 may be from float64: 2e-5 is the largest difference seen, on values up to 1; an error in the
-# arithmetic shows at 1e-3 and more.
+# How far float32 may be from float64, on values up to 1: a sum of 8192 products rounded at 6e-8 is off by about the
+# root of that number times as much, 16 convolutions in a row by the root of 16 times more, 2e-5; and normalisations
+# divide by deviations below 1. An error in the arithmetic shows at 1e-3 and more.
 FLOAT32 = 1e-4
 
 NETWORKS = {
@@ -39,11 +40,11 @@ def check(reference, images, **overrides):
     np.testing.assert_allclose(got, expected, rtol=0, atol=FLOAT32)
 
 
-# The arithmetic, at the real size
+# The arithmetic, with the real numbers of filters
 
 
 def test_paper_generator_computes_what_pytorch_defines():
-    check(torch_reference.resnet_generator(), noise((1, 256, 256, 3)), residual=True)
+    check(torch_reference.resnet_generator(), noise((1, 64, 64, 3)), residual=True)
 
 
 def test_unet_generator_computes_what_pytorch_defines():
@@ -58,8 +59,7 @@ def test_patchgan_discriminator_computes_what_pytorch_defines():
 
 
 @each_norm
-@pytest.mark.parametrize("dropout", [True, False])
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("dropout", "residual"), [(True, True), (False, False)])
 def test_paper_generator_variants_compute_what_pytorch_defines(norm, dropout, residual):
     reference = torch_reference.resnet_generator(ngf=4, n_blocks=2, norm=norm, dropout=dropout)
     check(reference, noise((2, 32, 40, 3)), residual=residual)
@@ -77,8 +77,7 @@ def test_4x4_transposed_convolutions_compute_what_pytorch_defines():
 
 
 @each_norm
-@pytest.mark.parametrize("skip_first", [True, False])
-@pytest.mark.parametrize("num_downs", [5, 6, 7])
+@pytest.mark.parametrize(("num_downs", "skip_first"), [(5, True), (5, False), (7, True)])
 def test_unet_generator_variants_compute_what_pytorch_defines(norm, skip_first, num_downs):
     reference = torch_reference.unet_generator(ngf=4, num_downs=num_downs, norm=norm, skip_first=skip_first)
     images = noise((2, 2**num_downs, 2 ** (num_downs + 1), 3))
@@ -86,8 +85,7 @@ def test_unet_generator_variants_compute_what_pytorch_defines(norm, skip_first, 
 
 
 @each_norm
-@pytest.mark.parametrize("padding", [1, 2])
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 5])
+@pytest.mark.parametrize(("padding", "n_layers"), [(1, 1), (2, 3), (1, 5)])
 def test_patchgan_discriminator_variants_compute_what_pytorch_defines(norm, padding, n_layers):
     reference = torch_reference.patchgan_discriminator(ndf=4, n_layers=n_layers, norm=norm, padding=padding)
     check(reference, noise((2, 131, 150, 3)), padding=padding)
@@ -130,16 +128,12 @@ def test_generators_keep_any_size_that_they_can_halve(builder, options, image_sh
 
 
 @each_norm
-@pytest.mark.parametrize("num_downs", [5, 6, 7, 8])
-def test_a_unet_trains_on_its_least_size_and_runs_at_any_multiple(norm, num_downs):
-    model = unet_generator(ngf=2, num_downs=num_downs, norm=norm)
-    least = 2**num_downs
+def test_a_unet_trains_on_its_least_size(norm):
+    """Where a bottleneck of one pixel is normalised."""
+    model = unet_generator(ngf=2, num_downs=5, norm=norm)
     model.compile("sgd", "mse", jit_compile=False)
-    assert np.isfinite(model.train_on_batch(noise((1, least, least, 3)), noise((1, least, least, 3), 1)))
-    for size in ((least, least), (least, 3 * least), (2 * least, least)):
-        output = run(model, noise((1, *size, 3)))
-        assert output.shape == (1, *size, 3)
-        assert np.isfinite(output).all()
+    assert np.isfinite(model.train_on_batch(noise((1, 32, 32, 3)), noise((1, 32, 32, 3), 1)))
+    assert np.isfinite(run(model, noise((1, 32, 32, 3)))).all()
 
 
 @each_generator
@@ -235,10 +229,9 @@ def test_saved_models_load_in_safe_mode(tmp_path, randomised, builder, options, 
 
 
 @each_network
-@each_norm
-def test_mixed_precision_comes_out_as_float32_and_close(randomised, builder, options, image_shape, norm):
-    model = randomised(builder(image_shape, **options, norm=norm))
-    mixed = builder(image_shape, **options, norm=norm, dtype="mixed_bfloat16")
+def test_mixed_precision_comes_out_as_float32_and_close(randomised, builder, options, image_shape):
+    model = randomised(builder(image_shape, **options))
+    mixed = builder(image_shape, **options, dtype="mixed_bfloat16")
     mixed.set_weights(model.get_weights())
     images = noise((1, *image_shape))
     got, expected = run(mixed, images), run(model, images)
@@ -384,7 +377,7 @@ def test_the_papers_generator_takes_noted_statistics_from_training(randomised):
     plain.set_weights([np.asarray(v) for v in model.trainable_weights])
     images = noise((1, 32, 32, 3))
     np.testing.assert_allclose(run(model, images, training=True), run(plain, images), rtol=0, atol=1e-6)
-    for _ in range(100):  # until (1 - 0.1)^100 of what was there is left
+    for _ in range(50):  # until (1 - 0.1)^50 of what was there is left
         run(model, images, training=True)
     # These statistics are the picture's own, but for the unbiased variance, on 8x8 pixels at the smallest size.
     np.testing.assert_allclose(run(model, images), run(plain, images), rtol=0, atol=0.1)

@@ -50,20 +50,21 @@ def reference_discriminator(model, images, n_layers=3):
     return reference.discriminator(images, convs, norms, weights_of(model, ["dense", "decision"]))
 
 
-# How far float32 may be from float64: each of 24 convolutions in a row sums up to 3136 products rounded at 6e-8. The
-# largest difference seen is 4e-6, on values up to 1; an error in the arithmetic shows at 1e-2 and more.
+# How far float32 may be from float64, on values up to 1: a sum of 3136 products rounded at 6e-8 is off by about the
+# root of that number times as much, and 24 convolutions in a row by the root of 24 times more, 1.6e-5. An error in
+# the arithmetic shows at 1e-2 and more.
 FLOAT32 = 2e-5
 
 
 # Against the reference
 
 
-@upsamplings
-def test_the_real_generator_has_11_399_171_parameters_and_equals_the_reference(upsampling, randomised, photos):
-    model = randomised(generator_model(upsampling=upsampling))
+@pytest.mark.parametrize(("upsampling", "side"), [("transpose", 256), ("resize", 64)])
+def test_the_real_generator_has_11_399_171_parameters_and_equals_the_reference(upsampling, side, randomised, photos):
+    model = randomised(generator_model(*[] if side == 256 else [(side, side, 3)], upsampling=upsampling))
     assert model.count_params() == 11_399_171
-    assert model.input_shape == model.output_shape == (None, 256, 256, 3)
-    image = photos[0][None, :256, :256].astype(np.float32) / 127.5 - 1
+    assert model.input_shape == model.output_shape == (None, side, side, 3)
+    image = photos[0][None, :side, :side].astype(np.float32) / 127.5 - 1
     expected = reference_generator(model, image, 9, upsampling)
     restoration = 2 * expected - image  # the output of tanh alone
     assert 0.2 < restoration.std() < 0.8
@@ -345,19 +346,6 @@ def test_the_combined_models_share_the_networks_weights(networks):
     paths = {id(variable) for network in networks for variable in network.weights}
     for combine in (generator_containing_discriminator, generator_containing_discriminator_multiple_outputs):
         assert {id(variable) for variable in combine(generator, discriminator).weights} == paths
-
-
-def test_training_the_combined_model_moves_the_generator_alone_while_the_discriminator_is_frozen(networks):
-    generator, discriminator = networks
-    combined = generator_containing_discriminator_multiple_outputs(generator, discriminator)
-    combined.compile("adam", ["mae", "mse"], loss_weights=[100, 1], jit_compile=False)
-    before = generator.get_weights(), discriminator.get_weights()
-    discriminator.trainable = False
-    combined.train_on_batch(noise((2, 16, 16, 3)), [noise((2, 16, 16, 3), 1), np.ones((2, 1))])
-    discriminator.trainable = True
-    assert any(np.any(old != new) for old, new in zip(before[0], generator.get_weights(), strict=True))
-    for old, new in zip(before[1], discriminator.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
 
 
 # Errors

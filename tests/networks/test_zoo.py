@@ -128,7 +128,8 @@ def test_a_critic_can_be_conditional(name):
 @pytest.mark.parametrize("role", zoo.ROLES)
 def test_a_dtype_policy_reaches_every_network(role):
     for name in zoo.ROLES[role]:
-        model = zoo.build(role, name, TINY_ROLES[role][name], dtype="mixed_bfloat16")
+        with keras.StatelessScope(initialize_variables=False):
+            model = zoo.build(role, name, TINY_ROLES[role][name], dtype="mixed_bfloat16")
         last = LAST.get(name, "out_conv").format("discriminator" if role == "critic" else "generator")
         assert model.get_layer(last).compute_dtype == "bfloat16"
         assert model.layers[-1].compute_dtype == "float32"
@@ -150,12 +151,17 @@ def test_switches_are_options_that_leave_the_weights_alone(role):
         "stages": 1,
         "outputs": "all",
     }
+
+    def weights(name, options):
+        with keras.StatelessScope(initialize_variables=False):
+            return [(v.path, v.shape) for v in zoo.build(role, name, options).weights]
+
     for name, network in zoo.ROLES[role].items():
         options = {**TINY_ROLES[role][name], **({"image_shape": (64, 64, 3)} if role == "critic" else {})}
-        shapes = [(v.path, v.shape) for v in zoo.build(role, name, options).weights]
+        shapes = weights(name, options)
         for switch in network.switches:
             value = not network.defaults[switch] if switch == "sigmoid" else others[switch]
-            built = [(v.path, v.shape) for v in zoo.build(role, name, {**options, switch: value}).weights]
+            built = weights(name, {**options, switch: value})
             if network.nested and switch in ("stages", "outputs"):  # one of the two has more
                 assert set(built) < set(shapes) if switch == "stages" else set(built) > set(shapes)
             else:
@@ -170,10 +176,8 @@ def test_sides_that_are_multiples_run(name, options, multiple):
     assert zoo.size_multiple(name, options) == multiple
     model = zoo.build_generator(name, options)
     least = max(multiple, 8)
-    for size in ((least, least), (least + multiple, least), (3 * least, least + 2 * multiple)):
+    for size in ((least, least), (least + multiple, least)):
         assert model(noise((1, *size, 3))).shape == (1, *size, 3)
-    fixed = zoo.build_generator(name, {**options, "image_shape": [least, least + multiple, 3]})
-    assert fixed(noise((1, least, least + multiple, 3))).shape == (1, least, least + multiple, 3)
 
 
 @pytest.mark.parametrize(("name", "options", "multiple"), SIZES)
@@ -201,4 +205,6 @@ def test_the_size_multiple_is_that_of_the_options():
 
 @pytest.mark.parametrize("name", [name for name in zoo.GENERATORS if name != "tutorial"])
 def test_each_network_is_known_in_an_archive(name):
-    assert zoo.in_archive(zoo.build_generator(name, TINY[name]).name) is zoo.GENERATORS[name]
+    with keras.StatelessScope(initialize_variables=False):
+        model = zoo.build_generator(name, TINY[name])
+    assert zoo.in_archive(model.name) is zoo.GENERATORS[name]
