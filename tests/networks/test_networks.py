@@ -377,7 +377,7 @@ def test_the_papers_generator_takes_noted_statistics_from_training(randomised):
     plain.set_weights([np.asarray(v) for v in model.trainable_weights])
     images = noise((1, 32, 32, 3))
     np.testing.assert_allclose(run(model, images, training=True), run(plain, images), rtol=0, atol=1e-6)
-    for _ in range(50):  # until (1 - 0.1)^50 of what was there is left
+    for _ in range(100):  # until (1 - 0.1)^100 of what was there is left
         run(model, images, training=True)
     # These statistics are the picture's own, but for the unbiased variance, on 8x8 pixels at the smallest size.
     np.testing.assert_allclose(run(model, images), run(plain, images), rtol=0, atol=0.1)
