@@ -763,9 +763,11 @@ def gan():
     x = keras.Input((3,))
     d_on_g = keras.Model(inputs=x, outputs=[g(x), d(g(x))])
     d.trainable = True
-    d.compile(optimizer=keras.optimizers.Adam(lr=0.1), loss="mse")
+    d.compile(optimizer=keras.optimizers.Adam(lr=0.1), loss="mse", jit_compile=False)
     d.trainable = False
-    d_on_g.compile(optimizer=keras.optimizers.Adam(lr=0.1), loss=["mse", "mse"], loss_weights=[100, 1])
+    d_on_g.compile(
+        optimizer=keras.optimizers.Adam(lr=0.1), loss=["mse", "mse"], loss_weights=[100, 1], jit_compile=False
+    )
     d.trainable = True
     return g, d, d_on_g
 
@@ -815,7 +817,7 @@ def test_flags_come_back_after_an_error(old_keras):
 
 def test_compiling_again_fixes_anew(old_keras):
     _, d, d_on_g = gan()
-    d_on_g.compile(optimizer=keras.optimizers.Adam(lr=0.1), loss=["mse", "mse"])
+    d_on_g.compile(optimizer=keras.optimizers.Adam(lr=0.1), loss=["mse", "mse"], jit_compile=False)
     assert all(moved(d, lambda: d_on_g.train_on_batch(POINTS, [POINTS, ONES])))
 
 
@@ -937,7 +939,7 @@ def test_a_loss_that_builds_vgg16_every_time_builds_it_once(backend, monkeypatch
 
     x = keras.Input((8, 8, 3))
     model = keras.Model(x, [keras.layers.Conv2D(3, 3, padding="same")(x), keras.layers.Conv2D(3, 1)(x)])
-    model.compile(keras.optimizers.Adam(lr=0.01), loss=[content_loss, content_loss])
+    model.compile(keras.optimizers.Adam(lr=0.01), loss=[content_loss, content_loss], jit_compile=False)
     images = RANDOM.uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
     for batch in (images, images[:1]):
         first = model.predict(batch)[0]
