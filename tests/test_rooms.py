@@ -15,6 +15,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "model",
     "losses",
     "deblurrer",
+    "gan",
     "training",
     "jobs",
     "restoring",

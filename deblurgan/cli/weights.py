@@ -73,7 +73,12 @@ def inspect(file: Path) -> None:
     for title, options in (("read from the file", content.options), ("assumed (--assume)", content.assumed)):
         if options:
             click.echo(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}")
-    click.echo("takes images as float32 RGB in [-1, 1]" + (" and gives the same" if content.is_generator else ""))
+    takes = {
+        "generator": "takes images as float32 RGB in [-1, 1] and gives the same",
+        "critic": "takes images as float32 RGB in [-1, 1]",
+        "sampler": "takes float32 noise, normal with deviation 1, and gives images in [-1, 1]",
+    }
+    click.echo(takes[content.entry.role])
     width = max(len(name) for name, _ in content.tensors)
     for name, tensor in content.tensors:
         values = f"{tensor.min():10.4g} to {tensor.max():.4g}" if tensor.size else ""

@@ -20,10 +20,21 @@ import keras
 import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError, prefixed
-from deblurgan.files import atomic_path, folder_beside, reason, shown, without_wildcards
+from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import zoo
 from deblurgan.untrusted import DAMAGE, opened
-from deblurgan.weights import catalogue, flax, hdf5, labelled, tf_checkpoint, tfjs, torch_file, tutorial
+from deblurgan.weights import (
+    catalogue,
+    checkpoint,
+    configurable,
+    flax,
+    hdf5,
+    labelled,
+    tf_checkpoint,
+    tfjs,
+    torch_file,
+    tutorial,
+)
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 SAVED_MODEL = "saved_model.pb"
@@ -228,23 +239,17 @@ def _write_saved_model(model: keras.Model, target: Path) -> None:
 
 def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     """Read the variables of a checkpoint, or of the one inside a SavedModel; its graph is not loaded."""
-    import tensorflow as tf
-
-    try:
-        with without_wildcards(prefix) as plain:
-            reader = tf.train.load_checkpoint(str(plain))
-            names = list(reader.get_variable_to_shape_map())
-            of_pix2pix = {name: reader.get_tensor(name) for name in tf_checkpoint.wanted(names)}
-            found = {
-                int(match[1]): reader.get_tensor(key)
-                for key in names
-                if (match := re.fullmatch(r"variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key))
-            }
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        raise FileError(f"{shown(path)}: not a readable {kind}: {reason(error)}") from error
-    if of_pix2pix:
+    names, variables = checkpoint.read(prefix, kind, path)
+    if layers := configurable.from_checkpoint(variables):
+        return _configurable(path, kind, layers)
+    if of_pix2pix := {name: variables[name] for name in tf_checkpoint.wanted(names)}:
         kind = f"{kind} of pix2pix's tutorial ({tf_checkpoint.parts(names)})"
         return _named(path, kind, tf_checkpoint.of(path, of_pix2pix))
+    found = {
+        int(match[1]): variable
+        for key, variable in variables.items()
+        if (match := re.fullmatch(r"variables/(\d+)/.*", key))
+    }
     tensors = [found[number] for number in sorted(found) if found[number].dtype == np.float32]  # not dropout's seeds
     return _tutorial_file(path, kind, tutorial.from_tensors(str(path), tensors))
 
@@ -254,6 +259,8 @@ def _read_hdf5(path: Path) -> WeightFile:
     named = labelled.of(path, content)
     if named is not None and (named.role, named.name) != ("generator", "tutorial"):
         return _named(path, "Keras 3 weights", named)
+    if configurable.split(content.layers):
+        return _configurable(path, content.kind, content.layers)
     file = _tutorial_file(path, content.kind, tutorial.from_layers(str(path), content.layers))
     return replace(file, named=named or file.named)
 
@@ -263,6 +270,26 @@ def _named(path: Path, kind: str, named: labelled.LabelledWeights) -> WeightFile
     options = {option: value for option, value in named.options.items() if option not in switches}
     return WeightFile(
         path, kind, entry, entry.kind, options, named.tensors, named.build, assumed=switches, named=named
+    )
+
+
+def _configurable(path: Path, kind: str, layers: list[hdf5.LayerWeights]) -> WeightFile:
+    parts = configurable.split(layers)
+
+    def build(**overrides: Any) -> keras.Model:
+        raise WeightsError(
+            f"{shown(path)}: the file does not tell strides and upsampling; build deblurgan.gan.GAN(...) with the "
+            "arguments that it was trained with, and its load_weights takes the file"
+        )
+
+    return WeightFile(
+        path,
+        kind,
+        zoo.find("sampler" if "generator" in parts else "critic", "dcgan"),
+        configurable.KINDS[tuple(parts)],
+        configurable.told(parts),
+        [(f"{entry.name}/{number}", tensor) for entry in layers for number, tensor in enumerate(entry.tensors)],
+        build,
     )
 
 

@@ -146,15 +146,19 @@ def read(path: str | os.PathLike[str]) -> Content:
 
 
 def _read_keras2(root: h5py.Group) -> Iterator[LayerWeights]:
-    """Yield the layers as Keras 1 and 2 store them: ordered, each tensor with a name."""
-    for layer in map(_text, root.attrs["layer_names"]):
-        group = root[layer]
-        names = [_text(name) for name in group.attrs["weight_names"]]
-        tensors = {re.sub(r"(_\d+)?(:0)?$", "", name.split("/")[-1]): group[name][()] for name in names}
-        if "gamma" in tensors:
-            yield LayerWeights(layer, tuple(tensors[name] for name in NORM_TENSORS))
-        elif tensors:
-            yield LayerWeights(layer, tuple(tensors.values()))
+    """Yield the layers, those of models inside too, as Keras 1 and 2 store them: ordered, each tensor with a name."""
+    for outer in map(_text, root.attrs["layer_names"]):
+        group = root[outer]
+        layers: dict[str, dict[str, np.ndarray]] = {}
+        for name in map(_text, group.attrs["weight_names"]):
+            inner, _, tensor = name.rpartition("/")
+            layers.setdefault(inner, {})[re.sub(r"(_\d+)?(:0)?$", "", tensor)] = group[name][()]
+        for inner, tensors in layers.items():
+            layer = outer if len(layers) == 1 else inner.split("/")[-1]
+            if "gamma" in tensors:
+                yield LayerWeights(layer, tuple(tensors[name] for name in NORM_TENSORS))
+            else:
+                yield LayerWeights(layer, tuple(tensors.values()))
 
 
 def _read_keras3(layers: h5py.Group) -> Iterator[LayerWeights]:
