@@ -22,11 +22,11 @@ def install() -> None:
     """Change Keras so that old code runs. Does nothing when that was done already."""
     if _undo:
         return
-    from deblurgan.compat import arguments, imports, training, vgg16
+    from deblurgan.compat import absent, arguments, imports, training, vgg16
     from deblurgan.compat.patches import Patches
 
     patches = Patches()
-    for part in (arguments, training, vgg16):
+    for part in (arguments, training, vgg16, absent):
         part.install(patches)
     finder = imports.install(patches)
     _undo.extend([lambda: imports.uninstall(finder), patches.undo])

@@ -34,6 +34,8 @@ def main() -> None:
     if getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, "")
     sys.path[0] = os.path.dirname(script)
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("MPLBACKEND", "module://deblurgan.compat.figures")  # before Keras imports matplotlib
     warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
     try:
         start_quietly()

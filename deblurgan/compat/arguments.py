@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.models.functional import Functional
 
 from deblurgan.compat.imports import resolve
@@ -32,6 +33,8 @@ def install(patches: Patches) -> None:
             _translate(patches, cls, rename, functools.partial(_complete_optimizer, path, default))
         else:
             _translate(patches, cls, rename)
+        if path.startswith("keras.layers."):
+            _translate(patches, cls, _plain_sizes)  # before the others
     _translate(patches, Functional, functools.partial(_rename, "keras.Model"))
     patches.set(keras.Model, "__new__", staticmethod(_new_model(keras.Model.__new__)))
     _translate(patches, keras.layers.Layer, _check_layer)
@@ -50,6 +53,17 @@ def _translate(patches: Patches, cls: Any, *translations: Translation) -> None:
 
     __init__.__doc__ = original.__doc__  # not functools.wraps: Keras compares signatures, and must see this one
     patches.set(cls, "__init__", __init__)
+
+
+def _plain_sizes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Make Python's integers of NumPy's, such as `np.prod(shape)`, which Keras 3 does not take everywhere."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)([plain(item) for item in value])
+        return int(value) if isinstance(value, np.integer) else value
+
+    return tuple(map(plain, args)), {name: plain(value) for name, value in kwargs.items()}
 
 
 def _rename(path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

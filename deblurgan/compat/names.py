@@ -12,6 +12,8 @@ _UTILS = ("data_utils", "generic_utils", "np_utils", "training_utils", "vis_util
 
 # A module that is gone -> the module that has its names now.
 MODULES: dict[str, str] = {
+    "IPython": "deblurgan.compat.display",  # where it is not installed
+    "IPython.display": "deblurgan.compat.display",
     "keras.backend.common": "keras.backend",
     "keras.backend.tensorflow_backend": "keras.backend",
     **{f"keras.{old}": "keras.layers" for old in _LAYERS.split()},
@@ -95,6 +97,7 @@ NAMES: dict[str, str] = {
     "keras.layers.CuDNNGRU": "keras.layers.GRU",
     "keras.layers.CuDNNLSTM": "keras.layers.LSTM",
     "keras.layers.Deconvolution2D": "keras.layers.Conv2DTranspose",
+    "keras.layers.merge._Merge": "keras.src.layers.merging.base_merge.Merge",
     **{f"keras.optimizers.{name.lower()}": f"keras.optimizers.{name}" for name in _OPTIMIZERS},
     "keras.preprocessing.image.ImageDataGenerator": "tensorflow.keras.preprocessing.image.ImageDataGenerator",
 }
@@ -161,6 +164,7 @@ ARGUMENTS: dict[str, dict[str, str | None]] = {
     "keras.layers.LeakyReLU": {"alpha": "negative_slope"},
     "keras.layers.MaxPooling2D": {**_SHAPES},
     "keras.layers.PReLU": {"init": "alpha_initializer"},
+    "keras.layers.Reshape": {},
     "keras.layers.SeparableConv2D": {
         **_SHAPES,
         "nb_filter": "filters",
