@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from tqdm import tqdm
 
 from deblurgan import __version__
 from deblurgan.devices import PRECISIONS, describe, start_quietly
@@ -269,30 +268,6 @@ class Weights:
         file = (os.path.abspath(self.path), state and (state.st_size, state.st_mtime_ns))
         how = (restorer.quality, self.precision, self.engine, self.tta, self.strength, self.memory)
         return repr((file, how, sorted(self.assume.items())))
-
-
-@contextlib.contextmanager
-def tiles_bar(restorer: Any) -> Iterator[None]:
-    """Show, while a picture takes several tiles, how many are done and how long the others will take."""
-    bar: Any = None
-
-    def count(done: int, total: int) -> None:
-        nonlocal bar
-        if total == 1:
-            return
-        if bar is None:
-            bar = tqdm(total=total, unit="tile", disable=None, leave=False)
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-            bar = None
-
-    restorer.on_tile = count
-    try:
-        yield
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def finish(failed: list[str], of: str) -> None:

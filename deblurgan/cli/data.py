@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from deblurgan.cli.common import command, finish, notice, one_line, path_type
+from deblurgan.cli.progress import bar
 from deblurgan.data import gopro
 from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH, SIDES
 
@@ -46,8 +46,8 @@ def organize(dir_in: Path, dir_out: Path, blur: str, link: str) -> None:
     """
     plan = gopro.plan(dir_in, dir_out, blur)
     total = sum(len(split.copies) for split in plan.splits)
-    with tqdm(total=total, unit="file", disable=None) as bar:
-        summary = gopro.apply(plan, link, progress=lambda done, total, path: bar.update())
+    with bar(total=total, unit="file") as files:
+        summary = gopro.apply(plan, link, progress=lambda done, total, path: files.update())
     failed = 0
     for split in summary.splits:
         click.echo(f"{split.name}: {split.pairs} pairs; {split.copied} files written, {split.present} already there")
@@ -138,11 +138,11 @@ def synthesize(
 
     qualities = None if jpeg is None else (int(jpeg[0]), int(jpeg[1]))
     blur = SyntheticBlur(kernel=kernel, length=length, gamma=gamma, noise=noise, jpeg=qualities)
-    with tqdm(unit="picture", disable=None) as bar:
+    with bar(unit="picture") as pictures:
 
         def progress(done: int, total: int, picture: Path) -> None:
-            bar.total = total
-            bar.update()
+            pictures.total = total
+            pictures.update()
 
         report = synthesize_pairs(
             input_dir,
@@ -213,11 +213,11 @@ def _run(job: Callable[..., Any], *folders: Path, extension: str, **options: Any
     """Combine or split with a bar, and say what became of the files."""
     if extension == ".jpg":
         notice("JPEG is lossy: the pixels of these files are not quite those of the pictures; .png keeps them")
-    with tqdm(unit="picture", disable=None) as bar:
+    with bar(unit="picture") as pictures:
 
         def progress(done: int, total: int, picture: Path) -> None:
-            bar.total = total
-            bar.update()
+            pictures.total = total
+            pictures.update()
 
         report = job(*folders, extension=extension, progress=progress, **options)
     for line in report.notices:

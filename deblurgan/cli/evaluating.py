@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from deblurgan.cli.common import (
     Weights,
@@ -22,9 +21,9 @@ from deblurgan.cli.common import (
     precision_option,
     quality_option,
     resize_option,
-    tiles_bar,
     weight_path_option,
 )
+from deblurgan.cli.progress import pictures_bar
 from deblurgan.devices import resolve_precision, start_quietly
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder
@@ -118,9 +117,9 @@ def evaluate(
         kinds = [{1: "grey", 3: "RGB"}[count] for count in channels]
         notice("Pictures are compared as {} (blurred) and {} (sharp), as the network has them".format(*kinds))
         pairs = [PreparedPair(pair, channels) for pair in pairs]
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
+    with pictures_bar(len(pairs), restore) as progress:
         scores = evaluation.evaluate(
-            restore, pairs, metrics=chosen, squash=resize, show=gallery.add, progress=lambda path: bar.update()
+            restore, pairs, metrics=chosen, squash=resize, show=gallery.add, progress=progress
         )
     click.echo(evaluation.table(scores))
     about = {
@@ -198,8 +197,8 @@ def test(
     chosen = choose_pairs(pairs, n_images, seed or 0)
     pairs = pairs[: len(chosen)] if seed is None else chosen
     restore = Weights(**options).opened()
-    with tqdm(total=len(pairs), unit="picture", disable=None) as bar, tiles_bar(restore):
-        report = write_strips(restore, pairs, output_dir, squash=resize, progress=lambda path: bar.update())
+    with pictures_bar(len(pairs), restore) as progress:
+        report = write_strips(restore, pairs, output_dir, squash=resize, progress=progress)
     for path in report.written:
         click.echo(one_line(str(path)))
     finish(report.failed, f"{len(pairs)} pairs")

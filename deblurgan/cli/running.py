@@ -3,15 +3,16 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import click
-from tqdm import tqdm
 
-from deblurgan.cli.common import INTERRUPTED, Weights, finish, one_line, tiles_bar
+from deblurgan.cli.common import INTERRUPTED, Weights, finish, one_line
+from deblurgan.cli.progress import frames_bar, pictures_bar
 from deblurgan.errors import InputError
 from deblurgan.jobs.before_after import is_page
 from deblurgan.jobs.finding import STANDARD, Input, is_zip
@@ -44,10 +45,10 @@ class Restoring:
             lambda: sys.stdin.buffer.read() if sys.stdin else b"", _standard_output() if to_standard else None
         )
         network = self.weights.opened() if any(job.is_due for job in jobs) else None
-        tiles = tiles_bar(network) if network else contextlib.nullcontext()
+        shown = pictures_bar(len(jobs), network) if network else contextlib.nullcontext(lambda picture: None)
         try:
-            with tqdm(total=len(jobs), unit="picture", disable=None) as bar, tiles:
-                report = self._restored(network, jobs, streams, lambda path: bar.update())
+            with shown as progress:
+                report = self._restored(network, jobs, streams, progress)
         except Interrupted as stop:
             click.echo(one_line(str(stop)), err=True)
             click.get_current_context().exit(INTERRUPTED)
@@ -99,7 +100,8 @@ class Restoring:
         restore, videos = _not_loaded, self.videos
         if network is not None:
             restore = network
-            videos = replace(videos, settings=self.weights.settings(network), progress=_frames_bar)
+            settings, bar = self.weights.settings(network), partial(frames_bar, network)
+            videos = replace(videos, settings=settings, progress=bar)
         report = restore_jobs(restore, jobs, self.where, self.pictures, videos, streams=streams, progress=progress)
         for line in report.notices:
             click.echo(line, err=True)
@@ -157,11 +159,3 @@ def _standard_output() -> IO[bytes]:
     if sys.stdout.buffer.isatty():
         raise InputError("--output_dir -: a picture does not go to a terminal; expected a file or a pipe behind it")
     return sys.stdout.buffer
-
-
-@contextlib.contextmanager
-def _frames_bar(path: Path, done: int, total: int) -> Iterator[Callable[[int], object]]:
-    """Show how many frames of a video are done; yield what adds some."""
-    name, total = one_line(path.name), max(done, total)
-    with tqdm(desc=name, initial=done, total=total or None, unit="frame", disable=None, leave=False) as bar:
-        yield bar.update

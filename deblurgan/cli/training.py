@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
+from deblurgan.cli.progress import bar
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, ensure_folder
@@ -325,7 +326,7 @@ class TrainingBars(Progress):
     def epoch_started(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """See `Progress`."""
         self._close()
-        self._bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}/{epochs}", unit="batch", disable=None)
+        self._bar = bar(total=steps, initial=done, desc=f"epoch {epoch}/{epochs}: ", unit="batch")
 
     def step_done(self, losses: Mapping[str, float]) -> None:
         """See `Progress`."""

@@ -40,6 +40,11 @@ class HalfSizeRestorer:
     def on_tile(self, called: Callable[[int, int], object]) -> None:
         self._restorer.on_tile = called
 
+    @property
+    def pixels_done(self) -> float:
+        """How many pixels have been restored so far: four for each of a half."""
+        return 4 * self._restorer.pixels_done
+
     def __call__(self, image: Image) -> Image:
         """Return `image` restored; as `Restorer.__call__`, with its errors."""
         check(image)

@@ -65,6 +65,7 @@ class Restorer:
         channels: how many the network takes and gives.
         strength: as above; it may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
+        pixels_done: how many it has restored so far, tile by tile.
         engine: what computes, one of `runtimes.ENGINES`.
         engine_precision: what another engine than TensorFlow computes in; None for TensorFlow.
         quality: which of `QUALITIES` this is, and what it means, in words; None for a network without stages.
@@ -97,6 +98,7 @@ class Restorer:
         self.strength = strength
         self.quality: str | None = None
         self.on_tile: Callable[[int, int], object] = lambda done, total: None
+        self.pixels_done = 0.0
         multiple = self.needs.multiple
         self._overlap = -(-min(self.needs.reach, MOST_OVERLAP) // multiple) * multiple
         agree = self._takes_statistics or self.needs.local
@@ -120,7 +122,9 @@ class Restorer:
         parts = self._cut(height, width, 2 * image.nbytes)
         padded = _padded(with_channels(image, self.channels[0]), parts)
         if len(parts[0]) == len(parts[1]) == 1 and len(self._turns) == self.strength == 1:
-            return as_rgb(self._run(padded[np.newaxis], image.dtype)[0, :height, :width])
+            output = as_rgb(self._run(padded[np.newaxis], image.dtype)[0, :height, :width])
+            self.pixels_done += height * width
+            return output
         statistics = self._statistics(padded, parts)
         done, total = itertools.count(1), len(parts[0]) * len(parts[1]) * len(self._turns)
 
@@ -129,6 +133,7 @@ class Restorer:
             outputs = np.zeros((*tile.shape[:2], self.channels[1]), np.float32)
             for turn, known in zip(self._turns, statistics, strict=True):
                 outputs += _turned_back(self._run(_turned(tile, turn)[np.newaxis], np.float32, known)[0], turn)
+                self.pixels_done += height * width / total
                 self.on_tile(next(done), total)
             return outputs / np.float32(len(self._turns))
 
@@ -165,6 +170,7 @@ class Restorer:
         for start in range(0, len(images), count):
             results = self._run(np.stack(padded[start : start + count]), images[0].dtype)
             outputs += list(as_rgb(results[:, :height, :width]))
+            self.pixels_done += len(results) * height * width
         return outputs
 
     def tile_plan(self, height: int, width: int, dtype: Any = np.uint8) -> tuple[list[tiles.Span], list[tiles.Span]]:

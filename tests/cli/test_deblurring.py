@@ -278,52 +278,6 @@ def test_a_comparison_works_beside_the_pictures(inverted, here):
     assert names(here / "in") == ["a.png", "a_deblurred.png"]
 
 
-# The bar of tiles
-
-
-class Bar:
-    """What stands in for tqdm."""
-
-    def __init__(self, *, total, unit):
-        self.total, self.unit, self.n, self.closed = total, unit, 0, False
-
-    def update(self, count):
-        assert not self.closed
-        self.n += count
-
-    def close(self):
-        self.closed = True
-
-
-class Tiled:
-    on_tile = None
-
-
-def test_the_tiles_of_each_large_picture_are_counted(monkeypatch):
-    bars, restorer = [], Tiled()
-
-    def tqdm(*, total, unit, **options):
-        bars.append(Bar(total=total, unit=unit))
-        return bars[-1]
-
-    monkeypatch.setattr(common, "tqdm", tqdm)
-    with common.tiles_bar(restorer):
-        restorer.on_tile(1, 1)  # a small picture
-        assert bars == []
-        for total in (3, 2):
-            for done in range(1, total + 1):
-                restorer.on_tile(done, total)
-                assert bars[-1].n == done
-    assert [(bar.total, bar.n, bar.unit, bar.closed) for bar in bars] == [
-        (3, 3, "tile", True),
-        (2, 2, "tile", True),
-    ]
-    with pytest.raises(KeyboardInterrupt), common.tiles_bar(restorer):  # noqa: PT012
-        restorer.on_tile(1, 4)
-        raise KeyboardInterrupt
-    assert (bars[-1].n, bars[-1].closed) == (1, True)
-
-
 def test_nothing_is_loaded_where_no_picture_is_left_to_be_restored(here, monkeypatch):
     monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: pytest.fail("nothing is left"))
     save(here / "a.png", noise())

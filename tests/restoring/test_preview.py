@@ -108,6 +108,8 @@ def test_it_stands_for_what_it_restores_with():
     assert restore.tile_plan(101, 200, np.uint8) == (51, 100, np.float32)
     restore.on_tile = print
     assert restore.on_tile is inner.on_tile is print
+    inner.pixels_done = 100
+    assert restore.pixels_done == 400
     images = [noise(6, 8), noise(6, 8)]
     for one, image in zip(restore.batch(images), images, strict=True):
         np.testing.assert_array_equal(one, HalfSizeRestorer(Stretch(0.5))(image))

@@ -306,8 +306,9 @@ def test_flips_and_turns_are_averaged_and_blended_with_the_input(generator, dtyp
             back = np.rot90(exactly(generator, turned), -turns)
             ways.append(np.fliplr(back) if flipped else back)
     expected = 0.4 * np.mean(ways, axis=0) * top + 0.6 * image
-    got = fast(generator, tta=True, strength=0.4, **options)(image)
-    assert got.dtype == dtype
+    restore = fast(generator, tta=True, strength=0.4, **options)
+    got = restore(image)
+    assert (got.dtype, round(restore.pixels_done)) == (dtype, 240 * 244)
     np.testing.assert_allclose(got, expected, atol=0.51 if dtype == np.uint8 else 2)
     assert np.std(ways, axis=0).max() > 0.01  # the network is not symmetric
     np.testing.assert_array_equal(Restorer(generator, strength=0.0)(image), image)
@@ -317,8 +318,9 @@ def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
     images = [noise(22, 30, seed=seed) for seed in range(5)]
     alone = [restorer(image) for image in images]
     for options in ({}, {"tile_pixels": 24 * 32 * 2}, {"tile_pixels": 24 * 32}):
-        together = fast(generator, **options).batch(images)
-        assert len(together) == 5
+        restore = fast(generator, **options)
+        together = restore.batch(images)
+        assert (len(together), restore.pixels_done) == (5, 5 * 22 * 30)
         for one, other in zip(together, alone, strict=True):
             assert one.dtype == np.uint8
             assert largest_difference(one, other) <= 1
