@@ -227,8 +227,12 @@ def policy(precision: str) -> str:
 
 def describe(precision: str) -> str:
     """Return one line for the log: the device and the precision that will be used."""
-    device = f"GPU {', '.join(gpu_names())}" if gpu_names() else f"CPU ({platform.machine()})"
-    return f"{device}, {resolve_precision(precision)}"
+    return f"{device()}, {resolve_precision(precision)}"
+
+
+def device() -> str:
+    """Return which device computes, in words."""
+    return f"GPU {', '.join(gpu_names())}" if gpu_names() else f"CPU ({platform.machine()})"
 
 
 def training_precision(precision: str, bfloat16_on_cpu: bool) -> str:

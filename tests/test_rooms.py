@@ -16,6 +16,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "losses",
     "deblurrer",
     "gan",
+    "doctor",
     "training",
     "jobs",
     "restoring",

@@ -7,6 +7,7 @@ TensorFlow is imported only when a command starts its work.
 from deblurgan.cli.common import main
 from deblurgan.cli.data import combine, organize, split, synthesize
 from deblurgan.cli.deblurring import deblur
+from deblurgan.cli.doctor import doctor
 from deblurgan.cli.evaluating import evaluate, test
 from deblurgan.cli.gan import gan
 from deblurgan.cli.training import recipes, train
@@ -27,6 +28,7 @@ _COMMANDS = (
     inspect,
     convert,
     export,
+    doctor,
 )
 
 for _command in _COMMANDS:

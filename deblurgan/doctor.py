@@ -1,0 +1,200 @@
+"""Whether this package is whole here and works: what `deblurgan doctor` tells."""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from deblurgan.devices import cpu_features, device, resolve_precision, start_quietly
+from deblurgan.errors import DeblurganError, FileError, InputError
+from deblurgan.files import reason, shown
+from deblurgan.restoring import memory
+from deblurgan.runtimes.engines import threads
+from deblurgan.weights import catalogue
+
+GIVES = {
+    "cuda": "TensorFlow's CUDA libraries, for an NVIDIA GPU",
+    "heic": "HEIC pictures",
+    "plots": "the learning curves of a training as a picture",
+    "lpips": "evaluate --metrics lpips",
+    "video": "videos",
+    "export": "export, and --engine openvino and onnxruntime",
+    "litert": "export of .tflite files",
+}
+"""What each extra of the package brings."""
+
+PICTURES = Path(__file__).parent / "assets" / "self-test"
+MOST = 1.0  # levels of 255 that the self-test's result may be off in the mean; bfloat16 and other devices round
+CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")  # which choose how is computed
+VARIABLES = ("CUDA_", "DEBLURGAN_", "KERAS_", "ONEDNN_", "TF_", "TMPDIR", "XLA_")  # how those begin that matter
+
+
+@dataclass
+class Section:
+    """What was found of one thing.
+
+    Attributes:
+        name: what it is about.
+        found: names and values as JSON has them; a value may be a dictionary of such.
+        wrong: a line for each thing that is not as it should be.
+    """
+
+    name: str
+    found: dict[str, Any] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+
+def examine() -> Iterator[Section]:
+    """Yield what is found, as soon as it is; the last two sections take TensorFlow, and some seconds.
+
+    Nothing that is written remains.
+    """
+    for name, look in (
+        ("versions", _versions),
+        ("extras", _extras),
+        ("folders", _folders),
+        ("weights", _weights),
+        ("machine", _machine),
+        ("self-test", _self_test),
+    ):
+        section = Section(name)
+        _look(look, section)
+        yield section
+
+
+def _look(look: Callable[[Section], None], section: Section) -> None:
+    try:
+        look(section)
+    except (DeblurganError, ImportError, importlib.metadata.PackageNotFoundError) as error:
+        section.wrong.append(f"{section.name}: {reason(error)}")
+
+
+def _versions(section: Section) -> None:
+    from deblurgan import __version__
+
+    section.found |= {"deblurgan": __version__, "Python": platform.python_version(), "system": platform.platform()}
+    for requirement in required("deblurgan"):
+        section.found[requirement.name] = version(requirement.name) or "missing"
+    section.wrong += unmet("deblurgan")
+
+
+def _extras(section: Section) -> None:
+    for extra, gives in GIVES.items():
+        is_here = not unmet("deblurgan", extra)
+        section.found[extra] = {"state": "installed" if is_here else "missing", "gives": gives}
+        if not is_here:
+            section.found[extra]["install"] = f"pip install 'deblurgan[{extra}]'"
+
+
+def required(package: str, extra: str = "") -> list[Requirement]:
+    """Return what an installed package requires here; with an extra, what that adds."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires(package) or ()]
+    always = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    if not extra:
+        return always
+    return [r for r in requirements if r not in always and r.marker and r.marker.evaluate({"extra": extra})]
+
+
+def unmet(package: str, extra: str = "") -> list[str]:
+    """Return a line for each requirement of an installed package, or of an extra of it, that is not met."""
+    lines = []
+    for requirement in required(package, extra):
+        found = version(requirement.name)
+        if found is None or not requirement.specifier.contains(found, prereleases=True):
+            plain = f"{requirement.name}{requirement.specifier}"
+            lines.append(f"{package}: expected {plain}, found {found or 'none'}; pip install '{plain}'")
+        else:
+            lines += [line for more in requirement.extras for line in unmet(requirement.name, more)]
+    return lines
+
+
+def version(package: str) -> str | None:
+    """Return the version of a package, or of another that stands for it, as tensorflow-cpu does; None for neither."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    stands_in = _distributions().get(package)
+    return importlib.metadata.version(stands_in[0]) if stands_in else None
+
+
+_distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
+def _folders(section: Section) -> None:
+    places = {"weights": (catalogue.cache_folder, catalogue.VARIABLE), "temporary files": (_temporary, "TMPDIR")}
+    for name, (place, variable) in places.items():
+        folder = place()
+        section.found[name] = found = {"path": str(folder)}
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing) as file:
+                file.write(b"written")
+        except OSError as error:
+            found["state"] = "cannot be written"
+            section.wrong.append(
+                f"{shown(folder)}: the folder for {name} cannot be written: {reason(error)}; the environment "
+                f"variable {variable} names another"
+            )
+        else:
+            found |= {"state": "can be written", "free": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"}
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise FileError("no folder for temporary files can be written; set TMPDIR to one that can") from error
+
+
+def _weights(section: Section) -> None:
+    section.found |= {name: catalogue.state(name) for name in catalogue.KNOWN}
+
+
+def _machine(section: Section) -> None:
+    free = memory.available()
+    features = cpu_features()
+    section.found |= {
+        "cores": threads(),
+        "free memory": "unknown" if free is None else f"{free / 1e9:.1f} GB",
+        "processor": ", ".join(name for name in CPU_FEATURES if name in features) or "none of the fast features",
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+    }
+    start_quietly()
+    section.found |= {"device": device(), "precision": resolve_precision("auto")}
+
+
+def _self_test(section: Section) -> None:
+    """Restore a picture with the weights in the package, and compare with what is known of it."""
+    start_quietly()
+    import numpy as np
+    import tensorflow as tf
+
+    from deblurgan.pictures.reading import read_picture
+    from deblurgan.restoring.opening import open_restorer
+
+    start = time.monotonic()
+    restore = open_restorer(catalogue.path(catalogue.DEFAULT), quality="fast")
+    try:
+        restored = restore(read_picture(PICTURES / "blurred.png").rgb)
+    except tf.errors.OpError as error:  # of a device
+        raise InputError(f"cannot compute: {reason(error)}") from error
+    known = read_picture(PICTURES / "restored.png").rgb
+    difference = float(np.abs(restored.astype(np.float32) - known).mean())
+    section.found |= {
+        "restored": f"a picture with {catalogue.DEFAULT} in {time.monotonic() - start:.1f} s",
+        "difference": f"{difference:.3f} levels in the mean from what is known, at most {MOST} expected",
+        "result": "passed" if difference <= MOST else "failed",
+    }
+    if difference > MOST:
+        section.wrong.append(
+            f"self-test: expected a picture that is at most {MOST} levels off in the mean, received {difference:.1f}"
+        )
