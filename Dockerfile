@@ -4,7 +4,7 @@ RUN pip install --no-cache-dir uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
 WORKDIR /source
 COPY . .
-# On x86-64 TensorFlow without CUDA, which is half as large; elsewhere it has none anyway. Its C++ headers are not needed.
+# On x86-64 TensorFlow without CUDA, which is half as large; elsewhere it has none anyway. Its headers are not needed.
 RUN echo "tensorflow; platform_machine != 'x86_64'" > overrides.txt \
     && uv venv /opt/deblurgan \
     && uv pip install --python /opt/deblurgan --override overrides.txt \
