@@ -1,21 +1,20 @@
 """Whether this package is whole here and works: what `deblurgan doctor` tells."""
 
 import contextlib
-import functools
 import importlib.metadata
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 
-from deblurgan.devices import cpu_features, device, resolve_precision, start_quietly
+from deblurgan.devices import cpu_features, device, gpu_names, resolve_precision, start_quietly
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import reason, shown
 from deblurgan.restoring import memory
@@ -33,9 +32,11 @@ GIVES = {
 }
 """What each extra of the package brings."""
 
+STAND_INS = {"tensorflow": ("tensorflow-cpu", "tf-nightly"), "onnxruntime": ("onnxruntime-gpu",)}
 PICTURES = Path(__file__).parent / "assets" / "self-test"
 MOST = 1.0  # levels of 255 that the self-test's result may be off in the mean; bfloat16 and other devices round
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")  # which choose how is computed
+DRIVER = Path("/proc/driver/nvidia/version")
 VARIABLES = ("CUDA_", "DEBLURGAN_", "KERAS_", "ONEDNN_", "TF_", "TMPDIR", "XLA_")  # how those begin that matter
 
 
@@ -68,15 +69,13 @@ def examine() -> Iterator[Section]:
         ("self-test", _self_test),
     ):
         section = Section(name)
-        _look(look, section)
+        try:
+            look(section)
+        except (DeblurganError, ImportError) as error:
+            section.wrong.append(f"{name}: {reason(error)}")
         yield section
-
-
-def _look(look: Callable[[Section], None], section: Section) -> None:
-    try:
-        look(section)
-    except (DeblurganError, ImportError, importlib.metadata.PackageNotFoundError) as error:
-        section.wrong.append(f"{section.name}: {reason(error)}")
+        if look is _machine and section.wrong:  # there is nothing to test with
+            return
 
 
 def _versions(section: Section) -> None:
@@ -120,13 +119,10 @@ def unmet(package: str, extra: str = "") -> list[str]:
 
 def version(package: str) -> str | None:
     """Return the version of a package, or of another that stands for it, as tensorflow-cpu does; None for neither."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    stands_in = _distributions().get(package)
-    return importlib.metadata.version(stands_in[0]) if stands_in else None
-
-
-_distributions = functools.cache(importlib.metadata.packages_distributions)
+    for name in (package, *STAND_INS.get(package, ())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
 
 
 def _folders(section: Section) -> None:
@@ -170,6 +166,8 @@ def _machine(section: Section) -> None:
     }
     start_quietly()
     section.found |= {"device": device(), "precision": resolve_precision("auto")}
+    if DRIVER.exists() and not gpu_names():
+        section.found["GPU"] = "not used, though NVIDIA's driver is here; pip install 'deblurgan[cuda]' brings CUDA"
 
 
 def _self_test(section: Section) -> None:
@@ -188,13 +186,14 @@ def _self_test(section: Section) -> None:
     except tf.errors.OpError as error:  # of a device
         raise InputError(f"cannot compute: {reason(error)}") from error
     known = read_picture(PICTURES / "restored.png").rgb
-    difference = float(np.abs(restored.astype(np.float32) - known).mean())
+    off = float(np.abs(restored.astype(np.float32) - known).mean())
     section.found |= {
-        "restored": f"a picture with {catalogue.DEFAULT} in {time.monotonic() - start:.1f} s",
-        "difference": f"{difference:.3f} levels in the mean from what is known, at most {MOST} expected",
-        "result": "passed" if difference <= MOST else "failed",
+        "restored with": catalogue.DEFAULT,
+        "seconds": round(time.monotonic() - start, 1),
+        "levels off": round(off, 3),
+        "result": "passed" if off <= MOST else "failed",
     }
-    if difference > MOST:
+    if off > MOST:
         section.wrong.append(
-            f"self-test: expected a picture that is at most {MOST} levels off in the mean, received {difference:.1f}"
+            f"self-test: expected a picture that is at most {MOST} of 255 levels off in the mean, received {off:.1f}"
         )

@@ -21,17 +21,13 @@ def installed(tmp_path, monkeypatch):
     """Return what installs a package that has nothing but metadata."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(name, version, requires=(), module=None):
+    def install(name, version, requires=()):
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
         lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {text}" for text in requires)]
         (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
-        if module:
-            (folder / "top_level.txt").write_text(module)
-        doctor._distributions.cache_clear()
 
-    yield install
-    doctor._distributions.cache_clear()
+    return install
 
 
 def said(*options):
@@ -69,9 +65,10 @@ def test_an_extra_of_what_is_required_is_required(installed):
     assert doctor.unmet("mine", "gpu") == []
 
 
-def test_a_package_may_stand_for_another(installed):
+def test_a_package_may_stand_for_another(installed, monkeypatch):
+    monkeypatch.setitem(doctor.STAND_INS, "big", ("big-gpu", "big-cpu"))
     assert doctor.version("big") is None
-    installed("big-cpu", "2.5", module="big")
+    installed("big-cpu", "2.5")
     assert doctor.version("big") == "2.5"
 
 
@@ -113,9 +110,8 @@ def test_a_picture_that_comes_out_otherwise_is_wrong(monkeypatch):
     off = np.abs(blurred - restored).mean()
     assert off > 2 * doctor.MOST
     assert code == 1
-    assert text.endswith(
-        f"wrong\n  self-test: expected a picture that is at most 1.0 levels off in the mean, received {off:.1f}\n"
-    )
+    expected = "expected a picture that is at most 1.0 of 255 levels off in the mean"
+    assert text.endswith(f"\nwrong\n  self-test: {expected}, received {off:.1f}\n")
 
 
 def test_a_tensorflow_that_cannot_be_imported_is_told_after_all_else(monkeypatch):
@@ -126,4 +122,13 @@ def test_a_tensorflow_that_cannot_be_imported_is_told_after_all_else(monkeypatch
     code, text = said()
     assert code == 1
     assert text.startswith("versions\n  deblurgan ")
-    assert "\n  machine: libcudart.so.12: cannot open shared object file\n" in text
+    assert text.endswith("\nwrong\n  machine: libcudart.so.12: cannot open shared object file\n")
+
+
+def test_a_gpu_that_is_not_used_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "DRIVER", tmp_path)
+    for names, told in (((), True), (("NVIDIA H200",), False)):
+        monkeypatch.setattr(doctor, "gpu_names", lambda names=names: names)
+        section = doctor.Section("machine")
+        doctor._machine(section)
+        assert ("GPU" in section.found) == told
