@@ -23,6 +23,7 @@ from deblurgan.weights import catalogue
 
 GIVES = {
     "cuda": "TensorFlow's CUDA libraries, for an NVIDIA GPU",
+    "gan": "digits to train gan on, and its curves",
     "heic": "HEIC pictures",
     "plots": "the learning curves of a training as a picture",
     "lpips": "evaluate --metrics lpips",
