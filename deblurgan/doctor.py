@@ -38,7 +38,17 @@ PICTURES = Path(__file__).parent / "assets" / "self-test"
 MOST = 1.0  # levels of 255 that the self-test's result may be off in the mean; bfloat16 and other devices round
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16")  # which choose how is computed
 DRIVER = Path("/proc/driver/nvidia/version")
-VARIABLES = ("CUDA_", "DEBLURGAN_", "KERAS_", "ONEDNN_", "TF_", "TMPDIR", "XLA_")  # how those begin that matter
+VARIABLES = (  # of the environment, which change what is done here
+    "CUDA_VISIBLE_DEVICES",
+    "DEBLURGAN_CACHE",
+    "KERAS_BACKEND",
+    "KERAS_HOME",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_XLA_FLAGS",
+    "TMPDIR",
+    "XLA_FLAGS",
+)
 
 
 @dataclass
@@ -142,7 +152,7 @@ def _folders(section: Section) -> None:
                 f"variable {variable} names another"
             )
         else:
-            found |= {"state": "can be written", "free": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"}
+            found |= {"state": "can be written", "space": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"}
 
 
 def _temporary() -> Path:
@@ -159,11 +169,12 @@ def _weights(section: Section) -> None:
 def _machine(section: Section) -> None:
     free = memory.available()
     features = cpu_features()
+    variables = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     section.found |= {
         "cores": threads(),
         "free memory": "unknown" if free is None else f"{free / 1e9:.1f} GB",
         "processor": ", ".join(name for name in CPU_FEATURES if name in features) or "none of the fast features",
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+        "environment": " ".join(variables) or "as usual",
     }
     start_quietly()
     section.found |= {"device": device(), "precision": resolve_precision("auto")}
