@@ -520,7 +520,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     asked = []
 
     class Negative:
-        engine, engine_precision, quality = "tensorflow", None, None
+        engine, engine_precision, quality, pixels_done = "tensorflow", None, None, 0
 
         def __init__(self, model, **options):
             asked.append(model.get_layer("in_conv").dtype_policy.name)
@@ -898,6 +898,7 @@ def fake_restorer(monkeypatch):
         return 255 - image
 
     inverted.engine, inverted.engine_precision, inverted.quality = "tensorflow", None, None
+    inverted.pixels_done = 0
     monkeypatch.setattr(opening, "open_restorer", lambda path, **options: inverted)
     return inverted
 

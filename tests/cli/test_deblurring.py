@@ -41,6 +41,7 @@ def inverted(monkeypatch):
         return 255 - image
 
     invert.engine, invert.engine_precision, invert.quality = "tensorflow", None, "made up"
+    invert.pixels_done = 0
     asked = []
 
     def open_restorer(path, **options):
@@ -180,6 +181,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced_either(here, monkeypatch)
         return image
 
     restore.engine_precision = restore.quality = None
+    restore.pixels_done = 0
     monkeypatch.setattr(opening, "open_restorer", lambda path, **options: restore)
     save(here / "a.png", noise())
     result = deblurgan("deblur", "a.png")

@@ -33,6 +33,7 @@ def evaluate(pairs, monkeypatch):
         return image - image // 8
 
     darkened.engine, darkened.engine_precision, darkened.quality = "tensorflow", None, None
+    darkened.pixels_done = 0
     monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: darkened)
 
     def run(*arguments):
@@ -70,6 +71,7 @@ def test_a_network_that_gives_grey_is_compared_with_grey(evaluate, pairs, monkey
         return image
 
     grey.engine, grey.engine_precision, grey.quality, grey.channels = "tensorflow", None, None, (1, 1)
+    grey.pixels_done = 0
     monkeypatch.setattr(opening, "open_restorer", lambda *_, **options: grey)
     of_colours = evaluate()
     assert "Pictures are compared as grey (blurred) and grey (sharp), as the network has them" in of_colours.stderr

@@ -17,6 +17,7 @@ class Stretch:
 
     engine = engine_precision = "made up"
     needs = footprint.Footprint(64, 600, 0, True, 1000, 384)
+    channels = (3, 3)
 
     def __init__(self, strength=1.0):
         self.strength, self.seen = strength, []
