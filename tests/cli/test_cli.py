@@ -48,6 +48,7 @@ ALL_COMMANDS = (
     "inspect",
     "convert",
     "export",
+    "doctor",
 )
 SCRIPTS = ("organize_gopro_dataset.py", "train.py", "deblur.py")
 
