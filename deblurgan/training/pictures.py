@@ -11,6 +11,7 @@ from deblurgan.data.arrays import ArrayStream, open_set
 from deblurgan.data.crops import CropStream
 from deblurgan.data.opening import open_source, parse_source
 from deblurgan.data.pairs import PreparedPair, WholePair
+from deblurgan.data.sources import ColouriseSource
 from deblurgan.errors import InputError, prefixed
 from deblurgan.files import shown
 from deblurgan.networks import zoo
@@ -35,6 +36,11 @@ def training_stream(recipe: Recipe) -> CropStream | ArrayStream:
             raise InputError(
                 f"teacher: expected one for {source.kind}={shown(source.folder)}, "
                 "where nothing is sharp, received none"
+            )
+        if source.kind == ColouriseSource.kind and recipe.input_channels != 1:
+            raise InputError(
+                f"input_channels: expected 1 for {source.kind}={shown(source.folder)}, whose blurred side is grey, "
+                f"received {recipe.input_channels}; a grey photograph stays grey with a network that takes 3"
             )
     return CropStream(
         sources,

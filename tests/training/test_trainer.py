@@ -618,7 +618,9 @@ def test_a_network_learns_to_colour_and_its_file_says_so(tmp_path):
         train(recipe(output_channels=1), tmp_path / "other")
     options = {**unet["network_options"], "output_channels": 1}
     with pytest.raises(InputError, match=r"expected the network's, \(3, 1\), received \(3, 3\)"):
-        train(dataclasses.replace(plan, input_channels=3, network_options=options), tmp_path / "other")
+        train(recipe(network="unet", network_options=options), tmp_path / "other")
+    with pytest.raises(InputError, match=r"input_channels: expected 1 for colourise=.*train, .* received 3; a grey"):
+        train(dataclasses.replace(plan, input_channels=3), tmp_path / "other")
 
 
 def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_path):
