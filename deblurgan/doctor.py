@@ -108,7 +108,7 @@ def _extras(section: Section) -> None:
 
 def required(package: str, extra: str = "") -> list[Requirement]:
     """Return what an installed package requires here; with an extra, what that adds."""
-    requirements = [Requirement(text) for text in importlib.metadata.requires(package) or ()]
+    requirements = [Requirement(text) for text in importlib.metadata.requires(_installed(package)) or ()]
     always = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
     if not extra:
         return always
@@ -130,10 +130,18 @@ def unmet(package: str, extra: str = "") -> list[str]:
 
 def version(package: str) -> str | None:
     """Return the version of a package, or of another that stands for it, as tensorflow-cpu does; None for neither."""
-    for name in (package, *STAND_INS.get(package, ())):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(name)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(_installed(package))
     return None
+
+
+def _installed(package: str) -> str:
+    """Return the name under which a package is installed; its own where it is not."""
+    for name in STAND_INS.get(package, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.distribution(name)
+            return name
+    return package
 
 
 def _folders(section: Section) -> None:

@@ -68,8 +68,11 @@ def test_an_extra_of_what_is_required_is_required(installed):
 def test_a_package_may_stand_for_another(installed, monkeypatch):
     monkeypatch.setitem(doctor.STAND_INS, "big", ("big-gpu", "big-cpu"))
     assert doctor.version("big") is None
-    installed("big-cpu", "2.5")
+    installed("big-cpu", "2.5", ["library; extra == 'gpu'"])
     assert doctor.version("big") == "2.5"
+    installed("mine", "1", ["big>=2", "big[gpu]>=2; extra == 'gpu'"])
+    assert doctor.unmet("mine") == []
+    assert doctor.unmet("mine", "gpu") == ["big: expected library, found none; pip install 'library'"]
 
 
 def test_folders_are_written_to_and_left_as_they_were(tmp_path, monkeypatch):
