@@ -21,7 +21,7 @@ def recipe(base=None, **changes):
     run = {
         "sources": [{"kind": "gopro", "folder": str(CROPS)}],
         "val_dir": str(CROPS / "test"),
-        "n_val": -1,
+        "n_val": 1,
         "batch_size": 2,
         "image_size": 32,
         "steps_per_epoch": 3,
@@ -43,7 +43,7 @@ def tutorial(**changes):
 
 
 def tutorial_to_kill():
-    return tutorial(checkpoint_every=2)
+    return tutorial(checkpoint_every=2, n_val=-1)
 
 
 def everything_to_kill():

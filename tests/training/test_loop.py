@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deblurgan.errors import DeblurganError
+from deblurgan.training import curves
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.folder import RunFolder
@@ -67,8 +68,12 @@ class Validating:
 
 
 @pytest.fixture
-def build(tmp_path):
-    """A function that puts a loop of 7 steps together; it goes on where there are checkpoints."""
+def build(tmp_path, monkeypatch):
+    """A function that puts a loop of 7 steps together; it goes on where there are checkpoints.
+
+    Curves are not drawn, which takes longest.
+    """
+    monkeypatch.setattr(curves, "can_plot", lambda: False)
 
     def build(callbacks=(), on_score=lambda: None, progress=None, **fields):
         plan = recipe(steps=7, keep_checkpoints=99, **fields)
@@ -215,11 +220,14 @@ def test_a_learning_rate_that_a_callback_reduces_stays_reduced(build):
         (-9.0, 8.5, r"loss is -9, larger than 8.5 \(loss_limit\)"),
     ],
 )
-def test_a_broken_loss_ends_it_and_names_the_last_good_checkpoint(build, monkeypatch, value, limit, message):
+def test_a_broken_loss_ends_it_and_names_the_last_good_checkpoint(
+    build, tmp_path, monkeypatch, value, limit, message
+):
     monkeypatch.setitem(globals(), "LOSSES", [*LOSSES[:4], value, *LOSSES[5:]])
     loop = build(loss_limit=limit)
     with pytest.raises(DeblurganError, match=f"{message}; the last good checkpoint is .*step_000000003.h5; try"):
         loop.run(lambda: False)
+    assert (tmp_path / "generator_last.weights.h5").read_text() == "3.0"  # of the epoch before
 
 
 def test_a_skipped_step_of_scaled_losses_is_no_broken_one_and_in_no_mean():

@@ -18,6 +18,7 @@ from deblurgan.training.teacher import open_teacher
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from deblurgan.weights.labelled import save_network
+from tests.batches import run
 from tests.maxim_files import OPTIONS
 from tests.training.runs import CROPS, NAFNET, Listener, assert_same_file, recipe, tensors, untimed
 
@@ -58,7 +59,7 @@ def test_a_student_without_sharp_pictures_learns_what_its_teacher_makes(teacher,
     crops = [stream.crop(index) for index in range(2)]
     assert all(np.isnan(sharp).all() for _, sharp in crops)
     blurred = np.stack([crop for crop, _ in crops])
-    of_teacher = np.clip(any_file.load(teacher).predict(blurred, verbose=0), -1, 1)
+    of_teacher = np.clip(run(any_file.load(teacher), blurred), -1, 1)
     expected = np.abs(np.float64(of_teacher) - blurred).mean()  # at first the student changes nothing
     assert expected > 0.01
     assert listener.steps[0]["teacher_l1"] == pytest.approx(expected, rel=1e-4)
@@ -90,19 +91,21 @@ def test_an_interrupted_student_ends_as_one_that_was_not(finished, tmp_path):
         assert_same_file(tmp_path / name, whole / name)
 
 
-def test_a_run_goes_on_with_the_teacher_it_was_started_with(teacher, tmp_path):
-    own = tmp_path / "own.weights.h5"
-    own.write_bytes(teacher.read_bytes())
-    plan = plan_of(own, steps=3)
-    train(plan, tmp_path / "run", progress=Listener(2))
-    save_network(zoo.build_generator("nafnet", TEACHER), own, "nafnet", TEACHER)
-    with pytest.raises(WeightsError, match=r"teacher .*own\.weights\.h5: expected the weights that .*was started"):
-        train(plan, tmp_path / "run", resume=True)
-    own.unlink()
-    with pytest.raises(FileError, match=r"own\.weights\.h5: expected a weight file, found nothing"):
-        train(plan, tmp_path / "run", resume=True)
-    own.write_bytes(teacher.read_bytes())
-    assert train(plan, tmp_path / "run", resume=True).history[-1]["step"] == 3
+def test_a_run_goes_on_with_the_teacher_it_was_started_with(finished, teacher):
+    run, result, plan = finished
+    before = teacher.read_bytes()
+    try:
+        save_network(zoo.build_generator("nafnet", TEACHER), teacher, "nafnet", TEACHER)
+        with pytest.raises(
+            WeightsError, match=r"teacher .*teacher\.weights\.h5: expected the weights that .*was started"
+        ):
+            train(plan, run, resume=True)
+        teacher.unlink()
+        with pytest.raises(FileError, match=r"teacher\.weights\.h5: expected a weight file, found nothing"):
+            train(plan, run, resume=True)
+    finally:
+        teacher.write_bytes(before)
+    assert train(plan, run, resume=True).history == result.history
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_what_a_teacher_makes_are_pictures_of_its_network(tmp_path, randomised, 
     plan = recipe(teacher=str(tmp_path / "t.weights.h5"))
     teacher = open_teacher(plan, "float32")
     images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
-    expected = np.clip(network.predict(images, verbose=0), -1, 1)
+    expected = np.clip(run(network, images), -1, 1)
     assert np.ptp(expected) > 0.5
     restored = teacher.restore(tf.constant(images))
     np.testing.assert_allclose(restored, expected, atol=2e-5)
