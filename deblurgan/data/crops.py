@@ -101,6 +101,8 @@ class CropStream:
         for name, value, known in (("preprocess", preprocess, PREPROCESS), ("augment", augment, AUGMENT)):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, received {value!r}")
+        if not {1, 3}.issuperset(channels):
+            raise InputError(f"channels: expected 1 or 3, as pictures have, received {channels[0]} and {channels[1]}")
         if resize is not None and (preprocess == "resize" or resize < crop_size * downscale):
             expected = (
                 "none with preprocess=resize" if preprocess == "resize" else f"at least {crop_size * downscale}"

@@ -26,8 +26,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "step": ("restoration", TUTORIAL, GENERATION),
     "optimizer": ("adam", "adamw", "muon", "rmsprop"),
     "schedule": ("constant", "linear", "cosine"),
-    "input_channels": (1, 3),
-    "output_channels": (1, 3),
     "preprocess": PREPROCESS,
     "augment": tuple(AUGMENT),
     "precision": PRECISIONS,
@@ -48,7 +46,16 @@ _LEAST = {  # numbers, by their smallest value
     ),
     1: (
         *("critic_updates", "accumulate", "epochs", "steps", "steps_per_epoch", "batch_size", "downscale"),
-        *("candidates", "crops_per_picture", "cache_mb", "workers", "checkpoint_every", "keep_checkpoints"),
+        *(
+            "input_channels",
+            "output_channels",
+            "candidates",
+            "crops_per_picture",
+            "cache_mb",
+            "workers",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ),
     ),
     8: ("image_size", "resize"),
     11: ("val_resize",),
@@ -71,8 +78,9 @@ class Recipe:
             `generation.Generation`.
         network: name of the generator in `zoo`; with "generation", of the sampler.
         network_options: keywords of its builder.
-        input_channels: what it is given: 3 for RGB, 1 for the grey of the pictures.
-        output_channels: what it makes, and is compared with: 3 or 1.
+        input_channels: how many it is given: 3 for RGB, 1 for the grey of the pictures. Networks and their step take
+            any number; pictures have these.
+        output_channels: how many it makes, and is compared with.
         init_weights: weight file to start the generator from; random weights when None.
         critic: name of the critic in `zoo`; training without an adversary when None.
         critic_options: keywords of its builder.

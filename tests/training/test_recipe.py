@@ -141,7 +141,7 @@ def test_changes_are_made_in_turn():
         ("sources=3", "sources: expected a list of objects, received 3"),
         ("ema=2", "ema: expected 0 to 1, received 2.0"),
         ("schedule=cubic", "schedule: expected one of constant, linear, cosine, received 'cubic'"),
-        ("output_channels=2", "output_channels: expected one of 1, 3, received 2"),
+        ("output_channels=0", "output_channels: expected at least 1, received 0"),
         ("val_resize=10", "val_resize: expected at least 11, received 10"),
         (
             "critic=patchgan",

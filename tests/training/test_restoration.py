@@ -11,7 +11,9 @@ import pytest
 
 from deblurgan.training.adversarial import ADVERSARIAL
 from deblurgan.training.losses import WeightedSum
+from deblurgan.training.recipe import make
 from deblurgan.training.restoration import Restoration
+from deblurgan.training.steps import build_step
 from tests.ordering import unordered
 
 RATE = 0.05
@@ -330,6 +332,33 @@ def test_a_conditional_critic_sees_the_blurred_picture_first():
     pairs = [np.concatenate([np.float64(blurred), other], -1) for other in (sharp, restored)]
     real, fake = (float((pair @ w).mean()) for pair in pairs)
     assert trained(model, blurred, sharp)["d_loss"] == pytest.approx(fake - real, abs=1e-6)
+
+
+def test_a_step_takes_any_number_of_channels():
+    plan = make(
+        {
+            "network": "unet",
+            "network_options": {"ngf": 2, "num_downs": 5},
+            "input_channels": 4,
+            "output_channels": 2,
+            "critic": "patchgan",
+            "critic_options": {"ndf": 2, "n_layers": 1},
+            "conditional": True,
+            "adversarial": "gan",
+            "image_size": 32,
+            "precision": "float32",
+        }
+    )
+    step = build_step(plan, 1, "float32")
+    assert step.networks()["discriminator"].input_shape[-1] == 4 + 2
+    random = np.random.default_rng(0)
+    blurred, sharp = (random.uniform(-1, 1, (1, 32, 32, channels)).astype(np.float32) for channels in (4, 2))
+    losses = trained(step, blurred, sharp)
+    before = step.generator(blurred, training=False)
+    trained(step, blurred, sharp)
+    assert np.abs(step.generator(blurred, training=False) - before).max() > 0
+    assert before.shape == sharp.shape
+    assert np.isfinite(list(losses.values())).all()
 
 
 @pytest.mark.parametrize("simultaneous", [False, True])
