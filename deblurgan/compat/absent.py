@@ -1,10 +1,11 @@
 """What old programs take to be installed and need not be: TensorBoard, Graphviz."""
 
 import functools
-import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any
+
+import keras
 
 from deblurgan.compat.notices import note
 from deblurgan.compat.patches import Patches
@@ -14,8 +15,7 @@ def install(patches: Patches) -> None:
     """Let `plot_model` go without Graphviz, and write the scalars of `tf.summary` without TensorBoard."""
     import tensorflow as tf
 
-    for name in ("keras.utils", "keras._tf_keras.keras.utils"):  # the latter is tf.keras.utils
-        module = importlib.import_module(name)
+    for module in {keras.utils, tf.keras.utils}:  # the same module, unless a program imports the latter by its path
         patches.set(module, "plot_model", _drawing_or_not(module.plot_model))
     if importlib.util.find_spec("tensorboard") is None:
         patches.set(tf.summary, "scalar", _scalar)

@@ -1,16 +1,11 @@
-"""Stands for IPython and `IPython.display` where these are not installed: what would be shown is saved."""
+"""Stands for `IPython.display` where IPython is not installed: what would be shown is saved."""
 
 import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
-version_info = (0, 0, 0)  # matplotlib asks
 _numbers = itertools.count(1)
-
-
-def get_ipython() -> None:
-    """Say that no notebook is running."""
 
 
 def clear_output(wait: bool = False) -> None:

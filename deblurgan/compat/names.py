@@ -12,7 +12,7 @@ _UTILS = ("data_utils", "generic_utils", "np_utils", "training_utils", "vis_util
 
 # A module that is gone -> the module that has its names now.
 MODULES: dict[str, str] = {
-    "IPython": "deblurgan.compat.display",  # where it is not installed
+    "IPython": "deblurgan.compat.ipython",  # where it is not installed
     "IPython.display": "deblurgan.compat.display",
     "keras.backend.common": "keras.backend",
     "keras.backend.tensorflow_backend": "keras.backend",

@@ -42,6 +42,8 @@ def from_checkpoint(variables: Mapping[str, np.ndarray]) -> list[LayerWeights]:
     for path in sorted(layers, key=lambda path: [(int(number or 0), name) for name, number in _parts(path)]):
         names = NORM_TENSORS if "gamma" in layers[path] else ("kernel", "bias")
         tensors = tuple(layers[path][name] for name in names if name in layers[path])
+        if not tensors:  # as Keras 3 names them, whose kernels are elsewhere
+            return []
         networks.setdefault(path.rpartition("/")[0], []).append(tensors)
     found = []
     for network in sorted(networks.values(), key=lambda layers: layers[0][0].ndim):  # the generator's dense first

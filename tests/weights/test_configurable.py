@@ -108,7 +108,7 @@ def test_other_networks_files_and_damaged_ones_are_refused(tmp_path):
     for name in ("x.h5", "c", "nothing.h5"):
         with pytest.raises(FileError, match=name):
             small().load_weights(tmp_path / name)
-    tf.train.Checkpoint(v=tf.Variable(1.0)).save(tmp_path / "v")
+    tf.train.Checkpoint(v=tf.Variable(1.0), of_keras_3=small().generator).save(tmp_path / "v")
     with pytest.raises(
         WeightsError, match="v-1: expected the weights of a configurable GAN, found another network's"
     ):
