@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deblurgan.devices import require_tensorflow
+from deblurgan.devices import keep_order, require_tensorflow
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
 
@@ -49,13 +49,14 @@ class _Adversaries:
 
     def _set_up(self, arguments: dict[str, Any]) -> None:
         require_tensorflow()
+        keep_order()
         import keras
         import tensorflow as tf
 
         from deblurgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 
         self._random = np.random.default_rng(arguments.pop("seed"))
-        self.arguments = arguments
+        self.arguments = arguments = {name: _plain(value) for name, value in arguments.items()}
         self.z_dim = arguments["z_dim"]
         self.epoch = 0
         self.d_losses: list[list[float]] = []
@@ -139,6 +140,8 @@ class _Adversaries:
         shape = np.shape(pictures)
         if shape[1:] != self.input_dim or not shape[0]:
             raise InputError(f"x_train: expected pictures of input_dim {self.input_dim}, received an array {shape}")
+        if np.issubdtype(dtype := np.asarray(pictures).dtype, np.integer):
+            raise InputError(f"x_train: expected values in [-1, 1], which x / 127.5 - 1 makes, received {dtype}")
 
     def _run(
         self,
@@ -351,6 +354,10 @@ class _Critics(_Adversaries):
 
         return wasserstein_loss
 
+    def _set_up(self, arguments: dict[str, Any]) -> None:
+        super()._set_up(arguments)
+        self._updates(None)
+
     def _updates(self, n_critic: int | None) -> int:
         from deblurgan.networks.parts import check_counts
 
@@ -405,6 +412,7 @@ class WGAN(_Critics):
         arguments = dict(locals())
         del arguments["self"]
         self._set_up(arguments)
+        self._threshold(None)
 
     def train_critic(
         self,
@@ -419,11 +427,16 @@ class WGAN(_Critics):
             [loss, loss of the real, loss of the generated]: minus the mean value of real pictures, the mean value of
             generated ones, and the mean of both.
         """
-        threshold = self.arguments["clip_threshold"] if clip_threshold is None else clip_threshold
+        threshold = self._threshold(clip_threshold)
         (real,), (fake,) = self._train_judge(x_train, batch_size, using_generator)
         for weight in self.critic.trainable_variables:
             weight.assign(np.clip(weight, -threshold, threshold))
         return [0.5 * (real + fake), real, fake]
+
+    def _threshold(self, clip_threshold: float | None) -> float:
+        threshold = self.arguments["clip_threshold"] if clip_threshold is None else clip_threshold
+        _check_positive("clip_threshold", threshold)
+        return threshold
 
     def train(
         self,
@@ -496,6 +509,7 @@ class WGANGP(_Critics):
         arguments = dict(locals())
         del arguments["self"], arguments["batch_size"]
         self._set_up(arguments)
+        _check_positive("grad_weight", self.arguments["grad_weight"])
         import tensorflow as tf
 
         self._update = tf.function(self._penalised_update, autograph=False)
@@ -582,6 +596,13 @@ def _frozen(model: Any) -> Iterator[None]:
         model.trainable = True
 
 
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays, also in lists, as Python's own."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
 def _options(prefix: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one network as its builder names them."""
     return {
@@ -600,12 +621,16 @@ def _build(builder: Any, prefix: str, arguments: dict[str, Any], **others: Any) 
         raise InputError(f"{_NAMES.get(option, f'{prefix}_{option}')}:{rest}") from error
 
 
+def _check_positive(option: str, value: Any) -> None:
+    if type(value) not in (int, float) or not 0 < value < float("inf"):
+        raise InputError(f"{option}: expected a number above 0, received {value!r}")
+
+
 def _optimizer(arguments: dict[str, Any], rate_name: str) -> Any:
     import keras
 
     name, rate = arguments["optimiser"], arguments[rate_name]
-    if type(rate) not in (int, float) or not 0 < rate < float("inf"):
-        raise InputError(f"{rate_name}: expected a rate above 0, received {rate!r}")
+    _check_positive(rate_name, rate)
     if name not in _OPTIMISERS:
         known = " or ".join(map(repr, _OPTIMISERS))
         raise InputError(f"optimiser: expected {known}, received {name!r}{nearest(str(name), _OPTIMISERS)}")

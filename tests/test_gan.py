@@ -17,6 +17,7 @@ from deblurgan import gan as module
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.gan import GAN
 from tests.gans import JUDGE, KINDS, pictures, small
+from tests.ordering import unordered
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 BATCH = 4
@@ -113,8 +114,11 @@ def test_the_call_of_the_text_builds_the_networks_of_the_text():
         ("gan", {"input_dim": (8, None, 1)}, "input_dim: the dense layer needs a known height and width"),
         ("wgan", {"activation": "reluu"}, "critic_activation: expected a name that Keras knows, received 'reluu'"),
         ("gan", {"optimiser": "rmsporp"}, "optimiser: expected 'adam' or 'rmsprop', .*; did you mean rmsprop"),
-        ("gan", {"learning_rate": 0}, "discriminator_learning_rate: expected a rate above 0, received 0"),
+        ("gan", {"learning_rate": 0}, "discriminator_learning_rate: expected a number above 0, received 0"),
         ("gan", {"z_dim": 0}, "z_dim: expected an int of at least 1, received 0"),
+        ("wgan", {"n_critic": 0}, "n_critic: expected an int of at least 1, received 0"),
+        ("wgan", {"clip_threshold": -0.01}, "clip_threshold: expected a number above 0, received -0.01"),
+        ("wgan-gp", {"grad_weight": "10"}, "grad_weight: expected a number above 0, received '10'"),
     ],
 )
 def test_what_makes_no_gan_is_an_error_that_names_the_argument(kind, arguments, message):
@@ -122,7 +126,28 @@ def test_what_makes_no_gan_is_an_error_that_names_the_argument(kind, arguments, 
         small(kind, **arguments)
 
 
+def test_numbers_and_arrays_of_numpy_are_arguments_and_are_saved(tmp_path):
+    gan = small(
+        z_dim=np.int64(5),
+        conv_filters=np.array([4, 6]),
+        conv_strides=[np.int32(2), 1],
+        generator_initial_dense_layer_size=tuple(np.array([2, 2, 4])),
+        learning_rate=np.float64(0.002),
+    )
+    gan.save(tmp_path)
+    assert module.load(tmp_path).arguments == json.loads(json.dumps(small().arguments))
+
+
 # One step
+
+
+@each_kind
+def test_weights_are_read_before_they_are_updated(kind):
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": True})  # as TensorFlow starts
+    made = small(kind)
+    train = made.train_discriminator if kind == "gan" else made.train_critic
+    assert unordered(lambda: train(pictures(), BATCH)) == []
+    assert unordered(lambda: made.train_generator(BATCH)) == []
 
 
 def test_the_discriminator_is_trained_on_real_and_then_on_generated_pictures():
@@ -261,6 +286,11 @@ def test_a_generator_of_batches_is_asked_again_after_a_short_one():
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(InputError, match=r"x_train: expected pictures of input_dim \(8, 8, 1\), received an array"):
         small().train_discriminator(np.zeros((5, 8, 9, 1)), BATCH)
+
+
+def test_pictures_that_were_not_brought_to_the_range_of_tanh_are_refused():
+    with pytest.raises(InputError, match=r"x_train: expected values in \[-1, 1\], received uint8"):
+        small().train_discriminator(np.full((5, 8, 8, 1), 200, np.uint8), BATCH)
 
 
 # Training, files
