@@ -141,7 +141,7 @@ class _Adversaries:
         if shape[1:] != self.input_dim or not shape[0]:
             raise InputError(f"x_train: expected pictures of input_dim {self.input_dim}, received an array {shape}")
         if np.issubdtype(dtype := np.asarray(pictures).dtype, np.integer):
-            raise InputError(f"x_train: expected values in [-1, 1], which x / 127.5 - 1 makes, received {dtype}")
+            raise InputError(f"x_train: expected values in [-1, 1], received {dtype}; x / 127.5 - 1 makes them")
 
     def _run(
         self,
