@@ -162,8 +162,9 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise FileError(f"{shown(path)}: expected a folder, found a file") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        raise FileError(f"{shown(file)}: expected a folder, found a file") from error
     except OSError as error:
         raise FileError(f"{shown(path)}: the folder cannot be created: {reason(error)}") from error
     if not os.access(path, os.W_OK | os.X_OK):

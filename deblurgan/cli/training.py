@@ -256,7 +256,8 @@ def _validation_beside(recipe: Recipe) -> str | None:
                 continue
             if kind in ("pairs", "gopro") and layout(beside):
                 return str(beside)
-            if kind in ("combined", "colourise") and beside != folder and list_images(beside):
+            is_trained_on = kind == "colourise" and beside.parent == folder  # which takes what is below, too
+            if kind in ("combined", "colourise") and not is_trained_on and beside != folder and list_images(beside):
                 return written({**spec, "folder": beside, "weight": None})
     return None
 

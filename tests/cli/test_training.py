@@ -118,6 +118,10 @@ def test_train_validates_on_the_folder_test_beside_the_input(trainings, pairs):
     assert trained(trainings, "--input_dir", pairs, "--val_dir", "elsewhere").val_dir == "elsewhere"
     halves = f"combined={pairs.parent / 'test'},direction=BtoA"
     assert trained(trainings, "--source", f"combined={pairs},direction=BtoA").val_dir == halves
+    colours = ["--recipe", "pix2pix", "--set", "input_channels=1"]
+    assert trained(trainings, *colours, "--source", f"colourise={pairs.parent}").val_dir is None  # test is below it
+    apart = trained(trainings, *colours, "--source", f"colourise={pairs}").val_dir
+    assert apart == f"colourise={pairs.parent / 'test'}"
 
 
 def test_train_tells_how_to_deblur_with_the_result(trainings, pairs, tmp_path):
