@@ -73,16 +73,25 @@ def inspect(file: Path) -> None:
     for title, options in (("read from the file", content.options), ("assumed (--assume)", content.assumed)):
         if options:
             click.echo(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}")
-    takes = {
-        "generator": "takes images as float32 RGB in [-1, 1] and gives the same",
-        "critic": "takes images as float32 RGB in [-1, 1]",
-        "sampler": "takes float32 noise, normal with deviation 1, and gives images in [-1, 1]",
-    }
-    click.echo(takes[content.entry.role])
+    click.echo(_takes(content.entry.role, {**content.entry.defaults, **content.options, **content.assumed}))
     width = max(len(name) for name, _ in content.tensors)
     for name, tensor in content.tensors:
         values = f"{tensor.min():10.4g} to {tensor.max():.4g}" if tensor.size else ""
         click.echo(f"  {name:{width}}  {'x'.join(map(str, tensor.shape)) or 'scalar':16} {tensor.dtype}  {values}")
+
+
+def _takes(role: str, options: dict[str, Any]) -> str:
+    """Say what a network with these options takes and gives."""
+    if role == "sampler":
+        return "takes float32 noise, normal with deviation 1, and gives images in [-1, 1]"
+    channels = options.get("channels", options["image_shape"][2])  # the former of an old file of the configurable GAN
+    taken, given = (
+        {1: "grey", 3: "RGB"}.get(number, f"of {number} channels")
+        for number in (channels, options.get("output_channels") or channels)
+    )
+    if role == "critic":
+        return f"takes images as float32 {taken} in [-1, 1]"
+    return f"takes images as float32 {taken} in [-1, 1] and gives {'the same' if given == taken else given}"
 
 
 @command("convert", "Write a weight file as another kind.")

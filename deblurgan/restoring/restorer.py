@@ -28,6 +28,7 @@ BLEND = 32  # pixels to each side of an edge between tiles that do not agree exa
 ALIKE_OVERLAP = 32  # pixels that two tiles share where all are alike
 ALIKE_STEP = 8  # pixels; where such tiles may start
 SAMPLE_SIDE = 64  # pixels; of the squares that statistics are measured on: many small ones see more of a picture
+SAMPLE_VALUES = 4  # but not less than so many values along a side of them where a network has the fewest
 
 TURNS = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
 
@@ -204,7 +205,7 @@ class Restorer:
             return [None] * len(self._turns)
         largest = max(row.see_to - row.see_from for row in parts[0]) * max(c.see_to - c.see_from for c in parts[1])
         multiple = self.needs.multiple
-        side = min(SAMPLE_SIDE, int(largest**0.5)) // multiple * multiple
+        side = min(max(SAMPLE_SIDE, SAMPLE_VALUES * multiple), int(largest**0.5)) // multiple * multiple
         places = tiles.samples(*padded.shape[:2], pixels=largest, side=side, multiple=multiple)
         squares = np.stack([padded[place] for place in places])
         return [self._run.measured(_turned(squares, turn, axes=(1, 2))) for turn in self._turns]

@@ -398,6 +398,13 @@ def test_tiles_of_a_unet_are_blended(randomised):
     assert mean < 0.05 * change
 
 
+def test_tiles_of_a_unet_share_statistics_that_need_larger_squares(randomised):
+    options = {"ngf": 2, "num_downs": 7, "wiring": "tensorflow", "test_statistics": True, "dropout": 0.0}
+    model = randomised(build_generator("unet", options))
+    _, mean, change = difference_of_tiles(model, textured(500, 760), 512 * 640)
+    assert mean < 0.25 * change
+
+
 # A U-Net, and grey
 
 

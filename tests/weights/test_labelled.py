@@ -361,6 +361,18 @@ def test_inspect_says_what_network_a_file_is_of(nafnet_file):
     assert any(line.split()[:2] == ["in_conv/0", "3x3x3x4"] for line in lines)
 
 
+def test_inspect_says_how_many_channels_a_network_takes_and_gives(tmp_path):
+    unet = {"ngf": 1, "num_downs": 5, "image_shape": (None, None, 1), "output_channels": 3}
+    patchgan = {"ndf": 1, "image_shape": (None, None, 6)}
+    for role, name, options, takes in (
+        ("generator", "unet", unet, "grey in [-1, 1] and gives RGB"),
+        ("critic", "patchgan", patchgan, "of 6 channels in [-1, 1]"),
+    ):
+        path = tmp_path / f"{name}.weights.h5"
+        save_network(zoo.build(role, name, options), path, name, options, role=role)
+        assert f"\ntakes images as float32 {takes}\n" in deblurgan("inspect", path).stdout
+
+
 def test_a_converted_nafnet_restores_the_same(nafnet_file, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (19, 33, 3), np.uint8)
     result = deblurgan("convert", nafnet_file, tmp_path / "n.keras")
