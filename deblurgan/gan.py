@@ -100,6 +100,7 @@ class _Adversaries:
         Returns:
             The loss; of a GAN [loss, accuracy], where an accuracy of 1 means that all were taken for real.
         """
+        _check_batch_size(batch_size)
         # Keras reads `trainable` when it first traces a step, not in compile(): freeze around every step.
         with _frozen(self._judge):
             values = _on_batch(self.model, self._noise(batch_size), self._labels(batch_size, self._real))
@@ -122,7 +123,9 @@ class _Adversaries:
 
     def _pictures(self, x_train: Any, batch_size: int, using_generator: bool) -> np.ndarray:
         """Real pictures: drawn with replacement, or the next batch; a short one, as at the end, is passed over."""
+        _check_batch_size(batch_size)
         if not using_generator:
+            x_train = np.asarray(x_train)
             self._check_pictures(x_train)
             return np.asarray(x_train[self._random.integers(0, len(x_train), batch_size)], np.float32)
         try:
@@ -619,6 +622,12 @@ def _build(builder: Any, prefix: str, arguments: dict[str, Any], **others: Any) 
     except InputError as error:
         option, _, rest = str(error).partition(":")
         raise InputError(f"{_NAMES.get(option, f'{prefix}_{option}')}:{rest}") from error
+
+
+def _check_batch_size(batch_size: Any) -> None:
+    from deblurgan.networks.parts import check_counts
+
+    check_counts(batch_size=_plain(batch_size))
 
 
 def _check_positive(option: str, value: Any) -> None:

@@ -288,6 +288,15 @@ def test_pictures_of_another_size_are_refused():
         small().train_discriminator(np.zeros((5, 8, 9, 1)), BATCH)
 
 
+@pytest.mark.parametrize("batch_size", [0, 4.0])
+def test_a_batch_size_that_is_none_is_refused(batch_size):
+    gan = small()
+    for step in (lambda: gan.train_generator(batch_size), lambda: gan.train_discriminator(pictures(), batch_size)):
+        with pytest.raises(InputError, match="batch_size: expected an int of at least 1"):
+            step()
+    gan.train_discriminator(list(pictures()), np.int64(BATCH))  # these are fine
+
+
 def test_pictures_that_were_not_brought_to_the_range_of_tanh_are_refused():
     with pytest.raises(InputError, match=r"x_train: expected values in \[-1, 1\], received uint8"):
         small().train_discriminator(np.full((5, 8, 8, 1), 200, np.uint8), BATCH)
