@@ -41,8 +41,8 @@ class OfEngine:
     def measured(self, images: Image) -> Any:
         """Raise InputError: other engines have no way to share statistics."""
         raise InputError(
-            "engine: a network with instance normalisation restores in tiles with tensorflow only; expected that, "
-            "more memory or a smaller picture"
+            "engine: a network that normalises by a picture's own statistics restores in tiles with tensorflow only; "
+            "expected that, more memory or a smaller picture"
         )
 
 

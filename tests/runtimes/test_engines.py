@@ -211,7 +211,7 @@ def test_tiles_of_instance_normalisation_are_refused(tmp_path, randomised):
     save_network(randomised(build_generator("paper", options)), path, "paper", options)
     export(path, tmp_path / "g.xml")
     restore = Tiled(engines.open_exported(tmp_path / "g.xml"), tile_pixels=128 * 128)
-    with pytest.raises(InputError, match="instance normalisation restores in tiles with tensorflow only"):
+    with pytest.raises(InputError, match="own statistics restores in tiles with tensorflow only"):
         restore(noise(200, 300))
 
 
