@@ -32,6 +32,8 @@ NETWORKS = {
         {"ndf": 4, "image_shape": [32, 32, 3], "norm": "instance", "sigmoid": False},
     ),
     "patchgan": ("critic", "patchgan", {"ndf": 4}),
+    "dcgan": ("sampler", "dcgan", {"z_dim": 5, "initial_dense_layer_size": [2, 2, 4], "conv_filters": [6, 6, 4, 1]}),
+    "dcgan's critic": ("critic", "dcgan", {"conv_filters": [4, 4, 4, 4], "sigmoid": False}),
 }
 TRAINED = ["paper", "nafnet"]  # a step of each takes JAX a while to compile
 
@@ -60,7 +62,8 @@ def exchanged(tmp_path_factory):
         model = zoo.build(role, name, options)
         weights = weights_of(model, random)
         model.set_weights(weights)
-        images, sharp = random.uniform(-1, 1, (2, 2, 32, 32, 3)).astype(np.float32)
+        shape = [side or 32 for side in model.input_shape[1:]]
+        images, sharp = random.uniform(-1, 1, (2, 2, *shape)).astype(np.float32)
         given |= {f"{key}/weights/{i}": weight for i, weight in enumerate(weights)}
         given |= {f"{key}/images": images, f"{key}/sharp": sharp}
         given[f"{key}/output"] = np.asarray(model(images, training=False))

@@ -218,7 +218,8 @@ def _of_file(path: Path) -> tuple[NDArray[Any], Any]:
             file = np.load(stream, allow_pickle=False)
             arrays = {"x": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(f"{shown(path)}: expected a .npz file of pictures: {reason(error)}") from error
+        why = "it is not one" if "pickled" in str(error) else reason(error)  # NumPy advises to unpickle it
+        raise FileError(f"{shown(path)}: expected a .npz file of pictures: {why}") from error
     names = [*(name for name in IN_NPZ if name in arrays), *(arrays if len(arrays) == 1 else [])]
     if not names:
         raise InputError(f"{shown(path)}: expected an array called {', '.join(IN_NPZ)}, found {', '.join(arrays)}")

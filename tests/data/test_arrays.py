@@ -94,6 +94,9 @@ def test_what_is_no_set_is_told(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\3\4 no more")
     with pytest.raises(FileError, match=r"broken.npz: expected a .npz file of pictures: "):
         open_set(tmp_path / "broken.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(FileError, match=r"text.npz: expected a .npz file of pictures: it is not one$"):
+        open_set(tmp_path / "text.npz")
     with pytest.raises(InputError, match=r"expected pictures, also in folders below, found none$"):
         open_set(tmp_path)
 
