@@ -88,6 +88,7 @@ def test_uninstalling_leaves_keras_as_it_was():
         owner = path.rpartition(".")[0]  # Keras 3.8 makes some of its modules anew when they are first imported so
         if owner and owner not in names.MODULES:
             importlib.import_module(owner)
+    importlib.import_module("tensorflow").keras.layers  # noqa: B018 (until then `keras` is a stand-in of TensorFlow's)
     before = everything_that_is_patched()
     finders = list(sys.meta_path)
     compat.install()

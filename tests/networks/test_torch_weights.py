@@ -144,6 +144,8 @@ def test_unet_generators_are_told_from_their_tensors(options, told):
         "residual": False,
         "dropout": 0.5,
         "skip_first": True,
+        "test_dropout": False,
+        "test_statistics": False,
     }
 
 

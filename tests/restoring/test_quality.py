@@ -49,6 +49,7 @@ def opened(monkeypatch):
 
     class Recorded:
         needs = engine = engine_precision = quality = None
+        channels = (3, 3)
 
         def __init__(self, model, *, strength, **options):
             self.strength = strength

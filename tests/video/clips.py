@@ -121,6 +121,7 @@ class Stops:
     """Restores so many frames and is interrupted then."""
 
     quality = engine = engine_precision = None
+    pixels_done = 0
 
     def __init__(self, count, error=KeyboardInterrupt):
         self.left, self.error, self.seen = count, error, []
