@@ -19,7 +19,7 @@ from deblurgan.files import shown
 from deblurgan.weights import checkpoint, hdf5
 from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes
 
-_CHECKPOINT = re.compile(rf"(.+)/(kernel|bias|{'|'.join(NORM_TENSORS)})/\.ATTRIBUTES/VARIABLE_VALUE")
+_CHECKPOINT = re.compile(rf"(.+)/(kernel|bias|{'|'.join(NORM_TENSORS)}){re.escape(checkpoint.VALUE)}")
 _CONVOLUTION = re.compile(r"(generator|discriminator|critic)_conv_\d+")
 KINDS = {
     ("generator",): "configurable GAN's generator",

@@ -13,13 +13,13 @@ import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.files import shown
+from deblurgan.weights.checkpoint import VALUE
 from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights
 from deblurgan.weights.labelled import LabelledWeights
 
 Tensors = Mapping[str, np.ndarray]
 
 ROLES = {"generator": ("generator", "unet"), "discriminator": ("critic", "patchgan")}
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LAYER = "layer_with_weights-"
 
 

@@ -36,16 +36,6 @@ TARGETS = np.array([[0, 1, 0], [0, 0, 1]], "float32")
 
 
 @pytest.fixture
-def old_keras():
-    """Keras with the old names, without their warnings."""
-    compat.install()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OldKerasWarning)
-        yield
-    compat.uninstall()
-
-
-@pytest.fixture
 def backend(old_keras):
     """`keras.backend` with the old names."""
     return importlib.import_module("keras.backend")

@@ -2,7 +2,6 @@
 
 import struct
 import sys
-import warnings
 
 import keras
 import numpy as np
@@ -17,15 +16,6 @@ from tests.compat.test_compat import run_old, write
 from tests.gans import KINDS, small
 
 PLAIN = SOURCE.replace("np.prod(self.g_start)", "int(np.prod(self.g_start))").replace("np.array([4, 6])", "[4, 6]")
-
-
-@pytest.fixture
-def old_keras():
-    compat.install()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OldKerasWarning)
-        yield
-    compat.uninstall()
 
 
 @pytest.fixture
