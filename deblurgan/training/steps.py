@@ -103,19 +103,11 @@ def restoration(recipe: Recipe, steps: int, precision: str, teacher: Teacher | N
         critic=critic,
         adversarial=_adversarial(recipe),
         adversarial_weight=recipe.adversarial_weight,
-        penalty_weight=recipe.gradient_penalty,
-        critic_updates=recipe.critic_updates,
         simultaneous=recipe.simultaneous,
         conditional=recipe.conditional,
-        accumulate=recipe.accumulate,
-        clip_norm=recipe.clip_norm,
-        seed=recipe.seed,
+        **_updates(recipe),
     )
-    model.compile(
-        build_optimizer(recipe, steps, precision),
-        build_optimizer(recipe, steps, precision, critic=True) if critic is not None else None,
-        jit_compile=_jit(recipe),
-    )
+    _compile(model, recipe, steps, precision)
     return model
 
 
@@ -129,18 +121,28 @@ def _generation(recipe: Recipe, steps: int, precision: str) -> Generation:
         generator,
         critic,
         adversarial,
-        penalty_weight=recipe.gradient_penalty,
-        critic_updates=recipe.critic_updates,
-        accumulate=recipe.accumulate,
-        clip_norm=recipe.clip_norm,
-        seed=recipe.seed,
+        **_updates(recipe),
     )
-    model.compile(
-        build_optimizer(recipe, steps, precision),
-        build_optimizer(recipe, steps, precision, critic=True),
-        jit_compile=_jit(recipe),
-    )
+    _compile(model, recipe, steps, precision)
     return model
+
+
+def _updates(recipe: Recipe) -> dict[str, Any]:
+    """How the networks of both steps are updated, as keywords of `Restoration`."""
+    return {
+        "penalty_weight": recipe.gradient_penalty,
+        "critic_updates": recipe.critic_updates,
+        "accumulate": recipe.accumulate,
+        "clip_norm": recipe.clip_norm,
+        "seed": recipe.seed,
+    }
+
+
+def _compile(model: Restoration, recipe: Recipe, steps: int, precision: str) -> None:
+    critic_optimizer = None
+    if model.critic is not None:
+        critic_optimizer = build_optimizer(recipe, steps, precision, critic=True)
+    model.compile(build_optimizer(recipe, steps, precision), critic_optimizer, jit_compile=_jit(recipe))
 
 
 def _tutorial(recipe: Recipe, precision: str) -> TutorialGAN:
