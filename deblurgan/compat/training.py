@@ -12,6 +12,7 @@ import keras
 
 from deblurgan.compat.notices import OldKerasError, note
 from deblurgan.compat.patches import Patches, defining
+from deblurgan.devices import keep_order
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, shown
 from deblurgan.weights.hdf5 import write_keras2
@@ -66,6 +67,7 @@ def _compile(compiled: Any, method: Method) -> Method:
 
     @functools.wraps(method)
     def compile(self: Any, *args: Any, **kwargs: Any) -> None:
+        keep_order()  # old critics are linear, with the mean of the scores as their loss
         method(self, *args, **kwargs)
         compiled[self] = _flags(self)
 

@@ -24,6 +24,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.vgg import vgg16_block3_conv3
 from deblurgan.weights.any_file import load
+from tests.ordering import unordered
 
 REPOSITORY = Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
@@ -1162,3 +1163,10 @@ def test_another_backend_of_keras_is_told_in_one_line(tmp_path, monkeypatch):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("python -m deblurgan.compat: Keras: expected the backend tensorflow")
+
+
+def test_a_linear_critic_reads_its_weights_before_they_are_updated(old_keras):
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": True})  # as TensorFlow starts
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    critic.compile(keras.optimizers.RMSprop(1e-3), loss=lambda wanted, score: keras.ops.mean(wanted * score))
+    assert unordered(lambda: critic.train_on_batch(np.ones((2, 4)), np.ones((2, 1)))) == []
