@@ -1,4 +1,4 @@
-# deblurgan on a CPU. The README tells how it is built and run.
+# deblurgan on a CPU. docs/install.md tells how it is built and run.
 FROM python:3.12-slim AS build
 RUN pip install --no-cache-dir uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never

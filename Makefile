@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
 
-.PHONY: demo test test-slow test-torch lint clean
+.PHONY: demo test test-slow test-torch lint docs clean
 
 demo: .venv/runtime
 	rm -rf $(OUT)
@@ -26,8 +26,8 @@ demo: .venv/runtime
 	@echo "  $(OUT)/restored/                         the restored pictures, beside $(OUT)/images/test/A"
 	@echo "  $(OUT)/scores.txt, .csv, .json           the table above"
 	@echo "  $(OUT)/tutorial/                         the tutorial's network after six steps of training. It has learnt"
-	@echo "      next to nothing: what it puts out is half of its input, washed out. The README tells how long"
-	@echo "      a training takes."
+	@echo "      next to nothing: what it puts out is half of its input, washed out. docs/tutorial.md tells"
+	@echo "      how long a training takes."
 	@echo "Your own photograph: $(BIN)/deblurgan deblur photo.jpg"
 
 test: .venv/dev
@@ -44,8 +44,11 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean:
-	rm -rf .venv $(OUT) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(OUT) site .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -56,6 +59,10 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv/torch: .venv/dev

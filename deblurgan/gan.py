@@ -234,17 +234,13 @@ class _Adversaries:
 class GAN(_Adversaries):
     """A GAN whose layers lists tell: `deblurgan.networks.dcgan` says what each of these arguments does there.
 
-    Both networks learn from binary cross-entropy: real pictures are 1, generated ones 0.
+    Both networks learn from binary cross-entropy: real pictures are 1, generated ones 0. Arguments that are not below
+    begin with the network whose layers they tell.
 
     Args:
         input_dim: (height, width, channels) of the pictures.
-        discriminator_conv_filters, discriminator_conv_kernel_size, discriminator_conv_strides,
-            discriminator_batch_norm_momentum, discriminator_activation, discriminator_dropout_rate: its layers.
-        discriminator_learning_rate: of its optimizer.
-        generator_initial_dense_layer_size, generator_upsample, generator_conv_filters, generator_conv_kernel_size,
-            generator_conv_strides, generator_batch_norm_momentum, generator_activation, generator_dropout_rate: its
-            layers.
-        generator_learning_rate: of its optimizer.
+        discriminator_learning_rate: of the discriminator's optimizer.
+        generator_learning_rate: of the generator's.
         optimiser: "adam" (with beta_1 0.5) or "rmsprop", of both.
         z_dim: numbers of noise for each picture.
         seed: for the noise and the choice of pictures, which differ from run to run without; the weights that it
@@ -374,14 +370,11 @@ class WGAN(_Critics):
 
     The critic's value has no bounds; it learns to give real pictures more than generated ones, the generator to be
     given more. Two updates of the critic, as in `GAN`, where the paper and `deblurgan train --recipe wgan` take one
-    on the sum.
+    on the sum. Arguments are those of `GAN`, `critic_` in place of `discriminator_`, and:
 
     Args:
-        critic_conv_filters, critic_conv_kernel_size, critic_conv_strides, critic_batch_norm_momentum,
-            critic_activation, critic_dropout_rate, critic_learning_rate: as the discriminator's of `GAN`.
         n_critic: critic updates before each of the generator.
         clip_threshold: how far from 0 the critic's trainable weights may be; what a normalisation noted is no weight.
-        others: as in `GAN`.
 
     Source: Arjovsky et al., arXiv 1701.07875; the book, chapter 4.
     """
@@ -471,13 +464,15 @@ class WGAN(_Critics):
 class WGANGP(_Critics):
     """The same with a gradient penalty in place of the clipping: one update of the critic on the sum of all.
 
+    A critic's batch normalisation and a penalty for each picture do not go together. Arguments are those of `WGAN`,
+    and:
+
     Args:
         grad_weight: of the penalty: the mean over the batch of (norm - 1)^2, where the norm is that of the gradient
             of a critic's value in all of a picture, halfway (one random share for each) between a real and a
             generated one.
         n_critic: critic updates before each of the generator.
         batch_size: not used; programs of the book pass it.
-        others: as in `WGAN`. A critic's batch normalisation and a penalty for each picture do not go together.
 
     Source: Gulrajani et al., arXiv 1704.00028; the book, chapter 4.
     """

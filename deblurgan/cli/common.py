@@ -146,7 +146,7 @@ weight_path_option = click.option(
     type=path_type,
     metavar="FILE",
     help="Weights to restore with: a name that `deblurgan weights` lists; a run of `train`, by its folder or name, "
-    "for its best; or a file, of `train` (.weights.h5), of `export` (.onnx, .xml) or another that the README lists "
+    "for its best; or a file, of `train` (.weights.h5), of `export` (.onnx, .xml) or another that the manual lists "
     "(.h5, .pth ...).  [default: generator.h5 in the working folder, as in the tutorial, or else maxim-gopro, which "
     "is in the package]",
 )

@@ -138,7 +138,8 @@ class BatchNormalization(_ImageStatistics, layers.BatchNormalization):
             noting them, as Keras 2.1 did. Keras 3's uses the noted ones.
         statistics: those used outside training: "noted", Keras', or "image", each image's own, which are those of a
             batch of one.
-        args, kwargs: those of `keras.layers.BatchNormalization`.
+        *args: those of `keras.layers.BatchNormalization`.
+        **kwargs: the same.
     """
 
     affine = True
@@ -286,7 +287,8 @@ class Dropout(layers.Dropout):
 
     Args:
         always: whether it acts outside training too.
-        args, kwargs: those of `keras.layers.Dropout`.
+        *args: those of `keras.layers.Dropout`.
+        **kwargs: the same.
     """
 
     def __init__(self, *args: Any, always: bool = False, **kwargs: Any) -> None:

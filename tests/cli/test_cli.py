@@ -187,21 +187,6 @@ atexit.register(lambda: print("LOADED", [name for name in heavy if name in sys.m
     assert "Traceback" not in ran.stderr
 
 
-def test_the_readme_mentions_every_command_and_option():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ALL_COMMANDS:
-        assert re.search(rf"deblurgan {command}\b", text), command
-    for script in SCRIPTS:
-        assert f"python {script}" in text
-    missing = []
-    for command in ALL_COMMANDS:
-        for option in options(command):
-            spelling = re.escape(option.opts[0]).replace("_", "[-_]")
-            if not re.search(rf"(?<![\w-]){spelling}(?![\w-])", text):
-                missing.append(f"{command} {option.opts[0]}")
-    assert missing == []
-
-
 # Options
 
 
