@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from deblurgan.data.pairs import choose_pairs
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import reason, shown
 from deblurgan.pictures.listing import list_images_below
-from deblurgan.pictures.pixels import to_model
+from deblurgan.pictures.pixels import from_model, to_model
 from deblurgan.pictures.reading import read_rgb
 
 Pictures = NDArray[np.uint8]
@@ -37,21 +37,24 @@ class PictureSet:
         images: uint8 (count, height, width, 1 or 3).
         labels: what each shows, as whole numbers from 0, where the set says so.
         bad: by name, why files of a folder are not in it.
+        notice: what values that are no bytes were taken for.
     """
 
     name: str
     images: Pictures
     labels: NDArray[np.int64] | None
     bad: Mapping[str, str]
+    notice: str = ""
 
 
 def open_set(name: str | os.PathLike[str], shape: Shape | None = None) -> PictureSet:
     """Read a set of pictures.
 
     Args:
-        name: one of `NAMES`; a `.npz` file with uint8 pictures (count, height, width) or (..., 1 or 3), called as in
-            `IN_NPZ` or alone in it; or a folder with pictures, also in folders below, of which the centre squares
-            are taken.
+        name: one of `NAMES`; a `.npz` file with pictures (count, height, width) or (..., 1 or 3), called as in
+            `IN_NPZ` or alone in it: whole numbers from 0 to 255, or floating-point ones in [0, 1] or, where some are
+            below 0, in [-1, 1]; or a folder with pictures, also in folders below, of which the centre squares are
+            taken.
         shape: height, width and channels (1 or 3) to bring them to: resized, grey or coloured. As they are when
             None; of a folder 64x64x3.
 
@@ -76,13 +79,14 @@ def open_set(name: str | os.PathLike[str], shape: Shape | None = None) -> Pictur
         )
     if images.ndim == 3:
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+    if images.dtype.kind not in "uif" or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise InputError(
-            f"{shown(name)}: expected uint8 pictures (count, height, width) or (count, height, width, 1 or 3), "
+            f"{shown(name)}: expected pictures (count, height, width) or (count, height, width, 1 or 3), "
             f"found {images.dtype} {images.shape}"
         )
+    images, notice = _bytes(images, name)
     labels = None if labels is None else np.asarray(labels).reshape(-1).astype(np.int64)
-    return PictureSet(name, images if shape is None else _as(images, shape), labels, bad)
+    return PictureSet(name, images if shape is None else _as(images, shape), labels, bad, notice)
 
 
 def shape_of(name: str, side: int = 64) -> Shape:
@@ -99,26 +103,6 @@ def shape_of(name: str, side: int = 64) -> Shape:
     return height, width, channels
 
 
-def from_generator(batches: Iterable[Any], count: int) -> NDArray[np.float32]:
-    """Return the first `count` pictures that a generator gives in batches, or all where it ends before.
-
-    Args:
-        batches: gives arrays (batch, ...), or tuples whose first value is one, as Keras' generators do.
-        count: how many pictures.
-
-    Raises:
-        InputError: it gives none.
-    """
-    found: list[NDArray[np.float32]] = []
-    for batch in batches:
-        found.append(np.asarray(batch[0] if isinstance(batch, tuple) else batch, np.float32))
-        if sum(map(len, found)) >= count:
-            break
-    if not found:
-        raise InputError("generator of pictures: expected batches, received none")
-    return np.concatenate(found)[:count]
-
-
 class ArrayStream:
     """An endless, reproducible stream of batches from a set: in each pass every picture comes once, in random order.
 
@@ -131,7 +115,7 @@ class ArrayStream:
 
     Attributes:
         images: those that are used.
-        bad: as of the set.
+        bad, notice: as of the set.
     """
 
     failure = None  # nothing is read once training has begun
@@ -140,7 +124,7 @@ class ArrayStream:
         self, pictures: PictureSet, *, batch_size: int, batches_per_step: int = 1, seed: int = 0, n_images: int = -1
     ) -> None:
         self.images = pictures.images[choose_pairs(range(len(pictures.images)), n_images, seed)]
-        self.bad = dict(pictures.bad)
+        self.bad, self.notice = dict(pictures.bad), pictures.notice
         self._name, self._seed = pictures.name, seed
         self._per_step = batch_size * batches_per_step
 
@@ -242,6 +226,22 @@ def _of_folder(folder: Path, shape: Shape) -> tuple[Pictures, dict[str, str]]:
         why = f"; {next(iter(bad.values()))}" if bad else ""
         raise InputError(f"{shown(folder)}: expected pictures, also in folders below, found none{why}")
     return np.stack(found), bad
+
+
+def _bytes(images: NDArray[Any], name: str) -> tuple[Pictures, str]:
+    """Return pictures as uint8, and a notice of what other values were taken for."""
+    if images.dtype == np.uint8:
+        return images, ""
+    least, most = images.min(), images.max()
+    if images.dtype.kind != "f":
+        if least < 0 or most > 255:
+            raise InputError(f"{shown(name)}: expected whole numbers from 0 to 255, found {least} to {most}")
+        return images.astype(np.uint8), ""
+    if not (least >= -1 and most <= 1):
+        raise InputError(f"{shown(name)}: expected {images.dtype} in [0, 1] or [-1, 1], found {least:g} to {most:g}")
+    low = -1 if least < 0 else 0
+    notice = f"{shown(name)}: values from {least:g} to {most:g} are taken for [{low}, 1], from black to white"
+    return from_model(images if low else 2 * images - 1), notice
 
 
 def _as(images: Pictures, shape: Shape) -> Pictures:

@@ -109,6 +109,8 @@ def train(
     snapshot = Snapshot(recipe, precision, step.generator, average)
     validation: Validation | SampleValidation
     if isinstance(stream, ArrayStream):
+        if stream.notice:
+            progress.notice(stream.notice)
         validation = SampleValidation(snapshot.generator, stream.images, recipe.seed)
     else:
         judge = Judge(recipe, step.networks()["discriminator"]) if "critic" in recipe.panels else None

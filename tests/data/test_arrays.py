@@ -4,7 +4,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from deblurgan.data.arrays import ArrayStream, PictureSet, from_generator, open_set
+from deblurgan.data.arrays import ArrayStream, PictureSet, open_set
 from deblurgan.errors import FileError, InputError
 from tests.photographs import noise, save
 
@@ -71,9 +71,29 @@ def test_a_file_of_pictures_with_labels_as_keras_has_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("values", "taken_for"),
+    [
+        (lambda x: x.astype(int), ""),
+        (lambda x: x / 255, "values from 0 to 1 are taken for [0, 1], from black to white"),
+        (lambda x: (x / 127.5 - 1).astype(np.float32), "values from -1 to 1 are taken for [-1, 1], from black to white"),
+    ],
+)
+def test_values_that_are_no_bytes_are_told_by_their_range(values, taken_for, tmp_path):
+    images = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    np.savez(tmp_path / "own.npz", values(images))
+    found = open_set(tmp_path / "own.npz")
+    np.testing.assert_array_equal(found.images, images)
+    assert found.notice.endswith(taken_for)
+    assert bool(found.notice) == bool(taken_for)
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x_train": np.zeros((4, 8, 8))}, r"own.npz: expected uint8 pictures .*, found float64 \(4, 8, 8, 1\)$"),
+        ({"x_train": np.zeros((4, 8, 8), bool)}, r"own.npz: expected pictures .*, found bool \(4, 8, 8, 1\)$"),
+        ({"x": np.full((4, 8, 8), 256)}, r"own.npz: expected whole numbers from 0 to 255, found 256 to 256$"),
+        ({"x": np.full((4, 8, 8), 1.5)}, r"own.npz: expected float64 in \[0, 1\] or \[-1, 1\], found 1.5 to 1.5$"),
+        ({"x": np.full((4, 8, 8), np.nan)}, r"own.npz: expected float64 in \[0, 1\] or \[-1, 1\], found nan to nan$"),
         ({"x": np.zeros((4, 8, 8, 2), np.uint8)}, r"found uint8 \(4, 8, 8, 2\)$"),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, r"found uint8 \(0, 8, 8, 1\)$"),
         ({"a": np.zeros(3), "b": np.zeros(3)}, r"own.npz: expected an array called x_train, images, x, found a, b$"),
@@ -140,12 +160,3 @@ def test_the_summary_tells_other_pictures_of_the_same_name(numbered):
     assert one[0]["folder"] == "numbered"
     changed = PictureSet("numbered", numbered.images + 1, None, {})
     assert ArrayStream(changed, batch_size=2).summary()[0]["files"] != one[0]["files"]
-
-
-def test_pictures_of_a_generator(numbered):
-    batches = (np.full((4, 2, 2, 1), number, np.float32) for number in range(9))
-    assert from_generator(batches, 6)[:, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1]
-    assert next(batches)[0, 0, 0, 0] == 2
-    assert from_generator(((np.zeros((4, 2, 2, 1)), np.ones(4)) for _ in range(2)), 100).shape == (8, 2, 2, 1)
-    with pytest.raises(InputError, match="generator of pictures: expected batches, received none"):
-        from_generator(iter(()), 5)
