@@ -157,7 +157,8 @@ class _Adversaries:
         """Take so many steps more, each of which returns both losses and a line."""
         from deblurgan.networks.parts import check_counts
 
-        check_counts(print_every_n_batches=every)
+        check_counts(print_every_n_batches=_plain(every))
+        check_counts(0, epochs=_plain(epochs))
         for epoch in range(self.epoch, self.epoch + epochs):
             d, g, line = step(epoch)
             report(line)

@@ -57,6 +57,18 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+class OneOf(click.Choice):  # type: ignore[type-arg]
+    """A choice of words; the message names the nearest to another."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word of these that is meant."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            hint = nearest(str(value), self.choices)
+            self.fail(f"expected one of {', '.join(self.choices)}, received {value!r}{hint}", param, ctx)
+
+
 class Command(Program):
     """A command whose options may be spelled with dashes or underscores, and whose errors are one line."""
 
@@ -177,13 +189,13 @@ assume_option = click.option(
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
+    type=OneOf(PRECISIONS),
     default="auto",
     help="Number format to compute in; auto takes the fastest that the device has and that shows no loss.",
 )
 engine_option = click.option(
     "--engine",
-    type=click.Choice([*ENGINES, AUTO]),
+    type=OneOf([*ENGINES, AUTO]),
     help="What computes; auto is the fastest that is installed; for openvino and onnxruntime: pip install "
     "'deblurgan[export]'.  [default: tensorflow, or what an exported --weight_path is for]",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deblurgan.cli.common import command, finish, notice, one_line, path_type
+from deblurgan.cli.common import OneOf, command, finish, notice, one_line, path_type
 from deblurgan.cli.progress import bar
 from deblurgan.data import gopro
 from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH, SIDES
@@ -29,13 +29,13 @@ from deblurgan.data.synthetic import EXTENSIONS, KERNELS, LENGTH, SIDES
 )
 @click.option(
     "--blur",
-    type=click.Choice(gopro.BLURS),
+    type=OneOf(gopro.BLURS),
     default="blur",
     help="Which of GOPRO's blurred frames to take: made without or with gamma correction.",
 )
 @click.option(
     "--link",
-    type=click.Choice(gopro.LINKS),
+    type=OneOf(gopro.LINKS),
     default="copy",
     help="Copy the files, or save the disk space with hard or symbolic links to them.",
 )
@@ -82,7 +82,7 @@ def _span(text: str) -> tuple[float, float]:
 )
 @click.option(
     "--kernel",
-    type=click.Choice(KERNELS),
+    type=OneOf(KERNELS),
     default="paper",
     help="Motion of the camera: the random trajectories of the DeblurGAN paper, straight lines, or both.",
 )
@@ -110,7 +110,7 @@ def _span(text: str) -> tuple[float, float]:
 @click.option("--recursive", is_flag=True, help="Take the pictures in folders below, too.")
 @click.option(
     "--extension",
-    type=click.Choice(EXTENSIONS),
+    type=OneOf(EXTENSIONS),
     default=".png",
     help="Kind of the files to write; .png loses nothing.",
 )
@@ -162,7 +162,7 @@ def synthesize(
 
 _extension = click.option(
     "--extension",
-    type=click.Choice(EXTENSIONS),
+    type=OneOf(EXTENSIONS),
     default=".png",
     help="Kind of the files to write; .png loses nothing, .jpg does.",
 )
@@ -193,7 +193,7 @@ def combine(first: Path, second: Path, output_dir: Path, extension: str, overwri
 @click.option(
     "--input",
     "half",
-    type=click.Choice(SIDES),
+    type=OneOf(SIDES),
     default=SIDES[0],
     help="The half that goes into A, the others into B.",
 )

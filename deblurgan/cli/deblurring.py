@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from deblurgan.cli.common import (
+    OneOf,
     Weights,
     assume_option,
     command,
@@ -39,7 +40,7 @@ from deblurgan.pictures.formats import EXTENSIONS
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(list(EXTENSIONS)),
+    type=OneOf(list(EXTENSIONS)),
     help="Write pictures in this format.  [default: the input's]",
 )
 @click.option(

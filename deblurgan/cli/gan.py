@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deblurgan.cli.common import command, path_type, precision_option
+from deblurgan.cli.common import OneOf, command, path_type, precision_option
 from deblurgan.cli.training import TrainingBars, is_given, report, run_folder
 from deblurgan.data.arrays import NAMES
 from deblurgan.devices import gpu_names, start_quietly
@@ -28,14 +28,14 @@ from deblurgan.training.troubles import troubles
 )
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=OneOf(KINDS),
     metavar="|".join(KINDS),
     default="gan",
     help="Cross-entropy; Wasserstein loss with the critic's weights cut; or with a gradient penalty.",
 )
 @click.option(
     "--network",
-    type=click.Choice(SIZES),
+    type=OneOf(SIZES),
     default="small",
     help="Networks with which a CPU learns digits in minutes, or those of the configurable GAN.",
 )
@@ -101,8 +101,8 @@ def gan(
 
     with _GanBars() as progress:
         result = trainer.train(plan, folder, resume=resume, progress=progress)
-    report(ctx, result)
     _show(plan, result)
+    report(ctx, result)
     if result.bad:
         raise click.ClickException(f"{len(result.bad)} pictures were left out: {'; '.join(result.bad.values())}")
 

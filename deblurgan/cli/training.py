@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from deblurgan.cli.common import INTERRUPTED, command, path_type, precision_option
+from deblurgan.cli.common import INTERRUPTED, OneOf, command, path_type, precision_option
 from deblurgan.cli.progress import bar
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
@@ -71,14 +71,14 @@ INPUT_DIR = "images/train"
 )
 @click.option(
     "--preprocess",
-    type=click.Choice(CHOICES["preprocess"]),
+    type=OneOf(CHOICES["preprocess"]),
     default=_DEFAULTS.preprocess,
     help="crop: cut random squares out of the pictures; resize: squash them whole, as the tutorial did.",
 )
 @click.option("--learning_rate", default=_DEFAULTS.learning_rate, help="Learning rate of both Adam optimizers.")
 @click.option(
     "--upsampling",
-    type=click.Choice(["transpose", "resize"]),
+    type=OneOf(["transpose", "resize"]),
     default=_DEFAULTS.network_options["upsampling"],
     help="transpose: the generator of the tutorial's text; resize: that of its repository since June 2018.",
 )
@@ -123,7 +123,7 @@ INPUT_DIR = "images/train"
 )
 @click.option(
     "--devices",
-    type=click.Choice(CHOICES["devices"]),
+    type=OneOf(CHOICES["devices"]),
     default="one",
     help="Train on one device, or on all GPUs of this machine.",
 )
@@ -315,9 +315,10 @@ class TrainingBars(Progress):
     def __exit__(self, *error: object) -> None:
         self._close()
 
-    def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
+    def started(self, run: Path, device: str, pairs: int, validation: int | None) -> None:
         """See `Progress`."""
-        click.echo(f"Run: {run}\nDevice: {device}\nPictures: {pairs} to train on, {validation} to validate on")
+        others = "" if validation is None else f", {validation} to validate on"
+        click.echo(f"Run: {run}\nDevice: {device}\nPictures: {pairs} to train on{others}")
         self._bar = tqdm(desc="before training", bar_format="{desc}{postfix}", leave=False, disable=None)
 
     def notice(self, line: str) -> None:

@@ -13,6 +13,7 @@ from deblurgan.files import atomic_path, ensure_folder, shown
 from deblurgan.jobs.report import Report
 from deblurgan.jobs.synthesizing import refuse_output_in_input
 from deblurgan.pictures.formats import format_to_write
+from deblurgan.pictures.metadata import Metadata
 from deblurgan.pictures.pixels import halves, side_by_side
 from deblurgan.pictures.reading import Picture, read_picture
 from deblurgan.pictures.writing import encode_picture
@@ -31,7 +32,8 @@ def combine(
 ) -> Report:
     """Write each picture of one folder, left, and that of the same name in another, right, into one file.
 
-    Two grey pictures make a grey one, two of 16 bits one of 16 bits (in PNG). What cannot be read, has no partner, or
+    Two grey pictures make a grey one, two of 16 bits one of 16 bits (in PNG), two of one colour profile one that has
+    it. What cannot be read, has no partner, or
     differs in size from it is reported, and the others are still done.
 
     Args:
@@ -62,7 +64,12 @@ def combine(
         if left.alpha is not None or right.alpha is not None:
             report.notices.append(f"{shown(path)}: alpha is left out")
         grey = left.kind[0] == right.kind[0] == "L"
-        return [Picture(side_by_side([left.rgb, right.rgb]), kind="L" if grey else "RGB")]
+        profile = left.metadata.icc_profile
+        if profile != right.metadata.icc_profile:
+            report.notices.append(f"{shown(path)} and {shown(partners[path])} have other colour profiles: left out")
+            profile = None
+        both = side_by_side([left.rgb, right.rgb])
+        return [Picture(both, kind="L" if grey else "RGB", metadata=Metadata(icc_profile=profile))]
 
     report = Report(failed=[f"{shown(path)}: expected a partner of the same name, found none" for path in alone])
     targets = {pair.blurred: [output_dir / (pair.name + extension)] for pair in pairs}
@@ -109,7 +116,8 @@ def split(
         if picture.alpha is not None:
             report.notices.append(f"{shown(path)}: alpha is left out")
         sides = (left, right) if input == SIDES[0] else (right, left)
-        return [Picture(side, kind=picture.kind.rstrip("A")) for side in sides]
+        profile = Metadata(icc_profile=picture.metadata.icc_profile)
+        return [Picture(side, kind=picture.kind.rstrip("A"), metadata=profile) for side in sides]
 
     report = Report()
     targets = {path: [output_dir / side / (name + extension) for side in "AB"] for name, path in pictures.items()}

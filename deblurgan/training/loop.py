@@ -95,6 +95,8 @@ class Loop:
                 self._take(losses)
                 callbacks.on_train_batch_end(self.done - first, losses)
                 self.done += 1
+                if self.recipe.log_every and self.done % self.recipe.log_every == 0:
+                    self.record.log(self.done, losses)
                 if self.done == end:
                     break
                 if interrupted() or model.stop_training:

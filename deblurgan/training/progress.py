@@ -13,8 +13,11 @@ BOOKKEEPING = ("epoch", "step", "seconds", "images_per_second")
 class Progress:
     """Listens to a training run; subclass it and override what is of interest."""
 
-    def started(self, run: Path, device: str, pairs: int, validation: int) -> None:
-        """Training begins: the run's folder, the device and precision, numbers of pictures."""
+    def started(self, run: Path, device: str, pairs: int, validation: int | None) -> None:
+        """Training begins: the run's folder, the device and precision, numbers of pictures.
+
+        `validation` is None where there is nothing to validate on: pictures from noise.
+        """
 
     def notice(self, line: str) -> None:
         """One line that the user should see."""

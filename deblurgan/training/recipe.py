@@ -41,7 +41,7 @@ ALIASES = {  # what the tutorial calls fields
 _LEAST = {  # numbers, by their smallest value
     0: (
         *("warmup_steps", "save_every", "early_stopping", "reduce_lr", "weight_decay", "final_learning_rate", "seed"),
-        *("keep_every", "adversarial_weight", "sharp_weight", "teacher_weight", "gradient_penalty"),
+        *("keep_every", "log_every", "adversarial_weight", "sharp_weight", "teacher_weight", "gradient_penalty"),
         *("constant_part", "ema", "beta_1", "beta_2"),
     ),
     1: (
@@ -154,6 +154,8 @@ class Recipe:
         devices: "one", or "all" for every GPU of this machine.
         seed: of initial weights, dropout, order, crops and synthetic blur.
         log_dir: where TensorBoard's events go; `logs` in the run's folder when None.
+        log_every: steps between two points of TensorBoard's curves of losses; 0 for one an epoch, the mean of its
+            steps.
         tags: what TensorBoard calls a loss or score, by its name here; its name here unless given.
         panels: what each row of the sample pictures shows, of `PANELS` and in this order, and its title; "" for none.
             "critic" is the critic's answer to the restored picture, from -20 in blue to 20 in red.
@@ -230,6 +232,7 @@ class Recipe:
     devices: str = "one"
     seed: int = 0
     log_dir: str | None = None
+    log_every: int = 0
     tags: dict[str, str] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=lambda: {"blurred": "", "restored": "", "sharp": ""})
 
@@ -248,6 +251,7 @@ class Recipe:
             "cache_mb",
             "workers",
             "log_dir",
+            "log_every",
             "tags",
             "panels",
         }

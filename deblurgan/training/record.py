@@ -52,6 +52,12 @@ class Record:
         self.counts_epoch_0 = about["recipe"]["init_weights"] is not None
         self.history: list[dict[str, Any]] = []
         self._board = TensorBoard(log_dir)
+        self._logged: set[str] = set()
+
+    def log(self, step: int, losses: Mapping[str, float]) -> None:
+        """Add the losses of a step to TensorBoard's curves, which then have no point for the mean of an epoch."""
+        self._logged.update(losses)
+        self._board.write(step, {self.tags.get(name, name): value for name, value in losses.items()}, {})
 
     def add(self, row: dict[str, Any], grid: NDArray[np.uint8]) -> None:
         """Add the row of an epoch with its pictures, and write all files that show it."""
@@ -62,7 +68,7 @@ class Record:
         scalars = {
             self.tags.get(name, name): value
             for name, value in row.items()
-            if name not in ("epoch", "step") and value is not None
+            if name not in ("epoch", "step", *self._logged) and value is not None
         }
         self._board.write(row["step"], scalars, {self.panels: grid})
         if curves.can_plot() and len(self.history) > 1:

@@ -161,7 +161,7 @@ def train(
             callbacks=all_callbacks,
             progress=progress,
         )
-        progress.started(folder.path, device, stream.pictures, len(pairs))
+        progress.started(folder.path, device, stream.pictures, None if recipe.dataset is not None else len(pairs))
         with _in_one_line(recipe, stream):
             if saved is not None:
                 loop.restore(*saved)

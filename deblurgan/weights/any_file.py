@@ -326,11 +326,14 @@ def _read_keras_archive(path: Path) -> WeightFile:
     except (OSError, *DAMAGE) as error:
         raise FileError(f"{shown(path)}: expected a .keras archive of a {kind}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]
+    options = {} if entry.role == "sampler" else {"image_shape": model.input_shape[1:]}
+    if entry.role == "generator":
+        options["output_channels"] = model.output_shape[-1]
 
     def build(dtype: Any = None) -> keras.Model:
         return model  # in the precision that it was saved with
 
-    return WeightFile(path, "Keras 3 archive", entry, kind, {}, tensors, build)
+    return WeightFile(path, "Keras 3 archive", entry, kind, options, tensors, build)
 
 
 def _read_stages(path: Path, stages: int | None) -> WeightFile:

@@ -1,6 +1,7 @@
 """What becomes of the options of `gan`, and what it leaves and says."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,19 @@ from tests.training.runs import DCGAN, from_noise
 @pytest.fixture
 def planned(monkeypatch):
     """What the trainer is called with for a command, in place of training, and what is said of an interrupted run."""
-    calls = []
+    calls, shown = [], []
 
     def train(recipe, folder, *, resume, progress):
         calls.append((recipe, folder, resume))
         return Result(folder, folder / "generator_best.weights.h5", [], {}, interrupted=True)
 
     monkeypatch.setattr(trainer, "train", train)
+    monkeypatch.setattr(sys.modules["deblurgan.cli.gan"], "_show", lambda plan, result: shown.append(plan))
 
     def planned(*arguments):
         result = deblurgan("gan", *arguments)
         assert (result.exit_code, result.stderr) == (130, "")
+        assert shown == [call[0] for call in calls]
         return (*calls[-1], result.stdout)
 
     return planned
@@ -95,6 +98,8 @@ def test_what_does_not_fit_is_told():
     error = error_of(deblurgan("gan", "--steps", 3, "--epochs", 1))
     assert error == "--steps: expected this or --epochs, received both"
     assert error_of(deblurgan("gan", "--dataset", "digit")).endswith("received digit; did you mean digits?")
+    error = "Invalid value for '--kind': expected one of gan, wgan, wgan-gp, received 'gna'; did you mean gan?"
+    assert error in deblurgan("gan", "--kind", "gna").stderr
 
 
 def test_a_run_leaves_samples_curves_interpolation_and_nearest_pictures(tmp_path):
@@ -106,7 +111,7 @@ def test_a_run_leaves_samples_curves_interpolation_and_nearest_pictures(tmp_path
     run = tmp_path / "run"
     for name in ("curves", "interpolation", "nearest", "samples/epoch_000", "samples/epoch_002"):
         assert (run / f"{name}.png").is_file()
-    assert "Pictures: 30 to train on" in said
+    assert "Pictures: 30 to train on\n" in said
     assert "epoch 2: d_loss " in said
     assert "val_diversity " in said
     assert "from their nearest training pictures" in said

@@ -75,7 +75,10 @@ def test_a_file_of_pictures_with_labels_as_keras_has_them(tmp_path):
     [
         (lambda x: x.astype(int), ""),
         (lambda x: x / 255, "values from 0 to 1 are taken for [0, 1], from black to white"),
-        (lambda x: (x / 127.5 - 1).astype(np.float32), "values from -1 to 1 are taken for [-1, 1], from black to white"),
+        (
+            lambda x: (x / 127.5 - 1).astype(np.float32),
+            "values from -1 to 1 are taken for [-1, 1], from black to white",
+        ),
     ],
 )
 def test_values_that_are_no_bytes_are_told_by_their_range(values, taken_for, tmp_path):

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.combining import combine, split
+from deblurgan.pictures.reading import read_picture
 from tests.photographs import names, noise, pixels, save
 
 
@@ -46,6 +47,20 @@ def test_sixteen_bits_stay(tmp_path):
         found = pixels(tmp_path / "out" / side.upper() / "1.png")
         np.testing.assert_array_equal(found, pixels(tmp_path / side / "1.png"))
         assert found.max() > 255
+
+
+def test_a_colour_profile_stays_where_both_have_it(tmp_path):
+    profiles = [ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes() for name in ("sRGB", "XYZ")]
+    for name, (left, right) in {"1": (0, 0), "2": (0, 1)}.items():
+        save(tmp_path / "a" / f"{name}.jpg", noise(6, 6), icc_profile=profiles[left])
+        save(tmp_path / "b" / f"{name}.jpg", noise(6, 6), icc_profile=profiles[right])
+    report = combine(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    left, right = tmp_path / "a" / "2.jpg", tmp_path / "b" / "2.jpg"
+    assert report.notices == [f"{left} and {right} have other colour profiles: left out"]
+    split(tmp_path / "both", tmp_path / "out")
+    for folder in ("both", "out/A", "out/B"):
+        found = [read_picture(tmp_path / folder / f"{name}.png").metadata.icc_profile for name in "12"]
+        assert found == [profiles[0], None]
 
 
 def test_what_does_not_fit_is_named_and_the_others_are_done(folders, tmp_path):
