@@ -4,9 +4,9 @@
     python benchmarks/recipe_pictures.py paper gan --output_dir docs/recipes
 
 Of those that restore, input, output and target: first of a picture they were trained on, then of another scene.
-Networks are smaller than the recipes', crops are 128x128, and trainings have hundreds of steps in place of 10,000 and
-more, on six pictures, so that it tells what a recipe does and not how well. `maxim` is shown with the weights in the
-package.
+Most networks are smaller than the recipes', crops are 128x128, and trainings have hundreds of steps in place of
+10,000 and more, on six pictures, so that it tells what a recipe does and not how well. `maxim` is shown with the
+weights in the package.
 """
 
 import argparse
@@ -49,7 +49,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # of what can be trained in minutes
         "learning_rate": 1e-3,
     },
     "unet": {"steps": 400, **UNET},
-    "pix2pix": {"steps": 500, **UNET, "resize": 143, "input_channels": 1, "keep_every": 0},
+    "pix2pix": {"steps": 400, **UNET, "resize": 143, "input_channels": 1, "keep_every": 0},
     "gan": {"steps": 600},
     "wgan": {"steps": 400},
     "wgan-gp": {"steps": 250},

@@ -289,8 +289,10 @@ def test_pictures_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize("batch_size", [0, 4.0])
-def test_a_batch_size_that_is_none_is_refused(batch_size):
+def test_a_batch_size_that_is_none_is_refused(batch_size, tmp_path):
     gan = small()
+    with pytest.raises(InputError, match="epochs: expected an int of at least 0, received -1"):
+        gan.train(pictures(), BATCH, -1, tmp_path)
     for step in (lambda: gan.train_generator(batch_size), lambda: gan.train_discriminator(pictures(), batch_size)):
         with pytest.raises(InputError, match="batch_size: expected an int of at least 1"):
             step()

@@ -57,7 +57,7 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-class OneOf(click.Choice):  # type: ignore[type-arg]
+class OneOf(click.Choice):
     """A choice of words; the message names the nearest to another."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -27,8 +27,7 @@ class OfEngine:
     def __init__(self, engine: engines.Engine) -> None:
         self._engine = engine
         self.engine, self.precision = engine.name, engine.precision
-        self.needs = engine.about.needs
-        self.channels = (3, 3)
+        self.needs, self.channels = engine.about.needs, engine.about.channels
         self.takes_statistics = engine.about.statistics
 
     def __call__(self, images: Image, dtype: Any, statistics: Any = None) -> Image:

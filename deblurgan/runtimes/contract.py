@@ -1,7 +1,7 @@
 """What an exported network is: what it takes and gives, and what its file says of it.
 
-However it is stored, it takes float32 (count, height, width, 3) RGB in [0, 1] and gives the same. Heights and widths
-are multiples of what `About.needs` says, and at least `LEAST_INPUT`.
+However it is stored, it takes float32 (count, height, width, 3) RGB in [0, 1] and gives the same; with 1 channel
+that side is grey. Heights and widths are multiples of what `About.needs` says, and at least `LEAST_INPUT`.
 """
 
 import dataclasses
@@ -38,12 +38,14 @@ class About:
         precision: "float32" or "int8".
         statistics: whether it normalises an image by the image's own statistics, so that tiles would not fit.
         needs: what it needs when it restores a part of a picture.
+        channels: how many it takes and gives.
     """
 
     network: str
     precision: str
     statistics: bool
     needs: "Footprint"
+    channels: tuple[int, int] = (3, 3)
 
     @property
     def least_side(self) -> int:
@@ -54,7 +56,10 @@ class About:
     def contract(self) -> str:
         """What it takes and gives, in words."""
         sides = f"height and width multiples of {self.needs.multiple}, at least {self.least_side}"
-        return f"float32 (count, height, width, 3), RGB in [0, 1], {sides}; gives the same"
+        taken, given = (
+            f"(count, height, width, {number}), {'grey' if number == 1 else 'RGB'}" for number in self.channels
+        )
+        return f"float32 {taken} in [0, 1], {sides}; gives {'the same' if given == taken else given}"
 
     def text(self) -> str:
         """Return all this as JSON."""
@@ -72,8 +77,8 @@ def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
     try:
         found = json.loads(text or "")
         del found["takes"]
-        needs = Footprint(**found.pop("needs"))
-        return About(needs=needs, **found)
+        needs, (taken, given) = Footprint(**found.pop("needs")), found.pop("channels")
+        return About(needs=needs, channels=(taken, given), **found)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FileError(
             f"{shown(path)}: expected a file of `deblurgan export`, found none of its metadata ({KEY})"
@@ -81,21 +86,21 @@ def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
 
 
 def about(model: "keras.Model", network: str) -> About:
-    """Describe `model`, a generator from RGB to RGB for images of any size.
+    """Describe `model`, a generator for images of any size, in colours or grey.
 
     Raises:
         InputError: a network that cannot be exported: of other channels or precision, or with a random result.
     """
-    from deblurgan.networks.footprint import footprint, require_rgb, takes_statistics
+    from deblurgan.networks.footprint import footprint, takes_statistics
 
-    require_rgb(model, network)
     needs = footprint(model, network)
     for layer in model.operations:
         if getattr(layer, "always", False):
             raise InputError(f"{network}: expected test_dropout=false; a random result cannot be exported")
         if layer.compute_dtype not in (None, "float32"):
             raise InputError(f"{network}: expected layers that compute in float32, found {layer.compute_dtype}")
-    return About(network, "float32", any(map(takes_statistics, model.operations)), needs)
+    channels = model.input_shape[-1], model.output_shape[-1]
+    return About(network, "float32", any(map(takes_statistics, model.operations)), needs, channels)
 
 
 def optional(name: str, extra: str = "export") -> Any:

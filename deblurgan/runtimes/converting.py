@@ -23,7 +23,7 @@ def served(model: "keras.Model") -> Any:
         restored = model(blurred * 2.0 - 1.0, training=False)
         return tf.clip_by_value(restored * 0.5 + 0.5, 0.0, 1.0)
 
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float32, name=INPUT)]
+    signature = [tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32, name=INPUT)]
     return tf.function(serve, input_signature=signature, autograph=False)
 
 

@@ -30,7 +30,7 @@ class Engine:
         name: one of `runtimes.ENGINES`.
         about: what it is and needs.
         precision: what it computes in, "float32" or "bfloat16", integers apart.
-        run: float32 (count, height, width, 3) RGB in [0, 1] -> the same, restored; see `contract`.
+        run: float32 (count, height, width, channels) in [0, 1] -> the same, restored; see `contract`.
     """
 
     name: str

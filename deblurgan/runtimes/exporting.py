@@ -108,14 +108,14 @@ def export(
     calibration = None
     if calibrate is not None:
         about = replace(about, precision="int8")
-        calibration = int8.read_calibration(calibrate, about.needs.multiple)
+        calibration = int8.read_calibration(calibrate, about.needs.multiple, about.channels)
     keras_run = _of_keras(model)
     with folder_beside(target) as folder:
         written = [folder / part.name for part in parts]
         form.write(model, about, written[0], calibration)
         run = form.open(written[0])
         sizes = _sizes(about)
-        inputs = [np.random.default_rng(0).random((1, *size, 3), np.float32) for size in sizes]
+        inputs = [np.random.default_rng(0).random((1, *size, about.channels[0]), np.float32) for size in sizes]
         difference = max(float(np.abs(run(x) - keras_run(x)).max()) for x in inputs)
         cost = None
         if calibration is not None:
@@ -134,7 +134,10 @@ def export(
         for temporary, part in reversed(list(zip(written, parts, strict=True))):  # what refers to the others last
             os.replace(temporary, part)
     paired = calibration is not None and calibration.sharp is not None
-    example = EXAMPLE.format(imports=form.imports, run=form.example.format(path=str(target)))
+    mode, axes = ("L", "[None, ..., None]") if about.channels[0] == 1 else ("RGB", "[None]")
+    result = "y[0, ..., 0]" if about.channels[1] == 1 else "y[0]"
+    run_it = form.example.format(path=str(target))
+    example = EXAMPLE.format(imports=form.imports, run=run_it, mode=mode, axes=axes, result=result)
     in_words = quality_in_words(assumed["stages"]) if "stages" in content.assumed else None
     return Exported(form.kind, about, in_words, sizes, difference, cost, paired, example)
 
@@ -250,6 +253,6 @@ EXAMPLE = """{imports}
 import numpy as np
 from PIL import Image
 
-x = np.asarray(Image.open("blurred.png").convert("RGB"), np.float32)[None] / 255
+x = np.asarray(Image.open("blurred.png").convert("{mode}"), np.float32){axes} / 255
 y = {run}
-Image.fromarray((y[0] * 255).round().astype(np.uint8)).save("restored.png")"""
+Image.fromarray(({result} * 255).round().astype(np.uint8)).save("restored.png")"""

@@ -14,7 +14,7 @@ from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.pictures.listing import list_images
-from deblurgan.pictures.pixels import to_8_bits
+from deblurgan.pictures.pixels import as_rgb, to_8_bits, with_channels
 from deblurgan.pictures.reading import read_picture
 from deblurgan.runtimes.contract import Images, optional
 from deblurgan.scoring.metrics import psnr
@@ -29,7 +29,7 @@ class Calibration:
     """Pictures that the ranges of the integers are measured on.
 
     Attributes:
-        blurred: the middles of pictures, uint8 (height, width, 3), with sides that the network takes.
+        blurred: the middles of pictures, uint8 (height, width, channels), with sides that the network takes.
         sharp: those of the sharp pictures, where the folder has pairs.
     """
 
@@ -50,7 +50,8 @@ class Calibration:
         """
         outputs = [[_to_uint8(image) for image in images] for images in (exact, rounded)]
         if self.sharp is not None:
-            before, after = (np.mean(list(map(psnr, self.sharp, images))) for images in outputs)
+            sharp = list(map(as_rgb, self.sharp))
+            before, after = (np.mean(list(map(psnr, sharp, map(as_rgb, images)))) for images in outputs)
             return float(before - after)
         added = np.mean(
             [np.square(np.subtract(a, b, dtype=np.float64)).mean() for a, b in zip(*outputs, strict=True)]
@@ -59,8 +60,10 @@ class Calibration:
         return float(10 * np.log10(1 + added / assumed))
 
 
-def read_calibration(folder: str | os.PathLike[str], multiple: int) -> Calibration:
-    """Read pictures to calibrate with, cut to sides that are multiples of `multiple`.
+def read_calibration(
+    folder: str | os.PathLike[str], multiple: int, channels: tuple[int, int] = (3, 3)
+) -> Calibration:
+    """Read pictures to calibrate with, cut to sides that are multiples of `multiple`, of so many channels.
 
     Those in `folder`, which are like those to restore, or the pairs in its A (blurred) and B (sharp).
 
@@ -70,12 +73,16 @@ def read_calibration(folder: str | os.PathLike[str], multiple: int) -> Calibrati
     folder = Path(folder)
     if (folder / "A").is_dir() and (folder / "B").is_dir():
         pairs = [pair.read() for pair in _some(match_pairs(folder))]
-        blurred, sharp = ([_middle(image, folder, multiple) for image in side] for side in zip(*pairs, strict=True))
+        blurred, sharp = (
+            [with_channels(_middle(image, folder, multiple), number) for image in side]
+            for side, number in zip(zip(*pairs, strict=True), channels, strict=True)
+        )
         return Calibration(blurred, sharp)
     pictures = list_images(folder)
     if not pictures:
         raise InputError(f"{shown(folder)}: expected pictures to calibrate with, found none")
-    return Calibration([_middle(to_8_bits(read_picture(path).rgb), path, multiple) for path in _some(pictures)], None)
+    images = (_middle(to_8_bits(read_picture(path).rgb), path, multiple) for path in _some(pictures))
+    return Calibration([with_channels(image, channels[0]) for image in images], None)
 
 
 def quantized(proto: Any, calibration: Calibration) -> Any:

@@ -13,6 +13,7 @@ from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.networks.footprint import footprint
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.networks.zoo import build_generator
+from deblurgan.restoring.opening import open_restorer
 from deblurgan.runtimes import contract, converting, exporting, int8
 from deblurgan.runtimes.exporting import export
 from deblurgan.runtimes.int8 import Calibration, read_calibration
@@ -137,6 +138,27 @@ def test_an_exported_file_computes_what_the_definition_says(files, tmp_path, tar
         assert np.abs(np.asarray(restored) - expected * 255).max() < 0.51
 
 
+@pytest.mark.parametrize(("target", "channels"), [("g.onnx", (1, 3)), ("g.xml", (3, 1)), ("g", (1, 1))], ids=str)
+def test_networks_from_and_to_grey(tmp_path, randomised, monkeypatch, target, channels):
+    weights = tmp_path / "grey.weights.h5"
+    options = {"ngf": 2, "num_downs": 5, "image_shape": (None, None, channels[0]), "output_channels": channels[1]}
+    save_network(randomised(build_generator("unet", options)), weights, "unet", options)
+    done = export(weights, tmp_path / target)
+    assert done.about.channels == channels
+    monkeypatch.chdir(tmp_path)
+    picture = np.rint(random_images(32, 64, 3) * 255).astype(np.uint8)
+    Image.fromarray(picture).save("blurred.png")
+    exec(done.example, {})
+    expected = open_restorer(weights, precision="float32")(picture).astype(int)
+    with Image.open("restored.png") as restored:
+        assert restored.mode == ("RGB" if channels[1] == 3 else "L")
+        assert np.abs(np.asarray(restored.convert("RGB")) - expected).max() <= 1
+    if target != "g":
+        restorer = open_restorer(target, precision="float32")
+        assert restorer.channels == channels
+        assert np.abs(restorer(picture[:21, :50]) - open_restorer(weights)(picture[:21, :50]).astype(int)).max() <= 2
+
+
 @pytest.mark.parametrize(
     ("network", "target"),
     [("paper", "g.onnx"), ("paper", "g.tflite"), ("unet", "g.xml"), ("unet", "g"), *(("nafnet", t) for t in TARGETS)],
@@ -230,9 +252,9 @@ def test_names_and_networks_that_cannot_be_exported(files, tmp_path):
     save_weights(discriminator_model((32, 32, 3), ndf=2), tmp_path / "d.weights.h5")
     with pytest.raises(WeightsError, match="expected a generator's weights"):
         export(tmp_path / "d.weights.h5", tmp_path / "g.onnx")
-    save_weights(generator_model((None, None, 1), ngf=2, n_blocks=1), tmp_path / "grey.weights.h5")
-    with pytest.raises(InputError, match="expected a network from 3 channels to 3"):
-        export(tmp_path / "grey.weights.h5", tmp_path / "g.onnx")
+    save_weights(generator_model((None, None, 4), ngf=2, n_blocks=1), tmp_path / "four.weights.h5")
+    with pytest.raises(InputError, match="expected a network from 1 or 3 channels to 1 or 3"):
+        export(tmp_path / "four.weights.h5", tmp_path / "g.onnx")
     with pytest.raises(InputError, match="a random result cannot be exported"):
         export(files / "paper.weights.h5", tmp_path / "g.onnx", test_dropout=True, dropout=0.5)
     with pytest.raises(InputError, match="residual: no assumption here; what a"):
@@ -308,6 +330,8 @@ def test_the_cost_is_what_psnr_loses():
     assert paired == pytest.approx(3.0, abs=0.1)  # twice the error
     assert Calibration([sharp], None).cost(*outputs) == pytest.approx(paired, abs=0.1)
     assert Calibration([sharp], None).cost(outputs[0], outputs[0]) == 0
+    grey = [[images[0][..., :1]] for images in outputs]
+    assert Calibration([sharp], [sharp[..., :1]]).cost(*grey) == pytest.approx(3.0, abs=0.1)
 
 
 def test_calibration_takes_the_middle_of_some_pictures(tmp_path, pictures, monkeypatch):
@@ -318,6 +342,8 @@ def test_calibration_takes_the_middle_of_some_pictures(tmp_path, pictures, monke
     np.testing.assert_array_equal(calibration.blurred[1], blurred[21:69, 31:79])
     np.testing.assert_array_equal(calibration.sharp[1], sharp[21:69, 31:79])
     assert read_calibration(pictures / "A", 16).sharp is None
+    grey = read_calibration(pictures, 16, (1, 3))
+    assert (grey.blurred[0].shape, grey.sharp[0].shape) == ((48, 48, 1), (48, 48, 3))
     monkeypatch.setattr(int8, "PICTURES", 1)
     assert len(read_calibration(pictures, 16).blurred) == 1
     with pytest.raises(InputError, match="expected at least 256x256 pixels to calibrate with"):

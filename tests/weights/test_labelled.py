@@ -371,6 +371,8 @@ def test_inspect_says_how_many_channels_a_network_takes_and_gives(tmp_path):
         path = tmp_path / f"{name}.weights.h5"
         save_network(zoo.build(role, name, options), path, name, options, role=role)
         assert f"\ntakes images as float32 {takes}\n" in deblurgan("inspect", path).stdout
+    zoo.build("generator", "unet", unet).save(tmp_path / "unet.keras")
+    assert "float32 grey in [-1, 1] and gives RGB\n" in deblurgan("inspect", tmp_path / "unet.keras").stdout
 
 
 def test_a_converted_nafnet_restores_the_same(nafnet_file, tmp_path):
