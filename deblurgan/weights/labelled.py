@@ -135,7 +135,8 @@ def save_network(
         raise InputError(f"{shown(path)}: expected a name that ends in .weights.h5")
     with atomic_path(path) as temporary:
         save_weights(model, temporary)
-        with h5py.File(temporary, "a") as file:
+        # A process forked by another thread meanwhile may still hold the lock of the file that was closed.
+        with h5py.File(temporary, "a", locking=False) as file:
             file.attrs[ATTRIBUTE] = json.dumps(about)
 
 
