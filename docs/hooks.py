@@ -44,18 +44,23 @@ def on_post_page(output: str, page: Any, **_: Any) -> None:
 
 def command_line() -> str:
     """What `--help` says, of all commands."""
-    top = click.Context(cli.main, info_name="deblurgan", help_option_names=[])
+    top = click.Context(cli.main, info_name="deblurgan", **cli.main.context_settings)
     parts = [
         "# Command line\n\n`deblurgan COMMAND --help` says the same. Dashes and underscores in options are alike: "
-        "`--n_images`, `--n-images`.\n"
+        "`--n_images`, `--n-images`.\n",
+        "| command | what it does |\n| --- | --- |",
     ]
-    for name in cli.main.list_commands(top):
-        parts += _described(cli.main.commands[name], name, top, level=2)
+    commands = {name: cli.main.commands[name] for name in cli.main.list_commands(top)}
+    for name, command in commands.items():
+        parts.append(f"| [`{name}`](#{name}) | {_escaped(command.get_short_help_str(limit=150))} |")
+    parts.append("")
+    for name, command in commands.items():
+        parts += _described(command, name, top, level=2)
     return "\n".join(parts)
 
 
 def _described(command: click.Command, name: str, parent: click.Context, level: int) -> list[str]:
-    context = click.Context(command, info_name=name, parent=parent)
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [f"{'#' * level} {context.command_path.removeprefix('deblurgan ')}\n", f"```\n{usage}\n```\n"]
     parts += [_escaped(f"{paragraph}\n") for paragraph in (command.help or "").split("\n\n")]
