@@ -187,6 +187,7 @@ def restored_by(model, images):
     return np.clip((np.asarray(model(images * 2 - 1, training=False)) + 1) / 2, 0, 1)
 
 
+@pytest.mark.slow
 def test_the_stages_of_the_quality_are_exported(stages, tmp_path):
     needs_runtime("g.tflite")
     done = export(stages, tmp_path / "g.tflite", quality="fast")

@@ -82,7 +82,7 @@ class Seeing(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    ("stages", "outputs"), [(1, "all"), pytest.param(2, "all", marks=pytest.mark.slow), (1, "last")]
+    ("stages", "outputs"), [(1, "last"), *(pytest.param(n, "all", marks=pytest.mark.slow) for n in (1, 2))]
 )
 def test_a_network_starts_from_the_stages_of_a_file(tmp_path, whole, stages, outputs):
     path, weights = whole

@@ -345,6 +345,7 @@ def killed_after(process, steps, wait=0.0):
     return told
 
 
+@pytest.mark.slow
 def test_the_tutorials_run_that_is_killed_ends_as_one_that_was_not(taught, tmp_path):
     """And on the way no warning of Keras' that is turned into an error ends it."""
     whole, expected, plan, _ = taught
@@ -359,6 +360,7 @@ def test_the_tutorials_run_that_is_killed_ends_as_one_that_was_not(taught, tmp_p
     assert_same_run(run, result, whole, expected)
 
 
+@pytest.mark.slow
 def test_a_run_from_noise_that_is_killed_ends_as_one_that_was_not(tmp_path):
     expected = train(from_noise_to_kill(), tmp_path / "whole")
     killed_after(started("from_noise_to_kill", tmp_path / "run"), 5)
@@ -366,6 +368,7 @@ def test_a_run_from_noise_that_is_killed_ends_as_one_that_was_not(tmp_path):
     assert_same_run(tmp_path / "run", result, tmp_path / "whole", expected)
 
 
+@pytest.mark.slow
 def test_a_pix2pix_run_that_is_killed_ends_as_one_that_was_not(tmp_path):
     plan = runs.pix2pix_to_kill()
     expected = train(plan, tmp_path / "whole")
@@ -636,7 +639,9 @@ def test_pictures_to_validate_on_that_cannot_be_read_are_left_out_and_told(tmp_p
 # Recipes, and what they may change
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [name if name == "nafnet-small" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
 def test_each_recipe_trains_and_its_weights_restore(name, tmp_path):
     size = 64 if name in ("unet", "pix2pix", "nafnet-gan") else 32
     plan = recipe(read_fields(name), image_size=size, steps=2, steps_per_epoch=2, n_val=1, precision="float32",
