@@ -1,3 +1,4 @@
+import gc
 import os
 import random
 from pathlib import Path
@@ -15,6 +16,13 @@ def pytest_configure(config):
     """Import PyTorch before a test imports TensorFlow, after which its import ends the process (2.14 with 2.21)."""
     if config.option.markexpr == "torch":
         import torch._dynamo  # noqa: F401
+
+
+def pytest_collection_finish():
+    """Spare Python's garbage collector the modules, and most of its rounds through all that networks hold."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5000, 20, 10)
 
 
 GOPRO_CROPS = Path(__file__).parent / "data" / "GOPRO_crops"
