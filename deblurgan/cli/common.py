@@ -153,14 +153,19 @@ NOT_ASSUMED = frozenset({"dtype", "engine", "memory", "name", "path", "precision
 
 path_type = click.Path(readable=False, path_type=Path)  # what is not readable is reported by what reads it
 new_file_type = click.Path(dir_okay=False, path_type=Path)
-weight_path_option = click.option(
+_WEIGHT_PATH = (
+    "Weights to restore with: a name that `deblurgan weights` lists; a run of `train`, by its folder or name, for "
+    "its best; or a file, of `train` (.weights.h5), of `export` (.onnx, .xml) or another that the manual lists "
+    "(.h5, .pth ...).{}  [default: generator.h5 in the working folder, as in the tutorial, or else maxim-gopro, "
+    "which is in the package]"
+)
+weight_path_option = click.option("--weight_path", type=path_type, metavar="FILE", help=_WEIGHT_PATH.format(""))
+weight_paths_option = click.option(
     "--weight_path",
     type=path_type,
     metavar="FILE",
-    help="Weights to restore with: a name that `deblurgan weights` lists; a run of `train`, by its folder or name, "
-    "for its best; or a file, of `train` (.weights.h5), of `export` (.onnx, .xml) or another that the manual lists "
-    "(.h5, .pth ...).  [default: generator.h5 in the working folder, as in the tutorial, or else maxim-gopro, which "
-    "is in the package]",
+    multiple=True,
+    help=_WEIGHT_PATH.format(" Repeated, all are compared."),
 )
 
 
@@ -172,12 +177,24 @@ def check_quality(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
+def check_qualities(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Check each of them."""
+    return tuple(check_quality(ctx, param, value) for value in values)
+
+
+_QUALITY = (
+    "Better or faster, with weights in stages such as maxim-gopro: one stage at half the size, or one, two or "
+    "three at full size.{}  [default: best on a GPU, fast on a CPU]"
+)
 quality_option = click.option(
+    "--quality", metavar="|".join(QUALITIES), callback=check_quality, help=_QUALITY.format("")
+)
+qualities_option = click.option(
     "--quality",
     metavar="|".join(QUALITIES),
-    callback=check_quality,
-    help="Better or faster, with weights in stages such as maxim-gopro: one stage at half the size, or one, two or "
-    "three at full size.  [default: best on a GPU, fast on a CPU]",
+    callback=check_qualities,
+    multiple=True,
+    help=_QUALITY.format(" Repeated, all are compared."),
 )
 assume_option = click.option(
     "--assume",
@@ -249,15 +266,15 @@ class Weights:
         """Where they are; see `located`."""
         return located(self.weight_path)
 
-    def opened(self) -> Any:
-        """Load them, and say which they are and on which device they will run."""
+    def restorer(self) -> Any:
+        """Load them."""
         path = self.path
         if not (os.path.exists(path) or os.path.exists(f"{path}.index")):  # the latter: a checkpoint
             raise FileError(f"--weight_path {path}: no such file{catalogue.hint(path)}")
         start_quietly()
         from deblurgan.restoring.opening import open_restorer
 
-        restorer = open_restorer(
+        return open_restorer(
             path,
             quality=self.quality,
             precision=self.precision,
@@ -267,10 +284,14 @@ class Weights:
             memory=self.memory,
             **self.assume,
         )
+
+    def opened(self) -> Any:
+        """Load them, and say which they are and on which device they will run."""
+        restorer = self.restorer()
         other = restorer.engine_precision
         device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(self.precision)
         chosen = f", quality {restorer.quality}" if restorer.quality else ""
-        notice(f"Weights: {catalogue.called(path)}{chosen}")
+        notice(f"Weights: {catalogue.called(self.path)}{chosen}")
         notice(f"Device: {device}")
         return restorer
 

@@ -1,7 +1,9 @@
 """`deblurgan evaluate` and `test`: what a trained generator makes of pairs, scored or to look at."""
 
+import gc
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from deblurgan.cli.common import (
     pairs_dir_option,
     path_type,
     precision_option,
+    qualities_option,
     quality_option,
     resize_option,
     weight_path_option,
+    weight_paths_option,
 )
 from deblurgan.cli.progress import pictures_bar
 from deblurgan.devices import resolve_precision, start_quietly
@@ -33,8 +37,8 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 
 
 @command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
-@weight_path_option
-@quality_option
+@weight_paths_option
+@qualities_option
 @pairs_dir_option
 @click.option("--n_images", default=-1, help="Pairs to use, drawn with --seed; -1 for all.")
 @click.option("--seed", default=0, help="Seed of the choice of pairs.")
@@ -57,6 +61,13 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
     "--json", "json_path", type=new_file_type, metavar="FILE", help="Write scores, means and settings to this file."
 )
 @click.option(
+    "--table",
+    "table_path",
+    type=new_file_type,
+    metavar="FILE",
+    help="Write the means as a table, of Markdown, LaTeX or numbers: FILE ends in .md, .tex or .csv.",
+)
+@click.option(
     "--html",
     "html_path",
     type=new_file_type,
@@ -73,6 +84,8 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
 @engine_option
 @assume_option
 def evaluate(
+    weight_path: tuple[Path, ...],
+    quality: tuple[str, ...],
     input_dir: Path,
     n_images: int,
     seed: int,
@@ -80,6 +93,7 @@ def evaluate(
     lpips_weights: Path | None,
     csv_path: Path | None,
     json_path: Path | None,
+    table_path: Path | None,
     html_path: Path | None,
     html_pictures: int,
     resize: int | None,
@@ -90,15 +104,21 @@ def evaluate(
     Printed are both scores of each pair, the gain, their means, and the protocol of each score with what it can be
     compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
     there are `deblur` and `test`.
+
+    Several --weight_path or --quality are compared, each weights in each quality, one after the other, on the pairs
+    that all of them can restore.
     """
     from deblurgan.data.opening import open_pairs
-    from deblurgan.data.pairs import PreparedPair, choose_pairs
+    from deblurgan.data.pairs import choose_pairs
     from deblurgan.pictures.pixels import channels_of
     from deblurgan.scoring import evaluation
     from deblurgan.scoring.page import Gallery, write_report
+    from deblurgan.scoring.tables import check_table, write_table
 
     pairs = choose_pairs(open_pairs(str(input_dir)), n_images, seed)
-    _require_writable({"--csv": csv_path, "--json": json_path, "--html": html_path})
+    if table_path:
+        check_table(table_path)
+    _require_writable({"--csv": csv_path, "--json": json_path, "--table": table_path, "--html": html_path})
     names = _metric_names(metrics)
     if lpips_weights and "lpips" not in names:
         raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
@@ -109,8 +129,57 @@ def evaluate(
 
         known["lpips"] = lpips_metric(lpips_weights)
     chosen = [known[name] for name in names]
-    gallery = Gallery(chosen[0], html_pictures if html_path else 0)
-    weights = Weights(**options)
+    networks = _networks(weight_path, quality, options)
+    restored = list(networks) if len(networks) > 1 else [evaluation.RESTORED]
+    gallery = Gallery(chosen[0], html_pictures if html_path else 0, restored[0])
+    if len(networks) > 1:  # what cannot be loaded or compared is told before anything is computed
+        channels = {channels_of(weights.restorer()) for weights in networks.values()}
+        if len(channels) > 1:
+            raise InputError(f"--weight_path: expected networks of the same channels to compare, found {channels}")
+    scores: Any = None
+    abouts: list[dict[str, Any]] = []
+    left = pairs
+    for name, weights in zip(restored, networks.values(), strict=True):
+        show = gallery.add_beside if scores else gallery.add
+        found, about = _scored(weights, left, metrics=chosen, squash=resize, name=name, show=show)
+        gc.collect()  # one network in memory at a time
+        scores = scores.beside(found) if scores else found
+        abouts.append(about)
+        done = {row["name"] for row in found.rows}
+        left = [pair for pair in left if pair.name in done]
+    click.echo(evaluation.table(scores))
+    about = {"weights": None, "input_dir": str(input_dir), "resize": resize}  # in this order
+    about |= abouts[0] if len(abouts) == 1 else {key: [each[key] for each in abouts] for key in abouts[0]}
+    if csv_path:
+        evaluation.write_scores_csv(scores, csv_path)
+    if json_path:
+        evaluation.write_scores_json(scores, json_path, about)
+    if table_path:
+        write_table(scores, table_path, list(networks))
+    if html_path:
+        write_report(scores, gallery, html_path, about)
+        click.echo("\n" + one_line(f"Report: {html_path}"))
+    finish(scores.failed, f"{len(pairs)} pairs")
+
+
+def _networks(paths: Sequence[Path], qualities: Sequence[str], options: dict[str, Any]) -> dict[str, Weights]:
+    """Return what to restore with, each weights in each quality, by a name of its own."""
+    networks: dict[str, Weights] = {}
+    for path, quality in itertools.product(paths or (None,), qualities or (None,)):
+        weights = Weights(weight_path=path, quality=quality, **options)
+        name = " ".join([catalogue.called(weights.path), *([quality] if quality and len(qualities) > 1 else [])])
+        if name in networks:
+            raise InputError(f"--weight_path, --quality: expected different ones to compare, received {name} twice")
+        networks[name] = weights
+    return networks
+
+
+def _scored(weights: Weights, pairs: Sequence[Any], **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what `evaluation.evaluate` does with a network, and its settings."""
+    from deblurgan.data.pairs import PreparedPair
+    from deblurgan.pictures.pixels import channels_of
+    from deblurgan.scoring.evaluation import evaluate
+
     restore = weights.opened()
     channels = channels_of(restore)
     if channels != (3, 3):
@@ -118,26 +187,14 @@ def evaluate(
         notice("Pictures are compared as {} (blurred) and {} (sharp), as the network has them".format(*kinds))
         pairs = [PreparedPair(pair, channels) for pair in pairs]
     with pictures_bar(len(pairs), restore) as progress:
-        scores = evaluation.evaluate(
-            restore, pairs, metrics=chosen, squash=resize, show=gallery.add, progress=progress
-        )
-    click.echo(evaluation.table(scores))
+        scores = evaluate(restore, pairs, progress=progress, **options)
     about = {
         "weights": catalogue.called(weights.path),
-        "input_dir": str(input_dir),
-        "resize": resize,
         "quality": restore.quality,
         "engine": restore.engine,
         "precision": restore.engine_precision or resolve_precision(weights.precision),
     }
-    if csv_path:
-        evaluation.write_scores_csv(scores, csv_path)
-    if json_path:
-        evaluation.write_scores_json(scores, json_path, about)
-    if html_path:
-        write_report(scores, gallery, html_path, about)
-        click.echo("\n" + one_line(f"Report: {html_path}"))
-    finish(scores.failed, f"{len(pairs)} pairs")
+    return scores, about
 
 
 def _metric_names(text: str) -> list[str]:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, shown
 from deblurgan.pictures.html import data_uri
-from deblurgan.scoring.evaluation import SIDES, Evaluation, gain, summary
+from deblurgan.scoring.evaluation import BLURRED, RESTORED, Evaluation, gain, summary
 from deblurgan.scoring.metrics import Metric
 
 LARGEST_SHOWN = 1280  # pixels, of a picture's longer side
+_MOST_BESIDE = 4  # pictures in a row
+_SHARP = "sharp"
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #c9ced6; --soft: #f3f5f8; --text: #1b1f24; --quiet: #4c5561; --page: #fff; }
@@ -43,7 +45,7 @@ thead th, tr.gain > * { font-weight: 650; }
 .quiet { color: var(--quiet); }
 article { margin: 0 0 1.5rem; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem;
   background: var(--soft); }
-.pictures { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .75rem; }
+.pictures { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: .75rem; }
 figure { margin: 0; }
 img { display: block; width: 100%; height: auto; border-radius: .25rem; }
 figcaption { padding-top: .35rem; font-size: .9rem; }
@@ -75,12 +77,12 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Exhibit:
     """The scores of a pair; its pictures as data URIs: blurred, restored, sharp; their size before and when shown."""
 
     row: Mapping[str, Any]
-    uris: tuple[str, ...]
+    uris: list[str]
     size: tuple[int, int]
     shown_size: tuple[int, int]
 
@@ -91,32 +93,41 @@ class Gallery:
     Args:
         metric: whose gain decides.
         count: so many of the worst and so many of the best; half of all each where there are fewer.
+        restored: whose gain decides, where networks are compared.
 
     Raises:
         InputError: `count` is negative.
     """
 
-    def __init__(self, metric: Metric, count: int) -> None:
+    def __init__(self, metric: Metric, count: int, restored: str = RESTORED) -> None:
         if count < 0:
             raise InputError(f"html_pictures: expected a number from 0 on, received {count}")
         self.metric = metric
+        self.restored = restored
         self.count = count
         self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
 
     def add(self, row: Mapping[str, Any], pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Keep a row of `Evaluation.rows`, and its pictures, if it belongs to the worst or best so far.
+        """Keep a row of `evaluate`, and its pictures, if it belongs to the worst or best so far.
 
         The pictures are the blurred, restored and sharp one, each uint8 (height, width, 3).
         """
-        place = bisect.bisect_right(self._exhibits, gain(self.metric, row), key=self._gain)
+        place = bisect.bisect_right(self._exhibits, gain(self.metric, row, self.restored), key=self._gain)
         full = len(self._exhibits) == 2 * self.count
         if full and place == self.count:
             return
         encoded = [data_uri(picture, LARGEST_SHOWN) for picture in pictures]
         height, width = pictures[0].shape[:2]
-        self._exhibits.insert(place, _Exhibit(row, tuple(uri for uri, _ in encoded), (width, height), encoded[0][1]))
+        self._exhibits.insert(place, _Exhibit(row, [uri for uri, _ in encoded], (width, height), encoded[0][1]))
         if full:
             del self._exhibits[self.count]
+
+    def add_beside(self, row: Mapping[str, Any], pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Put what another network restored beside the pictures of the same name, where those are kept."""
+        for exhibit in self._exhibits:
+            if exhibit.row["name"] == row["name"]:
+                exhibit.row = {**exhibit.row, **row}
+                exhibit.uris.insert(-1, data_uri(pictures[1], LARGEST_SHOWN)[0])
 
     @property
     def worst(self) -> list[_Exhibit]:
@@ -129,7 +140,7 @@ class Gallery:
         return self._exhibits[len(self._exhibits) // 2 :][::-1]
 
     def _gain(self, exhibit: _Exhibit) -> float:
-        return gain(self.metric, exhibit.row)
+        return gain(self.metric, exhibit.row, self.restored)
 
 
 def write_report(
@@ -137,13 +148,13 @@ def write_report(
 ) -> None:
     """Write the page, UTF-8, with pictures inside it and no scripts; it appears whole or not at all.
 
-    `about` are the settings (weights, precision, ...); those that are None are left out.
+    `about` are the settings (weights, precision, ...), lists where networks are compared; what is None is left out.
 
     Raises:
         FileError: it cannot be written.
     """
-    settings = {name.replace("_", " "): value for name, value in about.items() if value is not None}
-    settings["pairs scored"] = len(evaluation.rows)
+    settings = {name.replace("_", " "): _joined(value) for name, value in about.items() if _joined(value)}
+    settings["pairs scored"] = str(len(evaluation.rows))
     parts = [
         "<h1>Restored pictures, scored</h1>",
         "<dl>"
@@ -160,18 +171,20 @@ def write_report(
         "</ul>",
     ]
     for title, exhibits in (("Worst", gallery.worst), ("Best", gallery.best)):
+        exhibits = [exhibit for exhibit in exhibits if len(exhibit.uris) == len(evaluation.sides) + 1]
         if exhibits:
             order = "least" if title == "Worst" else "most"
+            ranked = f"{gallery.metric.title} gained {order} over the blurred picture"
+            if gallery.restored != RESTORED:
+                ranked += f" with {gallery.restored}"
             parts.append(f"<h2>{title} pictures</h2>")
-            parts.append(
-                f'<p class="quiet">Where {_text(gallery.metric.title)} gained {order} over the blurred picture.</p>'
-            )
-            parts += [_article(exhibit, evaluation.metrics, gallery.metric) for exhibit in exhibits]
+            parts.append(f'<p class="quiet">Where {_text(ranked)}.</p>')
+            parts += [_article(exhibit, evaluation, gallery) for exhibit in exhibits]
     if evaluation.failed:
         parts.append("<h2>Failed</h2>")
         parts += ["<ul>", *(f"<li>{_text(failure)}</li>" for failure in evaluation.failed), "</ul>"]
     parts += ["<h2>All pictures</h2>", _all_rows(evaluation)]
-    title = _text(about.get("weights", "restored pictures"))
+    title = _text(_joined(about.get("weights", "restored pictures")))
     page = _PAGE.format(title=title, style=_STYLE, main="\n".join(parts))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -180,7 +193,7 @@ def write_report(
 def _means(evaluation: Evaluation) -> str:
     heads = "".join(f'<th scope="col">{_text(metric.heading)}</th>' for metric in evaluation.metrics)
     rows = [
-        f'<tr{" class=gain" if title == "gain" else ""}><th scope="row">{_text(title)}</th>'
+        f'<tr{" class=gain" if title.startswith("gain") else ""}><th scope="row">{_text(title)}</th>'
         + "".join(f"<td>{_text(text)}</td>" for text in texts)
         + "</tr>"
         for title, texts in summary(evaluation)
@@ -193,15 +206,16 @@ def _means(evaluation: Evaluation) -> str:
 
 def _all_rows(evaluation: Evaluation) -> str:
     groups = "".join(
-        f'<th scope="colgroup" colspan="2">{_text(metric.heading)}</th>' for metric in evaluation.metrics
+        f'<th scope="colgroup" colspan="{len(evaluation.sides)}">{_text(metric.heading)}</th>'
+        for metric in evaluation.metrics
     )
-    heads = "".join(f'<th scope="col">{side}</th>' for _ in evaluation.metrics for side in SIDES)
+    heads = "".join(f'<th scope="col">{_text(side)}</th>' for _ in evaluation.metrics for side in evaluation.sides)
     rows = [
         f'<tr><th scope="row">{_text(shown(row["name"]))}</th>'
         + "".join(
             f"<td>{row[f'{metric.name}_{side}']:.{metric.digits}f}</td>"
             for metric in evaluation.metrics
-            for side in SIDES
+            for side in evaluation.sides
         )
         + "</tr>"
         for row in evaluation.rows
@@ -213,32 +227,40 @@ def _all_rows(evaluation: Evaluation) -> str:
     )
 
 
-def _article(exhibit: _Exhibit, metrics: Sequence[Metric], ranked_by: Metric) -> str:
+def _article(exhibit: _Exhibit, evaluation: Evaluation, gallery: Gallery) -> str:
     name = shown(exhibit.row["name"])
     width, height = exhibit.shown_size
     note = f"{exhibit.size[0]} x {exhibit.size[1]} pixels"
     if exhibit.shown_size != exhibit.size:
         note += f", shown at {width} x {height}"
-    gained = _score(ranked_by, gain(ranked_by, exhibit.row), "+")
+    gained = _score(gallery.metric, gain(gallery.metric, exhibit.row, gallery.restored), "+")
     figures = []
-    for kind, uri in zip((*SIDES, "sharp"), exhibit.uris, strict=True):
+    for kind, uri in zip((*evaluation.sides, _SHARP), exhibit.uris, strict=True):
         texts = [
             f"<span>{_score(metric, exhibit.row[f'{metric.name}_{kind}'])}</span>"
-            for metric in metrics
-            if kind in SIDES
+            for metric in evaluation.metrics
+            if kind != _SHARP
         ]
+        title = kind.capitalize() if kind in (BLURRED, RESTORED, _SHARP) else kind
         figures.append(
-            f'<figure><img src="{uri}" width="{width}" height="{height}" alt="{_text(name)}, {kind}">'
-            f"<figcaption><b>{kind.capitalize()}</b>{' · '.join(texts) or 'the truth'}</figcaption></figure>"
+            f'<figure><img src="{uri}" width="{width}" height="{height}" alt="{_text(name)}, {_text(kind)}">'
+            f"<figcaption><b>{_text(title)}</b>{' · '.join(texts) or 'the truth'}</figcaption></figure>"
         )
+    columns = min(len(figures), _MOST_BESIDE)
     return (
         f'<article><h3>{_text(name)}</h3><p class="quiet">{gained}; {note}</p>'
-        f'<div class="pictures">{"".join(figures)}</div></article>'
+        f'<div class="pictures" style="--columns: {columns}">{"".join(figures)}</div></article>'
     )
 
 
 def _score(metric: Metric, value: float, sign: str = "") -> str:
     return _text(f"{metric.title} {value:{sign}.{metric.digits}f} {metric.unit}".rstrip())
+
+
+def _joined(value: object) -> str:
+    """A setting as text, nothing for None; of a list each once."""
+    values = value if isinstance(value, list) else [value]
+    return ", ".join(dict.fromkeys(str(each) for each in values if each is not None))
 
 
 def _text(value: object) -> str:

@@ -64,6 +64,7 @@ NO_DEFAULT = (
     "memory",
     "csv_path",
     "json_path",
+    "table_path",
     "html_path",
     "assume",
     "changes",

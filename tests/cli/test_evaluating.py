@@ -1,17 +1,20 @@
 """`deblurgan evaluate`: which metrics, which files. What it shares with other commands is in test_cli."""
 
 import csv
+import gc
 import json
 import os
 import sys
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deblurgan.errors import InputError
 from deblurgan.restoring import opening
 from deblurgan.scoring import lpips
-from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, ssim_3d
+from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, psnr, ssim_3d
 from tests.cli.program import deblurgan
 
 
@@ -132,6 +135,85 @@ def test_two_files_of_one_name_are_refused(options, evaluate, tmp_path):
     error = error_of(evaluate(first, tmp_path / "x", second, tmp_path / "x"))
     assert error == f"{second} {tmp_path / 'x'}: expected another file than {first}"
     assert os.listdir(tmp_path) == ["pairs"]
+
+
+@pytest.fixture
+def qualities(monkeypatch):
+    """Let restorers differ by quality; return those that were loaded, by quality and as weak references."""
+    loaded = []
+
+    class Darkened:
+        engine, engine_precision, pixels_done, channels = "tensorflow", None, 0, (3, 3)
+
+        def __init__(self, quality):
+            self.quality = quality
+
+        def __call__(self, image):
+            if self.quality == "fast" and image.max() == 0:
+                raise InputError("image: black")
+            return image - image // {"preview": 8, "fast": 4}[self.quality]
+
+    def open_restorer(path, quality, **options):
+        gc.collect()
+        assert [name for name, restorer in loaded if restorer()] == [], "two networks in memory"
+        if quality == "balanced":
+            raise InputError("these weights have no quality")
+        restorer = Darkened(quality)
+        loaded.append((quality, weakref.ref(restorer)))
+        return restorer
+
+    monkeypatch.setattr(opening, "open_restorer", open_restorer)
+    return loaded
+
+
+def test_qualities_are_compared_one_network_at_a_time(evaluate, qualities, pairs, tmp_path):
+    files = {
+        f"--{kind}": tmp_path / name for kind, name in (("csv", "c.csv"), ("json", "j.json"), ("html", "h.html"))
+    }
+    arguments = [item for pair in files.items() for item in pair]
+    result = evaluate("--quality", "preview", "--quality", "fast", *arguments, "--table", tmp_path / "t.md")
+    assert result.exit_code == 0
+    assert [name for name, _ in qualities] == ["preview", "fast"] * 2  # tried first, then used
+    assert [line for line in result.stderr.splitlines() if line.startswith("Weights")] == [
+        "Weights: maxim-gopro, quality preview",
+        "Weights: maxim-gopro, quality fast",
+    ]
+    content = json.loads((tmp_path / "j.json").read_text(encoding="utf-8"))
+    assert content["weights"] == ["maxim-gopro", "maxim-gopro"]
+    assert content["quality"] == ["preview", "fast"]
+    with (tmp_path / "c.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        blurred, sharp = (np.asarray(Image.open(pairs / side / f"{row['name']}.png")) for side in "AB")
+        for quality, part in (("preview", 8), ("fast", 4)):
+            assert float(row[f"psnr_maxim-gopro {quality}"]) == psnr(sharp, blurred - blurred // part)
+    table = (tmp_path / "t.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == [
+        *("| blurred input", "| maxim-gopro preview", "| maxim-gopro fast")
+    ]
+    assert (tmp_path / "h.html").read_text(encoding="utf-8").count("<img ") == 3 * 4
+
+
+def test_a_pair_that_one_network_cannot_restore_is_left_out_of_all_and_told(evaluate, qualities, pairs):
+    Image.new("RGB", (64, 48)).save(pairs / "A" / "1.png")
+    result = evaluate("--quality", "preview", "--quality", "fast")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:] == [
+        "failed: maxim-gopro fast: 1: image: black",
+        "Error: 1 of 3 pairs failed",
+    ]
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:8:3]] == ["0", "<script>alert(1)", "mean"]
+
+
+def test_what_cannot_be_compared_is_told_before_any_work(evaluate, qualities, tmp_path):
+    error = error_of(evaluate("--quality", "fast", "--quality", "balanced"))
+    assert error == "these weights have no quality"
+    error = error_of(evaluate("--weight_path", "maxim-gopro", "--weight_path", tmp_path / "missing.h5"))
+    assert error == f"--weight_path {tmp_path / 'missing.h5'}: no such file"
+    error = error_of(evaluate("--quality", "fast", "--quality", "fast"))
+    assert error.endswith("expected different ones to compare, received maxim-gopro fast twice")
+    error = error_of(evaluate("--table", tmp_path / "table.pdf"))
+    assert error == f"{tmp_path / 'table.pdf'}: expected a name that ends in .md, .tex, .csv"
 
 
 def test_lpips_takes_weights_from_the_file_named(evaluate, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from deblurgan.data.pairs import match_pairs
 from deblurgan.errors import FileError, InputError
 from deblurgan.scoring.evaluation import (
     METRICS,
-    SIDES,
     Evaluation,
     evaluate,
     gain,
@@ -220,7 +219,9 @@ def test_the_table_sums_up_baseline_and_gain(pairs_dir):
     start = lines.index("") + 1
     means = scores.means
     assert lines[start].split() == ["means", "PSNR,", "dB", "Distance"]
-    for line, title, side in zip(lines[start + 1 :], ("blurred input (baseline)", "restored"), SIDES, strict=False):
+    for line, title, side in zip(
+        lines[start + 1 : start + 3], ("blurred input (baseline)", "restored"), ("blurred", "restored"), strict=True
+    ):
         assert line.startswith(title)
         values = [float(text) for text in line.removeprefix(title).split()]
         assert values == pytest.approx([means[f"psnr_{side}"], means[f"far_{side}"]], abs=0.005)
@@ -281,3 +282,55 @@ def test_no_scorable_pair_is_an_error_that_says_why(pairs_dir):
         path.write_bytes(b"")
     with pytest.raises(InputError, match=r"none of the pairs could be scored: one: .*one\.png: .*the file is empty"):
         evaluate(unchanged, match_pairs(pairs_dir))
+
+
+@pytest.fixture
+def compared(pairs_dir):
+    """The scores of two networks beside each other, of which the second refuses the pair "three"."""
+
+    def second(image):
+        if image.shape[0] == 72:
+            raise InputError("image: too large")
+        return image
+
+    one = evaluate(brighter, match_pairs(pairs_dir), name="one, two")
+    return one.beside(evaluate(second, match_pairs(pairs_dir), name="b"))
+
+
+def test_networks_are_compared_on_the_pairs_that_both_restored(compared, pairs_dir):
+    assert [row["name"] for row in compared.rows] == ["one", "two"]
+    assert compared.failed == ["b: three: image: too large"]
+    assert compared.scores == (
+        *("psnr_blurred", "psnr_one, two", "psnr_b"),
+        *("ssim_blurred", "ssim_one, two", "ssim_b"),
+    )
+    for row, pair in zip(compared.rows, match_pairs(pairs_dir)[::2], strict=True):
+        blurred, sharp = pair.read()
+        assert row["psnr_one, two"] == pytest.approx(expected_scores(sharp, brighter(blurred))[0])
+        assert row["psnr_b"] == row["psnr_blurred"] == pytest.approx(expected_scores(sharp, blurred)[0])
+    assert compared.means["psnr_b"] == pytest.approx(np.mean([row["psnr_b"] for row in compared.rows]))
+
+
+def test_compared_networks_are_in_csv_json_and_table_by_their_names(compared, tmp_path):
+    write_scores_csv(compared, tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", *compared.scores]
+    assert [float(row["psnr_one, two"]) for row in rows] == [row["psnr_one, two"] for row in compared.rows]
+    write_scores_json(compared, tmp_path / "scores.json", {"weights": ["one", "b"]})
+    content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    means = compared.means
+    assert content["means"] == means
+    assert content["gains"]["b"] == {"psnr": 0, "ssim": 0}
+    assert content["gains"]["one, two"]["psnr"] == means["psnr_one, two"] - means["psnr_blurred"]
+    lines = table(compared).splitlines()
+    assert [line.split()[:2] for line in lines[1:7:3]] == [["one", "blurred"], ["two", "blurred"]]
+    assert lines[2].split()[:2] == ["one,", "two"]
+    assert float(lines[2].split()[2]) == pytest.approx(compared.rows[0]["psnr_one, two"], abs=0.005)
+    ends = {position for line in (lines[0], lines[2], lines[3]) for position in [len(line)]}
+    assert len(ends) == 1
+    start = lines.index("") + 2
+    assert [line.split("  ")[0] for line in lines[start : start + 5]] == [
+        *("blurred input (baseline)", "one, two", "b"),
+        *("gain with one, two", "gain with b"),
+    ]

@@ -187,6 +187,35 @@ def test_names_are_shown_and_never_markup(name, tmp_path):
     assert page.text_of("dd")[0] == shown
 
 
+def test_networks_that_are_compared_stand_beside_each_other(tmp_path):
+    gallery = Gallery(PSNR, 1, "a")
+    rows = [
+        {"name": name, "psnr_blurred": 20.0, "psnr_a": 20 + gained, "psnr_<b>": 22.0}
+        for name, gained in (("up", 3.0), ("down", -1.0), ("lost", -2.0), ("same", 0.0))
+    ]
+    for scores in rows:
+        gallery.add({key: value for key, value in scores.items() if key != "psnr_<b>"}, [flat(1), flat(2), flat(4)])
+    kept = [scores for scores in rows if scores["name"] != "lost"]  # which the second network could not restore
+    for scores in kept:
+        gallery.add_beside({key: scores[key] for key in ("name", "psnr_blurred", "psnr_<b>")}, [flat(1), flat(3)])
+    about = {"weights": ["a", "<b>"], "quality": ["fast", "fast"], "resize": None, "engine": [None, None]}
+    write_report(Evaluation(kept, [], (PSNR,), ("a", "<b>")), gallery, tmp_path / "report.html", about)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.text_of("h3") == ["up"]
+    assert [image["alt"] for image in page.all("img")] == [f"up, {kind}" for kind in ("blurred", "a", "<b>", "sharp")]
+    means = []
+    for image in page.all("img"):
+        with Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))) as picture:
+            means.append(round(np.asarray(picture).mean()))
+    assert means == [1, 2, 3, 4]
+    assert page.text_of("b") == ["Blurred", "a", "<b>", "Sharp"]
+    assert page.text_of("dd") == ["a, <b>", "fast", "3"]
+    assert "Where PSNR gained most over the blurred picture with a." in page.text_of("p")
+    assert {"gain with a", "gain with <b>"} <= set(page.text_of("th"))
+    assert page.text_of("td")[:5] == ["20.00", "20.67", "22.00", "+0.67", "+2.00"]
+    assert page.text_of("td")[-3:] == ["20.00", "20.00", "22.00"]
+
+
 def test_large_pictures_are_shown_smaller_and_it_is_said(tmp_path):
     text = written(tmp_path, [row("a")], pictures=[flat(value, 8, 2560) for value in (1, 2, 3)])
     page = Page(text)
