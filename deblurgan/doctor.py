@@ -28,6 +28,7 @@ GIVES = {
     "plots": "the learning curves of a training as a picture",
     "lpips": "evaluate --metrics lpips",
     "video": "videos",
+    "web": "the page that `deblurgan web` serves",
     "export": "export, and --engine openvino and onnxruntime",
     "litert": "export of .tflite files",
 }

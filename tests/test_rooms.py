@@ -14,6 +14,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "layer_utils",
     "model",
     "losses",
+    "web",
     "deblurrer",
     "gan",
     "doctor",

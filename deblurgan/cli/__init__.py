@@ -11,6 +11,7 @@ from deblurgan.cli.doctor import doctor
 from deblurgan.cli.evaluating import evaluate, test
 from deblurgan.cli.gan import gan
 from deblurgan.cli.training import recipes, train
+from deblurgan.cli.web import web
 from deblurgan.cli.weights import convert, export, inspect, named_weights
 
 _COMMANDS = (
@@ -22,6 +23,7 @@ _COMMANDS = (
     recipes,
     gan,
     deblur,
+    web,
     test,
     evaluate,
     named_weights,

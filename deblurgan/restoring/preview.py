@@ -26,7 +26,7 @@ class HalfSizeRestorer:
 
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
-        self._strength, restorer.strength = restorer.strength, 1.0
+        self.strength, restorer.strength = restorer.strength, 1.0
         self.needs, self.channels = restorer.needs, restorer.channels
         self.engine, self.engine_precision = restorer.engine, restorer.engine_precision
         self.quality: str | None = "preview (1 stage at half size)"
@@ -39,6 +39,15 @@ class HalfSizeRestorer:
     @on_tile.setter
     def on_tile(self, called: Callable[[int, int], object]) -> None:
         self._restorer.on_tile = called
+
+    @property
+    def tta(self) -> bool:
+        """Whether halves are restored in all of their turns."""
+        return self._restorer.tta
+
+    @tta.setter
+    def tta(self, wanted: bool) -> None:
+        self._restorer.tta = wanted
 
     @property
     def pixels_done(self) -> float:
@@ -55,7 +64,7 @@ class HalfSizeRestorer:
         enlarged = _doubled(difference, image.shape[:2])
         del difference
         enlarged += image * np.float32(1 / top(image.dtype))
-        return mixed(image, np.clip(enlarged, 0, 1, out=enlarged), self._strength)
+        return mixed(image, np.clip(enlarged, 0, 1, out=enlarged), self.strength)
 
     def batch(self, images: Sequence[Image]) -> list[Image]:
         """Return `images` restored, one after the other."""

@@ -64,7 +64,7 @@ class Restorer:
     Attributes:
         needs: what the network needs when it restores a part of a picture.
         channels: how many the network takes and gives.
-        strength: as above; it may be changed.
+        tta, strength: as above; they may be changed.
         on_tile: called after each tile of a picture with how many are done and how many there are, turns counted.
         pixels_done: how many it has restored so far, tile by tile.
         engine: what computes, one of `runtimes.ENGINES`.
@@ -95,8 +95,7 @@ class Restorer:
         self.engine, self.engine_precision = self._run.engine, self._run.precision
         self._memory = memory
         self._room = _room(memory)
-        self._turns = TURNS if tta else TURNS[:1]
-        self.strength = strength
+        self.tta, self.strength = tta, strength
         self.quality: str | None = None
         self.on_tile: Callable[[int, int], object] = lambda done, total: None
         self.pixels_done = 0.0
@@ -108,6 +107,10 @@ class Restorer:
             self._blend = ALIKE_OVERLAP // 2
         self._bytes_per_pixel = self.needs.bytes_per_pixel * OVERHEAD + RESULT_BYTES
         self._band = ROW_BYTES / self._bytes_per_pixel
+
+    @property
+    def _turns(self) -> list[tuple[int, bool]]:
+        return TURNS if self.tta else TURNS[:1]
 
     def __call__(self, image: Image) -> Image:
         """Return `image` restored, with the same shape and dtype.

@@ -1,0 +1,223 @@
+import gc
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+import httpx
+
+from deblurgan.cli import common
+from deblurgan.web import sessions as module
+from tests.cli.program import deblurgan, error_of
+from tests.photographs import noise, save, smooth
+from tests.web.served import StandIn, asked, got, page, uploaded
+
+pytestmark = pytest.mark.filterwarnings(  # of Gradio
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def standing():
+    return StandIn()
+
+
+@pytest.fixture(scope="module")
+def address(standing, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", os.environ.copy())
+        with page(lambda quality: standing, tmp_path_factory.mktemp("runs"), max_upload=200_000) as address:
+            yield address
+    gc.collect()  # event loops and sockets that Gradio leaves open, before another test is told of them
+
+
+@pytest.fixture
+def folder(address):
+    """Where the server keeps its files."""
+    return Path(os.environ["GRADIO_TEMP_DIR"])
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    return save(tmp_path / "photograph.jpg", smooth(), quality=90, exif=exif, dpi=(300, 300))
+
+
+def restored_by_command(monkeypatch, standing, path):
+    """What the command line makes of a picture."""
+    monkeypatch.setattr(common.Weights, "opened", lambda self: standing)
+    deblurgan("deblur", path)
+    return path.with_name(f"{path.stem}_deblurred{path.suffix}")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "alpha.png", "deep.png", "tif"])
+def test_results_are_those_of_the_command_line(address, standing, tmp_path, photograph, monkeypatch, kind):
+    path = {
+        "jpg": lambda: photograph,
+        "png": lambda: save(tmp_path / "grey.png", noise(channels=None)),
+        "alpha.png": lambda: save(tmp_path / "alpha.png", noise(channels=4)),
+        "deep.png": lambda: save(tmp_path / "deep.png", noise(channels=None, dtype=np.uint16)),
+        "tif": lambda: save(tmp_path / "a name (1) ü.tif", smooth(), compression="tiff_deflate"),
+    }[kind]()
+    (result,), messages = asked(address, [uploaded(address, path)])
+    expected = restored_by_command(monkeypatch, standing, path)
+    assert result.endswith(expected.name)
+    assert got(result) == expected.read_bytes()
+    assert messages == ""
+
+
+def test_a_bad_file_gets_the_command_line_s_words_and_the_others_are_done(
+    address, standing, tmp_path, photograph, monkeypatch
+):
+    bad = [
+        tmp_path / "broken.jpg",
+        tmp_path / "note.txt",
+        save(tmp_path / "large.png", np.zeros((400, 300, 3), np.uint8)),
+    ]
+    bad[0].write_bytes(photograph.read_bytes()[:300])
+    bad[1].write_text("hello")
+    results, messages = asked(address, [uploaded(address, path) for path in [*bad, photograph]])
+    assert [os.path.basename(result) for result in results] == ["photograph_deblurred.jpg"]
+    monkeypatch.setattr(common.Weights, "opened", lambda self: standing)
+    result = deblurgan("deblur", *bad, "--max_pixels", 100_000)
+    failed = [line.removeprefix(f"failed: {tmp_path}/") for line in result.stderr.splitlines()[:3]]
+    assert messages.splitlines() == failed
+
+
+def test_what_is_no_choice_and_what_is_nothing_is_said(address, photograph):
+    path = uploaded(address, photograph)
+    assert "quick" in asked(address, [path], quality="quick")["error"]
+    assert asked(address, [path], strength=2)["error"]
+    assert asked(address, []) == ([], "nothing to restore: upload something first")
+
+
+def test_nothing_but_the_files_of_the_folder_is_read(address, folder, tmp_path, photograph):
+    mine = uploaded(address, photograph)
+    file = f"{address}gradio_api/file="
+    assert got(f"{file}{mine}") == photograph.read_bytes()
+    link = folder / "link.jpg"
+    link.symlink_to(photograph)
+    try:
+        for path in (photograph, f"{folder}/../{tmp_path.name}", link, f"{mine}/../../..{photograph}", "/etc/passwd"):
+            assert got(f"{file}{path}") is None
+            assert got(f"{file}{str(path).replace('/', '%2f').replace('.', '%2e')}") is None
+            answer = asked(address, [str(path)])
+            assert "error" in answer
+    finally:
+        link.unlink()
+    assert got(f"{file}{folder}") is None
+    assert got(f"{file}{os.path.dirname(mine)}") is None
+
+
+def test_the_server_fetches_nothing_for_a_client(address):
+    assert got(f"{address}gradio_api/file={address}theme.css") is None
+    assert "address" in asked(address, [f"{address}theme.css"])["error"]
+    for path in ("gradio_api/proxy=http://127.0.0.1", "docs", "monitoring/summary", "gradio_api/process_recording"):
+        assert got(f"{address}{path}") is None
+
+
+def test_another_s_picture_cannot_be_guessed_by_who_has_it_too(address, photograph, tmp_path):
+    path = uploaded(address, photograph)
+    (result,), _ = asked(address, [path])
+    (again,), _ = asked(address, [path])
+    assert os.path.dirname(result) != os.path.dirname(again)  # neither content nor name leads to a result
+    name = os.path.basename(os.path.dirname(result))
+    assert len(name) == 64
+    assert got(result.replace(name, name[::-1])) is None
+
+
+def test_a_name_cannot_lead_out_of_the_folder(address, folder):
+    for name in ("../../evil.jpg", "/etc/evil.jpg", "..\\evil.jpg", ".."):
+        answer = httpx.post(f"{address}gradio_api/upload", files={"files": (name, b"evil")})
+        for path in answer.json() if answer.status_code == 200 else []:
+            assert Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def test_an_upload_that_is_too_large_is_refused(address, folder):
+    answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("large.jpg", b"x" * 300_000)})
+    assert answer.status_code == 413
+    assert "200000" in answer.text
+
+
+def test_a_job_is_cancelled_at_its_next_tile_and_the_next_one_runs(address, standing, photograph, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait():
+        begun.set()
+        assert go_on.wait(20)
+
+    stop = module.Sessions.stop
+    monkeypatch.setattr(module.Sessions, "stop", lambda self, name: (stop(self, name), go_on.set()))
+    path = uploaded(address, photograph)
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [[file], "fast", 1, False], "session_hash": "mine"}
+    standing.wait, standing.tiles = wait, 0
+    try:
+        with httpx.stream("GET", f"{address}gradio_api/heartbeat/mine", timeout=20) as heartbeat:
+            beats = heartbeat.iter_raw()
+            next(beats)  # the session is there
+            httpx.post(f"{address}gradio_api/call/restore", json=body).raise_for_status()
+            assert begun.wait(20)
+        assert asked(address, [path])[1] == ""
+    finally:
+        standing.wait = lambda: None
+    assert standing.tiles == 1 + 3
+
+
+def test_twenty_clients_at_once_get_their_own_one_after_the_other(address, standing, tmp_path):
+    standing.most = 0
+
+    def ask(number):
+        path = save(tmp_path / f"{number}.png", noise(seed=number % 10))  # two have the same picture each
+        (result,), messages = asked(address, [uploaded(address, path)])
+        assert messages == ""
+        assert os.path.basename(result) == f"{number}_deblurred.png"
+        return got(result)
+
+    with ThreadPoolExecutor(20) as pool:
+        results = list(pool.map(ask, range(20), timeout=60))
+    assert standing.most == 1
+    for number, result in enumerate(results):
+        (tmp_path / "result.png").write_bytes(result)
+        with Image.open(tmp_path / "result.png") as image:
+            assert np.array_equal(np.asarray(image), 255 - noise(seed=number % 10))
+
+
+def test_files_go_with_their_session_and_all_with_the_server(tmp_path, photograph, monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(module, "GRACE", -1)
+    monkeypatch.setattr("deblurgan.web.serving.SWEEP", 0.1)
+    with page(lambda quality: StandIn(), tmp_path, auth=("me", "secret")) as address:
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        assert folder.stat().st_mode & 0o77 == 0
+        with pytest.raises(httpx.HTTPStatusError, match="401"):
+            uploaded(address, photograph)
+        with httpx.Client() as client:
+            assert client.post(f"{address}login", data={"username": "me", "password": "wrong"}).status_code == 400
+            assert client.post(f"{address}login", data={"username": "me", "password": "secret"}).status_code == 200
+            cookies = dict(client.cookies)
+            asked(address, [uploaded(address, photograph, cookies=cookies)], cookies=cookies)
+            deadline = time.monotonic() + 20
+            while any(folder.rglob("photograph*")) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not any(folder.rglob("photograph*"))
+            assert any(folder.rglob("market.jpg"))
+    assert not folder.exists()
+
+
+def test_the_command_says_what_is_wrong_in_one_line(address, monkeypatch):
+    port = address.rstrip("/").rpartition(":")[2]
+    taken = f"--port {port}: in use on 127.0.0.1; choose another, or 0 for a free one"
+    assert error_of(deblurgan("web", "--port", port)) == taken
+    assert "nowhere.invalid:7860" in error_of(deblurgan("web", "--host", "nowhere.invalid"))
+    assert "USER:PASSWORD" in deblurgan("web", "--auth", "me").stderr
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert error_of(deblurgan("web")) == "the page needs Gradio: pip install 'deblurgan[web]'"
