@@ -38,9 +38,7 @@ class Gate:
         if not (self._sessions.has(file[1]) if file else _SERVED.fullmatch(path)):
             await PlainTextResponse("Not found", 404)(scope, receive, send)
         elif heartbeat:
-            with self._sessions.connected(heartbeat[1]) as session:
+            with self._sessions.connected(heartbeat[1], page=True):
                 await self._app(scope, receive, send)
-            if not session.connections:
-                self._sessions.stop(heartbeat[1])
         else:
             await self._app(scope, receive, send)

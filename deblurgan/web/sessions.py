@@ -20,13 +20,15 @@ class Session:
 
     Attributes:
         held: names in the folder of what it has uploaded and been given.
-        connections: how many it has now: its page, or a job.
+        connections: how many it has now: its page, and jobs.
+        pages: how many of them are the page's.
         left: when the last one ended.
         stop: set when its job is to end.
     """
 
     held: set[str] = field(default_factory=set)
     connections: int = 0
+    pages: int = 0
     left: float = field(default_factory=time.monotonic)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -55,17 +57,21 @@ class Sessions:
             return self._sessions.setdefault(name, Session())
 
     @contextlib.contextmanager
-    def connected(self, name: str) -> Iterator[Session]:
-        """Keep what a session holds while the block runs, and `GRACE` seconds more."""
+    def connected(self, name: str, *, page: bool = False) -> Iterator[Session]:
+        """Keep what a session holds for the block and `GRACE` seconds more; when its page goes, end its job."""
         with self._lock:
             session = self._sessions.setdefault(name, Session())
             session.connections += 1
+            session.pages += page
         try:
             yield session
         finally:
             with self._lock:
                 session.connections -= 1
+                session.pages -= page
                 session.left = time.monotonic()
+            if page and not session.pages:
+                self.stop(name)
 
     def stop(self, name: str | None = None) -> None:
         """End the job of a session, or of all, at its next tile or frames."""
