@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
 
-.PHONY: demo test test-slow test-torch lint docs clean
+.PHONY: demo test test-slow test-browser test-torch lint docs clean
 
 demo: .venv/runtime
 	rm -rf $(OUT)
@@ -36,6 +36,11 @@ test: .venv/dev
 test-slow: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 -m slow
 
+test-browser: .venv/browser
+	@command -v chromium > /dev/null || { echo "test-browser: expected the program chromium, found none;" \
+		"on Debian: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest -m browser tests/web
+
 test-torch: .venv/torch
 	$(BIN)/python -m pytest -m torch
 
@@ -63,6 +68,10 @@ clean:
 
 .venv/docs: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+.venv/browser: .venv/dev
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	touch $@
 
 .venv/torch: .venv/dev
