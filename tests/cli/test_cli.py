@@ -42,6 +42,7 @@ ALL_COMMANDS = (
     "recipes",
     "gan",
     "deblur",
+    "web",
     "test",
     "evaluate",
     "weights",
@@ -172,6 +173,7 @@ def test_the_version_is_the_packages():
           for script in SCRIPTS),
         "from deblurgan.cli import main; main(['deblur', '--input_dir', 'missing', '--output_dir', 'out'])",
         "from deblurgan.cli import main; main(['evaluate', '--input_dir', 'missing'])",
+        "from deblurgan.cli import main; main(['web', '--help'])",
         "from deblurgan.cli import main; main(['weights'])",
         "from deblurgan.cli import main; main(['weights', 'path', 'maxim-gopro'])",
     ],
@@ -179,7 +181,7 @@ def test_the_version_is_the_packages():
 def test_help_and_early_errors_do_not_load_tensorflow(code):
     program = f"""
 import atexit, sys
-heavy = ("tensorflow", "keras", "h5py")
+heavy = ("tensorflow", "keras", "h5py", "gradio")
 atexit.register(lambda: print("LOADED", [name for name in heavy if name in sys.modules]))
 {code}
 """
