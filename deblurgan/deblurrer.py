@@ -45,11 +45,12 @@ class Deblurrer:
 
         Args:
             image: an array, RGB (height, width, 3) or grey (height, width), uint8, uint16 or float32 in [0, 1]: the
-                result has the same shape and dtype. A Pillow image: the result has the same size, is grey ("L",
-                "I;16") where that is, has alpha where that has any, and is else "RGB". The name of an image file: the
-                same, upright, of 8 bits. Colour profile, EXIF, XMP and resolution go along in the `info` of a Pillow
-                image, but not the profile of CMYK or Lab, as the result is RGB. Of a network that makes colours of
-                grey all results are RGB, of 8 bits in a Pillow image; of one that makes grey, all Pillow images grey.
+                result has the same shape and dtype; for a network of other channels an array of these. A Pillow
+                image: the result has the same size, is grey ("L", "I;16") where that is, has alpha where that has
+                any, and is else "RGB". The name of an image file: the same, upright, of 8 bits. Colour profile, EXIF,
+                XMP and resolution go along in the `info` of a Pillow image, but not the profile of CMYK or Lab, as
+                the result is RGB. Of a network that makes colours of grey all results are RGB, of 8 bits in a Pillow
+                image; of one that makes grey, all Pillow images grey.
 
         Raises:
             FileError: a file that cannot be read.
@@ -57,7 +58,7 @@ class Deblurrer:
                 or something else.
         """
         if isinstance(image, np.ndarray):
-            _check(image)
+            _check(image, channels_of(self._restore)[0])
             return self._restore(image) if image.ndim == 3 else self._of_grey(image)
         if isinstance(image, Image.Image):
             restored = self._of_pillow(image)
@@ -158,11 +159,14 @@ class Comparison:
         return slider(self.before, self.after, SHOWN_SIDE, lossless=True)
 
 
-def _check(image: NDArray[Any]) -> None:
-    """Raise `InputError` for an array that is not as `Deblurrer.restore` wants it."""
+def _check(image: NDArray[Any], channels: int) -> None:
+    """Raise `InputError` for an array that is not as `Deblurrer.restore` wants it, with a network of `channels`."""
     kinds = (np.uint8, np.uint16, np.float32)
-    if image.dtype not in kinds or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
-        expected = "uint8, uint16 or float32, (height, width, 3) or (height, width)"
+    shapes: dict[tuple[int, ...], str] = {(channels,): f"(height, width, {channels})"}
+    if channels in (1, 3):
+        shapes = {(3,): "(height, width, 3)", (): "(height, width)"}
+    if image.dtype not in kinds or image.ndim not in (2, 3) or image.shape[2:] not in shapes:
+        expected = f"uint8, uint16 or float32, {' or '.join(shapes.values())}"
         raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
     if image.dtype == np.float32 and image.size:
         least, most = image.min(), image.max()

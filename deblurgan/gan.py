@@ -32,8 +32,7 @@ Pictures = np.ndarray | Iterator[Any]
 
 _NAMES = {"image_shape": "input_dim", "z_dim": "z_dim"}  # options of the builders that have another name here
 _OPTIMISERS = ("adam", "rmsprop")
-_ROWS = _COLUMNS = 5  # of a picture of samples
-_GAP, _LEAST_SIDE = 2, 64  # pixels
+_SIDE = 5  # of a picture of samples, in samples
 
 
 class _Adversaries:
@@ -176,11 +175,12 @@ class _Adversaries:
         Pictures of 3 channels are RGB; of others the first channel is shown.
         """
         from deblurgan.pictures.pixels import from_model
+        from deblurgan.pictures.writing import write_image
+        from deblurgan.scoring.samples import grid
 
-        pictures = from_model(np.asarray(self._generate(self._noise(_ROWS * _COLUMNS))))
+        pictures = from_model(np.asarray(self._generate(self._noise(_SIDE**2))))
         path = ensure_folder(Path(run_folder) / "images") / f"sample_{self.epoch}.png"
-        with atomic_path(path) as temporary:
-            _grid(pictures).save(temporary)
+        write_image(path, grid(pictures if pictures.shape[-1] == 3 else pictures[..., :1], _SIDE))
         return path
 
     def save(self, run_folder: str | os.PathLike[str]) -> None:
@@ -422,7 +422,7 @@ class WGAN(_Critics):
 
         Returns:
             [loss, loss of the real, loss of the generated]: minus the mean value of real pictures, the mean value of
-            generated ones, and the mean of both.
+            generated ones, and the mean of both. As in the book, no accuracies, which a value without bounds has not.
         """
         threshold = self._threshold(clip_threshold)
         (real,), (fake,) = self._train_judge(x_train, batch_size, using_generator)
@@ -517,8 +517,8 @@ class WGANGP(_Critics):
         """Train the critic once, on a batch of real pictures and one of generated ones.
 
         Returns:
-            [loss, loss of the real, loss of the generated, penalty]; the first is the sum, the penalty times
-            `grad_weight`.
+            [loss, loss of the real, loss of the generated, penalty], as in the book; the first is the sum, the
+            penalty times `grad_weight`.
         """
         real = self._pictures(x_train, batch_size, using_generator)
         fake = self._generate(self._noise(batch_size))
@@ -647,19 +647,3 @@ def _on_batch(model: Any, x: Any, y: Any) -> list[float]:
     model.reset_metrics()
     values = model.train_on_batch(x, y, return_dict=True)
     return [float(values[name]) for name in ("loss", "accuracy") if name in values]
-
-
-def _grid(pictures: np.ndarray) -> Any:
-    """Put 5 x 5 pictures onto white paper, small ones enlarged."""
-    from PIL import Image
-
-    if pictures.shape[-1] != 3:
-        pictures = pictures[..., 0]
-    scale = -(-_LEAST_SIDE // min(pictures.shape[1:3]))
-    pictures = pictures.repeat(scale, 1).repeat(scale, 2)
-    height, width = (side + _GAP for side in pictures.shape[1:3])
-    paper = np.full((_ROWS * height - _GAP, _COLUMNS * width - _GAP, *pictures.shape[3:]), 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        top, left = i // _COLUMNS * height, i % _COLUMNS * width
-        paper[top : top + len(picture), left : left + picture.shape[1]] = picture
-    return Image.fromarray(paper)

@@ -19,11 +19,11 @@ from deblurgan.data.cache import Cache
 from deblurgan.data.options import AUGMENT, PREPROCESS
 from deblurgan.data.pairs import choose_pairs
 from deblurgan.data.sources import Source, Window
-from deblurgan.errors import FileError, InputError
+from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import shown
+from deblurgan.pictures.npy import read_channels
 from deblurgan.pictures.pixels import Pixels, nearest, to_model, with_channels
 from deblurgan.pictures.pixels import resize as squashed
-from deblurgan.pictures.reading import read_rgb
 
 _BLOCK = 100  # visits that are shared out among the sources by weight
 _MB = 2**20
@@ -52,7 +52,7 @@ class CropStream:
         candidates: cut the most textured of so many random windows, judged by the sharp picture where there is one; 1
             takes any.
         crops_per_picture: how many crops are cut at a visit. The more, the less time is spent on reading files.
-        channels: of the blurred and of the sharp crops: 3 for RGB, 1 for grey.
+        channels: of the blurred and of the sharp crops: 3 for RGB, 1 for grey, others for pictures that have them.
         n_images: pictures of each source to use, drawn with `seed`; negative for all.
         cache_mb: memory for the crops that are to come and for pictures that were read, in units of 2**20 bytes. The
             pictures under way come on top: about 100 in all for photographs of a megapixel and two workers.
@@ -102,7 +102,9 @@ class CropStream:
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, received {value!r}")
         if not {1, 3}.issuperset(channels):
-            raise InputError(f"channels: expected 1 or 3, as pictures have, received {channels[0]} and {channels[1]}")
+            for name, found, only in (("downscale", downscale, 1), ("preprocess", preprocess, "crop")):
+                if found != only:
+                    raise InputError(f"{name}: expected {only} for {channels} channels, received {found}")
         if resize is not None and (preprocess == "resize" or resize < crop_size * downscale):
             expected = (
                 "none with preprocess=resize" if preprocess == "resize" else f"at least {crop_size * downscale}"
@@ -111,7 +113,7 @@ class CropStream:
         if not 1 <= len(sources) <= _BLOCK:
             raise InputError(f"sources: expected 1 to {_BLOCK}, received {len(sources)}")
         visits = crops_per_picture * _LAG + workers  # that are used in turn, or under way
-        cache, for_visits = int(cache_mb * _MB), visits * crops_per_picture * 2 * 3 * crop_size**2
+        cache, for_visits = int(cache_mb * _MB), visits * crops_per_picture * sum(channels) * crop_size**2
         if cache < for_visits:
             raise InputError(
                 f"cache_mb: expected at least {-(-for_visits // _MB)} for {crops_per_picture} crops of"
@@ -170,10 +172,10 @@ class CropStream:
         """
         turn, place = divmod(index, self._crops_per_picture)
         visit = turn + _LAG * (self._crops_per_picture - 1 - place)
-        sides = self._visits.get(visit, lambda: self._crops_of(visit))[place]
-        blurred, *sharp = (to_model(with_channels(*each)) for each in zip(sides, self._channels, strict=False))
+        both = to_model(self._visits.get(visit, lambda: self._crops_of(visit))[place])
+        blurred, sharp = np.split(both, [self._channels[0]], axis=-1)
         shape = (self._crop_size, self._crop_size, self._channels[1])
-        return blurred, sharp[0] if sharp else np.full(shape, np.nan, np.float32)
+        return blurred, sharp if sharp.size else np.full(shape, np.nan, np.float32)
 
     def batches(self, first: int, count: int) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, channels).
@@ -195,8 +197,8 @@ class CropStream:
     def _crops_of(self, visit: int) -> Pixels:
         """Open the picture of a visit, or the next that can be read; return its crops.
 
-        They are uint8 (crops, 2, crop_size, crop_size, 3), blurred and sharp, or (crops, 1, ...) where the source has
-        no sharp ones.
+        They are uint8 (crops, crop_size, crop_size, channels): the blurred one's, then the sharp one's where the
+        source has them.
         """
         number, ordinal = self._source_of(visit)
         source, pictures = self._sources[number], self._pictures[number]
@@ -231,9 +233,13 @@ class CropStream:
         if self._resize:
             crops = [self._of_resized(sides, self._resize, rng) for sides in crops]
         ways = rng.integers(self._ways, size=len(crops)).tolist()
-        return np.array(
-            [[self._finished(side, way) for side in sides] for sides, way in zip(crops, ways, strict=True)]
-        )
+        with prefixed(f"{source.kind}={shown(source.folder)}", InputError):
+            return np.array([self._joined(sides, way) for sides, way in zip(crops, ways, strict=True)])
+
+    def _joined(self, sides: Sequence[Pixels], way: int) -> Pixels:
+        """The channels of the blurred crop and those of the sharp one, where there is one."""
+        of_each = zip(sides, self._channels, strict=False)
+        return np.concatenate([with_channels(self._finished(side, way), count) for side, count in of_each], axis=-1)
 
     def _of_resized(self, sides: Sequence[Pixels], side: int, rng: np.random.Generator) -> tuple[Pixels, ...]:
         """Resize a whole picture and cut a window out of it."""
@@ -263,7 +269,7 @@ class CropStream:
         if str(path) in self.bad:
             raise FileError(self.bad[str(path)])
         try:
-            return self._files.get(path, lambda: read_rgb(path))
+            return self._files.get(path, lambda: read_channels(path))
         except FileError as error:
             self.bad[str(path)] = str(error)
             raise
@@ -273,8 +279,11 @@ class CropStream:
 
 
 def texture(image: Pixels) -> float:
-    """Return the mean absolute difference between neighbours' green, in grey levels of 255, down plus right."""
-    green = image[:, :, 1].astype(np.int16)
+    """Return the mean absolute difference between neighbours' green, in grey levels of 255, down plus right.
+
+    Of other pictures than RGB it is that of the middle channel.
+    """
+    green = image[:, :, image.shape[2] // 2].astype(np.int16)
     return float(sum(np.abs(np.diff(green, axis=axis)).mean() for axis in (0, 1)))
 
 

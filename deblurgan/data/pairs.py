@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.pictures.listing import list_images
+from deblurgan.pictures.listing import list_files
+from deblurgan.pictures.npy import is_picture, read_channels, read_sides
 from deblurgan.pictures.pixels import as_rgb, nearest, with_channels
-from deblurgan.pictures.reading import read_rgb, read_size
 
 _MOST_NAMES = 10  # listed in an error message
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class WholePair(Protocol):
         """The file that the blurred one is in."""
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return both, (height, width, 3) uint8 RGB; raise as `Pair.read`."""
+        """Return both, uint8 (height, width, 3) RGB or of more channels; raise as `Pair.read`."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Pair:
     sharp: Path
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return both pictures, (height, width, 3) uint8 RGB.
+        """Return both pictures, uint8 (height, width, 3) RGB, or of the channels of a `.npy` file.
 
         Raises:
             FileError: one is not readable; the message names it.
             InputError: they differ in size.
         """
-        blurred, sharp = read_rgb(self.blurred), read_rgb(self.sharp)
-        if blurred.shape != sharp.shape:
+        blurred, sharp = read_channels(self.blurred), read_channels(self.sharp)
+        if blurred.shape[:2] != sharp.shape[:2]:
             sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (blurred, sharp))
             raise InputError(f"blurred and sharp picture differ in size: {sizes}")
         return blurred, sharp
@@ -134,7 +134,7 @@ def pair_up(first: Path, second: Path) -> tuple[list[Pair], list[Path]]:
 def by_name(folder: Path) -> dict[str, Path]:
     """Return the pictures in a folder by their names without extension; raise as `pair_up`."""
     found: dict[str, Path] = {}
-    for path in list_images(folder):
+    for path in list_files(folder, is_picture):
         if path.stem in found:
             raise InputError(f"{path}: its name is also that of {found[path.stem].name}; pairs go by name")
         found[path.stem] = path
@@ -175,7 +175,7 @@ def check_pairs(pairs: Sequence[Pair], least: int = 1) -> tuple[list[Pair], dict
     small: list[str] = []
     for pair in pairs:
         try:
-            (height, width), other = read_size(pair.blurred), read_size(pair.sharp)
+            (height, width), other = read_sides(pair.blurred), read_sides(pair.sharp)
         except FileError as error:
             bad[pair.name] = str(error)
             continue

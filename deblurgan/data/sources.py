@@ -27,7 +27,7 @@ WINDOW = (7, 15)  # frames in an average
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture."""
 Read = Callable[[Path], Pixels]
-"""Reads a picture, uint8 (height, width, 3); raises FileError."""
+"""Reads a picture, uint8 (height, width, 3), or of the channels of a `.npy` file; raises FileError."""
 Choose = Callable[[Pixels], Sequence[Window]]
 """Chooses windows of a picture: the sharp one, where there is one."""
 Crops = Sequence[tuple[Pixels, ...]]
@@ -447,7 +447,7 @@ def _some(good: Sequence[Any], bad: Mapping[str, str], source: Source) -> Sequen
 
 
 def _same_size(image: Pixels, path: Path, other: Pixels, other_path: Path) -> None:
-    if image.shape != other.shape:
+    if image.shape[:2] != other.shape[:2]:
         sizes = " and ".join(f"{array.shape[1]}x{array.shape[0]}" for array in (image, other))
         raise InputError(f"{shown(path)} and {shown(other_path)} differ in size: {sizes}")
 

@@ -59,13 +59,8 @@ class Footprint:
         return not (self.window or self.whole)
 
 
-def footprint(model: keras.Model, name: str | None = None) -> Footprint:
-    """Survey the layers of `model`, a network from grey or RGB images to such of the same size.
-
-    Raises:
-        InputError: other channels; the message calls the network `name`, or else as it calls itself.
-    """
-    _require_channels(model, (1, 3), name)
+def footprint(model: keras.Model) -> Footprint:
+    """Survey the layers of `model`, a network from images to such of the same size."""
     scales: dict[int, int] = {}  # of each tensor: pixels of the input to one of its own, along a side
     reaches: dict[int, int] = {}
     sizes: dict[int, float] = {}  # bytes per pixel of the input
@@ -92,17 +87,11 @@ def footprint(model: keras.Model, name: str | None = None) -> Footprint:
     return Footprint(multiple, reach, window, whole, peak, -(-tile // multiple) * multiple if tile else None)
 
 
-def require_rgb(model: keras.Model, name: str) -> None:
-    """Raise InputError unless `model`, which messages call `name`, makes RGB images of RGB images."""
-    _require_channels(model, (3,), name)
-
-
-def _require_channels(model: keras.Model, known: tuple[int, ...], name: str | None) -> None:
+def require_channels(model: keras.Model, known: tuple[int, ...], name: str) -> None:
+    """Raise InputError unless `model`, which messages call `name`, takes and gives images of `known` channels."""
     if model.input_shape[-1] not in known or model.output_shape[-1] not in known:
         shapes, counts = f"{model.input_shape} to {model.output_shape}", " or ".join(map(str, known))
-        raise InputError(
-            f"{name or model.name}: expected a network from {counts} channels to {counts}, found {shapes}"
-        )
+        raise InputError(f"{name}: expected a network from {counts} channels to {counts}, found {shapes}")
 
 
 def needs_of(layer: Any) -> LayerNeeds:

@@ -44,14 +44,28 @@ def luma(rgb: Pixels) -> Pixels:
     return ((rgb.astype(np.uint32) @ weights + 2**15) >> 16).astype(rgb.dtype)
 
 
-def with_channels(rgb: Pixels, channels: int) -> Pixels:
-    """Return (height, width, channels) of a picture: its colours for 3, its grey for 1."""
-    return luma(rgb)[:, :, np.newaxis] if channels == 1 else rgb
+def with_channels(image: Pixels, channels: int) -> Pixels:
+    """Return (height, width, channels) of a picture: of colours their grey for 1.
+
+    Raises:
+        InputError: it has another number of channels.
+    """
+    found = image.shape[2]
+    if (found, channels) == (3, 1):
+        return luma(image)[:, :, np.newaxis]
+    if found != channels:
+        raise InputError(f"expected a picture of {channels} channels, found {found}")
+    return image
 
 
 def as_rgb(image: Pixels) -> Pixels:
-    """Return an image of 1 or 3 channels as (..., height, width, 3)."""
+    """Return an image of 1 or 3 channels as (..., height, width, 3), others as they are."""
     return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+
+
+def as_shown(image: Pixels) -> Pixels:
+    """Return an image of any channels as RGB to look at: its first three, or of fewer the first."""
+    return image[..., :3] if image.shape[-1] >= 3 else as_rgb(image[..., :1])
 
 
 def grey_of(rgb: Pixels) -> Pixels:

@@ -52,9 +52,10 @@ class Restorer:
 
     Args:
         model: from float32 (count, height, width, 3) RGB in [-1, 1] to the same, for any height and width; or with 1
-            channel: it is given the grey of pictures then, and what it makes gets three equal channels. Weights that
-            it is given later are used as well. Or a network in another engine, which cannot share statistics among
-            tiles: with instance normalisation it restores in one piece only.
+            channel: it is given the grey of pictures then, and what it makes gets three equal channels; or with
+            others, which pictures have then. Weights that it is given later are used as well. Or a network in another
+            engine, which cannot share statistics among tiles: with instance normalisation it restores in one piece
+            only.
         memory: how much this process may hold in all while it restores, Python and TensorFlow included: bytes, or a
             text like "2GB". None: 2 GB for the network, or half of what is free where that is less.
         tta: restore each of the 8 ways in which the image can be turned and mirrored, and average (self-ensemble).
@@ -91,6 +92,9 @@ class Restorer:
         self._run = OfEngine(model) if isinstance(model, engines.Engine) else Compiled(model, fixed=fixed)
         self.needs = self._run.needs
         self.channels = self._run.channels
+        self._taken, self._given = (3 if number == 1 else number for number in self.channels)
+        if strength != 1 and self._taken != self._given:
+            raise InputError(f"strength: expected 1 with a network of {self.channels} channels, received {strength}")
         self._takes_statistics = self._run.takes_statistics
         self.engine, self.engine_precision = self._run.engine, self._run.precision
         self._memory = memory
@@ -116,12 +120,13 @@ class Restorer:
         """Return `image` restored, with the same shape and dtype.
 
         Args:
-            image: RGB (height, width, 3); uint8, uint16, or float32 in [0, 1]. Integers are rounded once, at the end.
+            image: RGB (height, width, 3), or of the network's channels where it has more; uint8, uint16, or float32
+                in [0, 1]. Integers are rounded once, at the end.
 
         Raises:
             InputError: another shape or dtype, or too little memory for the smallest tiles.
         """
-        check(image)
+        check(image, self._taken)
         height, width = image.shape[:2]
         parts = self._cut(height, width, 2 * image.nbytes)
         padded = _padded(with_channels(image, self.channels[0]), parts)
@@ -141,8 +146,8 @@ class Restorer:
                 self.on_tile(next(done), total)
             return outputs / np.float32(len(self._turns))
 
-        output = np.empty_like(image)
-        for rows, values in tiles.stitched(*parts, self._blend, restored):
+        output = np.empty((height, width, self._given), image.dtype)
+        for rows, values in tiles.stitched(*parts, self._blend, restored, self._given):
             given = image[rows]
             output[rows] = mixed(given, values[: len(given), :width], self.strength)
             del values  # before more come
@@ -155,7 +160,7 @@ class Restorer:
             InputError: as for a single image, or images that differ in shape or dtype.
         """
         for image in images:
-            check(image)
+            check(image, self._taken)
             if image.shape != images[0].shape or image.dtype != images[0].dtype:
                 found = f"{image.dtype} {image.shape}"
                 raise InputError(
@@ -214,12 +219,12 @@ class Restorer:
         return [self._run.measured(_turned(squares, turn, axes=(1, 2))) for turn in self._turns]
 
 
-def check(image: Image) -> None:
+def check(image: Image, channels: int = 3) -> None:
     """Raise InputError for an image that is not as `Restorer.__call__` wants it, and in a fork of the process."""
     require_own_process()
     kinds = (np.uint8, np.uint16, np.float32)
-    if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        expected = "uint8, uint16 or float32 (height, width, 3)"
+    if image.dtype not in kinds or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+        expected = f"uint8, uint16 or float32 (height, width, {channels})"
         raise InputError(f"image: expected {expected}, received {image.dtype} {image.shape}")
 
 

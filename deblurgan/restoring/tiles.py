@@ -204,7 +204,11 @@ def ramp(span: Span, blend: int) -> tuple[slice, NDArray[np.float32]]:
 
 
 def stitched(
-    rows: Sequence[Span], columns: Sequence[Span], blend: int, restore: Callable[[slice, slice], NDArray[np.float32]]
+    rows: Sequence[Span],
+    columns: Sequence[Span],
+    blend: int,
+    restore: Callable[[slice, slice], NDArray[np.float32]],
+    channels: int = 3,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Put tiles together, row of tiles by row, holding only the rows of pixels that are not yet complete.
 
@@ -212,16 +216,18 @@ def stitched(
         rows: the parts of the height, as from `cut`, with interiors of at least `2 * blend`.
         columns: those of the width.
         blend: see `ramp`.
-        restore: returns the restored tile, float32 (height, width, 3 or 1), for what it sees: rows and columns.
+        restore: returns the restored tile, float32 (height, width, `channels` or 1), for what it sees: rows and
+            columns.
+        channels: of the picture.
 
     Yields:
-        The next complete rows of the picture: which, and their values, float32 (rows, width, 3), which the caller may
-        change and gives up before asking for more.
+        The next complete rows of the picture: which, and their values, float32 (rows, width, channels), which the
+        caller may change and gives up before asking for more.
     """
-    waiting = np.zeros((0, columns[-1].stop, 3), np.float32)
+    waiting = np.zeros((0, columns[-1].stop, channels), np.float32)
     for row in rows:
         lines, down = ramp(row, blend)
-        band: NDArray[np.float32] = np.zeros((len(down), columns[-1].stop, 3), np.float32)
+        band: NDArray[np.float32] = np.zeros((len(down), columns[-1].stop, channels), np.float32)
         for column in columns:
             place, across = ramp(column, blend)
             tile = restore(slice(row.see_from, row.see_to), slice(column.see_from, column.see_to))

@@ -91,9 +91,10 @@ def about(model: "keras.Model", network: str) -> About:
     Raises:
         InputError: a network that cannot be exported: of other channels or precision, or with a random result.
     """
-    from deblurgan.networks.footprint import footprint, takes_statistics
+    from deblurgan.networks.footprint import footprint, require_channels, takes_statistics
 
-    needs = footprint(model, network)
+    require_channels(model, (1, 3), network)
+    needs = footprint(model)
     for layer in model.operations:
         if getattr(layer, "always", False):
             raise InputError(f"{network}: expected test_dropout=false; a random result cannot be exported")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deblurgan.errors import FileError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
-from deblurgan.pictures.pixels import side_by_side
+from deblurgan.pictures.pixels import as_shown, side_by_side
 from deblurgan.pictures.writing import encode_png
 
 
@@ -70,7 +70,7 @@ def picture_grid(
     for row in rows:
         square = min(side, *row[0].shape[:2])
         top, left = ((length - square) // 2 for length in row[0].shape[:2])
-        squares = [image[top : top + square, left : left + square] for image in row]
+        squares = [as_shown(image[top : top + square, left : left + square]) for image in row]
         strips.append(side_by_side(squares, gap=4))
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 4), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]

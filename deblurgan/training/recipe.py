@@ -78,8 +78,8 @@ class Recipe:
             `generation.Generation`.
         network: name of the generator in `zoo`; with "generation", of the sampler.
         network_options: keywords of its builder.
-        input_channels: how many it is given: 3 for RGB, 1 for the grey of the pictures. Networks and their step take
-            any number; pictures have these.
+        input_channels: how many it is given: 3 for RGB, 1 for the grey of the pictures; or as many as `.npy` files
+            have, see `pictures.npy`.
         output_channels: how many it makes, and is compared with.
         init_weights: weight file to start the generator from; random weights when None.
         critic: name of the critic in `zoo`; training without an adversary when None.

@@ -11,7 +11,7 @@ import numpy as np
 from deblurgan import devices
 from deblurgan.errors import InputError
 from deblurgan.networks.folding import folded
-from deblurgan.networks.footprint import footprint, require_rgb
+from deblurgan.networks.footprint import footprint, require_channels
 from deblurgan.restoring import fast_layers
 from deblurgan.training.recipe import Recipe
 from deblurgan.weights.generators import generator_file
@@ -48,7 +48,7 @@ def open_teacher(recipe: Recipe, precision: str) -> Teacher | None:
     content = generator_file(recipe.teacher, stages=stages if type(stages) is int and stages > 0 else None)
     try:
         network = folded(content.build(dtype=devices.policy(precision), **recipe.teacher_options))
-        require_rgb(network, content.network)
+        require_channels(network, (3,), content.network)
         needs = footprint(network)
     except InputError as error:
         raise InputError(f"teacher {recipe.teacher}: {error}") from error

@@ -64,7 +64,8 @@ class Validation:
 
     def of_blurred(self) -> Mapping[str, float]:
         """Return the mean scores of the blurred pictures as they are: what training must beat."""
-        return _means([_scores(sharp, blurred) for blurred, sharp in self._pictures(self.pairs)])
+        pictures = self._pictures(self.pairs)
+        return _means([_scores(sharp, blurred) for blurred, sharp in pictures if blurred.shape == sharp.shape])
 
     def score(self) -> dict[str, float]:
         """Restore the pictures and return the mean scores, if there are pairs: `val_psnr` and `val_ssim`."""
@@ -94,7 +95,11 @@ class Validation:
 
 
 def _scores(sharp: NDArray[np.uint8], image: NDArray[np.uint8]) -> tuple[float, float]:
-    return metrics.psnr(sharp, image), metrics.ssim(sharp, image)
+    if sharp.shape[2] == 3:
+        return metrics.psnr(sharp, image), metrics.ssim(sharp, image)
+    channels = list(zip(np.moveaxis(sharp, 2, 0), np.moveaxis(image, 2, 0), strict=True))
+    beside = [np.concatenate(side, axis=1) for side in zip(*channels, strict=True)]
+    return metrics.psnr(*beside), float(np.mean([metrics.ssim(*channel) for channel in channels]))
 
 
 def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float]:

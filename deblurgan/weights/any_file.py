@@ -137,7 +137,7 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
 def _read(path: Path) -> WeightFile:
     if os.path.isfile(path / SAVED_MODEL):
         return _read_tensorflow(path, "TensorFlow SavedModel", path / "variables" / "variables")
-    if os.path.isfile(path / "checkpoint"):
+    if os.path.isfile(path / "checkpoint") or any(path.glob("*.index")):
         path = tf_checkpoint.latest(path)
     if os.path.isfile(f"{path}.index"):
         return _read_tensorflow(path, "TensorFlow checkpoint", path)
@@ -242,7 +242,7 @@ def _read_tensorflow(path: Path, kind: str, prefix: Path) -> WeightFile:
     names, variables = checkpoint.read(prefix, kind, path)
     if layers := configurable.from_checkpoint(variables):
         return _configurable(path, kind, layers)
-    if of_pix2pix := {name: variables[name] for name in tf_checkpoint.wanted(names)}:
+    if of_pix2pix := tf_checkpoint.wanted(variables):
         kind = f"{kind} of pix2pix's tutorial ({tf_checkpoint.parts(names)})"
         return _named(path, kind, tf_checkpoint.of(path, of_pix2pix))
     found = {

@@ -19,7 +19,6 @@ from deblurgan.files import shown
 from deblurgan.weights import checkpoint, hdf5
 from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights, check_shapes
 
-_CHECKPOINT = re.compile(rf"(.+)/(kernel|bias|{'|'.join(NORM_TENSORS)}){re.escape(checkpoint.VALUE)}")
 _CONVOLUTION = re.compile(r"(generator|discriminator|critic)_conv_\d+")
 KINDS = {
     ("generator",): "configurable GAN's generator",
@@ -29,22 +28,17 @@ KINDS = {
 
 
 def from_checkpoint(variables: Mapping[str, np.ndarray]) -> list[LayerWeights]:
-    """Return the layers of a checkpoint that tf.keras wrote of one network or both, in order and named; or none.
+    """Return the layers of a checkpoint that Keras wrote of one network or both, in order and named; or none.
 
     Args:
-        variables: by their keys, such as `generator/layer_with_weights-3/kernel/.ATTRIBUTES/VARIABLE_VALUE`.
+        variables: as of `checkpoint.read`.
     """
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for key, value in variables.items():
-        if match := _CHECKPOINT.fullmatch(key):
-            layers.setdefault(match[1], {})[match[2]] = value
     networks: dict[str, list[tuple[np.ndarray, ...]]] = {}
-    for path in sorted(layers, key=lambda path: [(int(number or 0), name) for name, number in _parts(path)]):
-        names = NORM_TENSORS if "gamma" in layers[path] else ("kernel", "bias")
-        tensors = tuple(layers[path][name] for name in names if name in layers[path])
-        if not tensors:  # as Keras 3 names them, whose kernels are elsewhere
-            return []
-        networks.setdefault(path.rpartition("/")[0], []).append(tensors)
+    for path, tensors in checkpoint.by_layer(variables).items():
+        names = NORM_TENSORS if "gamma" in tensors else ("kernel", "bias")
+        networks.setdefault(path.rpartition("/")[0], []).append(
+            tuple(tensors[name] for name in names if name in tensors)
+        )
     found = []
     for network in sorted(networks.values(), key=lambda layers: layers[0][0].ndim):  # the generator's dense first
         dense = [i for i, tensors in enumerate(network) if tensors[0].ndim == 2]
@@ -53,10 +47,6 @@ def from_checkpoint(variables: Mapping[str, np.ndarray]) -> list[LayerWeights]:
         owner = "generator" if dense == [0] else "discriminator"
         found += [LayerWeights(f"{owner}_conv_{i}" if x[0].ndim == 4 else owner, x) for i, x in enumerate(network)]
     return found
-
-
-def _parts(path: str) -> list[tuple[str, str]]:
-    return re.findall(r"([^/\d]+)(\d*)", path)
 
 
 def split(layers: Sequence[LayerWeights]) -> dict[str, list[LayerWeights]]:

@@ -1,8 +1,8 @@
 """TensorFlow checkpoints of pix2pix's tutorial: `tf.train.Checkpoint` of generator, discriminator and optimizers.
 
-Keras 2 names a tensor there by its way through the objects, e.g.
-`generator/layer_with_weights-1/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE`: the second layer of the
-generator, a Sequential, its first layer. Optimizers are not read.
+The way to a tensor, see `checkpoint`, is `generator/layer_with_weights-1/layer_with_weights-0/kernel` in Keras 2, and
+`generator/_operations/2/_functional/_operations/1/kernel` in Keras 3: of the second layer of the generator with
+weights, a Sequential, the first layer. Optimizers are not read.
 """
 
 import re
@@ -13,14 +13,14 @@ import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.files import shown
-from deblurgan.weights.checkpoint import VALUE
+from deblurgan.weights.checkpoint import VALUE, by_layer
 from deblurgan.weights.hdf5 import NORM_TENSORS, LayerWeights
 from deblurgan.weights.labelled import LabelledWeights
 
 Tensors = Mapping[str, np.ndarray]
 
 ROLES = {"generator": ("generator", "unet"), "discriminator": ("critic", "patchgan")}
-_LAYER = "layer_with_weights-"
+_LAYERS = r"((layer_with_weights-|(_functional/)?_operations/)\d+/)+"
 
 
 def latest(folder: Path) -> Path:
@@ -32,7 +32,9 @@ def latest(folder: Path) -> Path:
     prefixes = [path.with_suffix("") for path in folder.glob("*.index")]
     if not prefixes:
         raise FileError(f"{shown(folder)}: expected a TensorFlow checkpoint, found a folder without any .index file")
-    noted = re.search(r'^model_checkpoint_path: "(.*)"', (folder / "checkpoint").read_text("utf-8", "replace"), re.M)
+    note = folder / "checkpoint"
+    text = note.read_text("utf-8", "replace") if note.is_file() else ""
+    noted = re.search(r'^model_checkpoint_path: "(.*)"', text, re.M)
     named = [prefix for prefix in prefixes if noted and prefix.name == Path(noted[1]).name]
     return named[0] if named else max(prefixes, key=lambda path: (len(path.name), path.name))
 
@@ -42,26 +44,22 @@ def parts(names: list[str]) -> str:
     return ", ".join(sorted({name.partition("/")[0] for name in names if name.endswith(VALUE)} - {"save_counter"}))
 
 
-def wanted(names: list[str]) -> list[str]:
-    """Return the names of the tensors that `of` takes: the generator's, or else the discriminator's."""
+def wanted(tensors: Tensors) -> Tensors:
+    """Return the tensors that `of` takes: the generator's, or else the discriminator's."""
     for network in ROLES:
-        own = [name for name in names if re.fullmatch(rf"{network}/({_LAYER}\d+/)+\w+{VALUE}", name)]
+        own = {name: tensors[name] for name in tensors if re.match(rf"{network}/{_LAYERS}\w+{VALUE}", name)}
         if own:
             return own
-    return []
+    return {}
 
 
 def of(path: Path, tensors: Tensors) -> LabelledWeights:
-    """Return the network that the tensors of a checkpoint make, those with `wanted` names.
+    """Return the network that the `wanted` tensors of a checkpoint make.
 
     Raises:
         WeightsError: they are of another network than the tutorial's.
     """
-    layers: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
-    for name, tensor in tensors.items():
-        place = tuple(map(int, re.findall(rf"{_LAYER}(\d+)", name)))
-        layers.setdefault(place, {})[name.removesuffix(VALUE).rpartition("/")[2]] = tensor
-    ordered = [layers[place] for place in sorted(layers)]
+    ordered = list(by_layer(tensors).values())
     kernels = [layer["kernel"] for layer in ordered if "kernel" in layer]
     role, network = ROLES[next(iter(tensors)).partition("/")[0]]
     count = len(kernels)

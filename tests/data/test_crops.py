@@ -407,7 +407,11 @@ def test_the_summary_is_json_and_tells_the_sources_and_their_options(tmp_path, p
         ({"downscale": 0}, "downscale: expected at least 1, received 0"),
         ({"preprocess": "pad"}, "preprocess: expected one of crop, resize, received 'pad'"),
         ({"augment": "turn"}, "augment: expected one of True, False, all, mirror, none, received 'turn'"),
-        ({"channels": (4, 3)}, "channels: expected 1 or 3, as pictures have, received 4 and 3"),
+        ({"channels": (4, 3), "downscale": 2}, r"downscale: expected 1 for \(4, 3\) channels, received 2"),
+        (
+            {"channels": (4, 3), "preprocess": "resize"},
+            r"preprocess: expected crop for \(4, 3\) channels, received resize",
+        ),
         ({"seed": -1}, "seed: expected at least 0, received -1"),
         ({"cache_mb": 0}, "cache_mb: expected at least 1 for 8 crops of 8x8 a picture, received 0"),
     ],

@@ -55,6 +55,17 @@ def test_old_files_load_and_give_what_they_gave(tmp_path, kind, judge):
             assert all(map(np.array_equal, first[1], made._judge.get_weights()))
 
 
+def test_a_checkpoint_of_keras_3_loads(tmp_path):
+    made, other = small(), small()
+    for weight in (*made.generator.weights, *made.discriminator.weights):
+        weight.assign(np.random.default_rng(3).uniform(0.1, 0.5, weight.shape))
+    optimizer = made.model.optimizer  # which has the generator's weights, too
+    checkpoint = tf.train.Checkpoint(optimizer=optimizer, generator=made.generator, discriminator=made.discriminator)
+    other.load_weights(checkpoint.save(tmp_path / "ckpt"))
+    for name in ("generator", "discriminator"):
+        assert all(map(np.array_equal, getattr(other, name).get_weights(), getattr(made, name).get_weights()))
+
+
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")
 def test_inspect_says_what_they_are(tmp_path):
     files, *_ = written(tmp_path, "discriminator")
@@ -108,7 +119,7 @@ def test_other_networks_files_and_damaged_ones_are_refused(tmp_path):
     for name in ("x.h5", "c", "nothing.h5"):
         with pytest.raises(FileError, match=name):
             small().load_weights(tmp_path / name)
-    tf.train.Checkpoint(v=tf.Variable(1.0), of_keras_3=small().generator).save(tmp_path / "v")
+    tf.train.Checkpoint(v=tf.Variable(1.0)).save(tmp_path / "v")
     with pytest.raises(
         WeightsError, match="v-1: expected the weights of a configurable GAN, found another network's"
     ):

@@ -1,5 +1,6 @@
-"""Checkpoints that TensorFlow's tutorial of pix2pix leaves, written by Keras 2."""
+"""Checkpoints that TensorFlow's tutorial of pix2pix leaves, written by Keras 2 and by Keras 3."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,13 +14,13 @@ from tests.cli.program import succeeds
 SIDE = 32
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module", params=[tf_keras, keras], ids=["keras2", "keras3"])
+def trained(tmp_path_factory, request):
     """A folder of checkpoints, and the networks in the second and last of them."""
-    folder = tmp_path_factory.mktemp("pix2pix")
-    generator = pix2pix_reference.generator(tf_keras, SIDE, 4, 5)
-    critic = pix2pix_reference.discriminator(tf_keras, SIDE, 4)
-    optimizers = [tf_keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
+    folder, written_by = tmp_path_factory.mktemp("pix2pix"), request.param
+    generator = pix2pix_reference.generator(written_by, SIDE, 4, 5)
+    critic = pix2pix_reference.discriminator(written_by, SIDE, 4)
+    optimizers = [written_by.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
     for optimizer, network in zip(optimizers, (generator, critic), strict=True):
         optimizer.build(network.trainable_variables)
     checkpoint = tf.train.Checkpoint(
@@ -30,6 +31,8 @@ def trained(tmp_path_factory):
     for _ in range(2):
         for network in (generator, critic):
             for weight in network.weights:
+                if "seed" in weight.name:
+                    continue
                 value = random.uniform(0.5, 1.5, weight.shape) if "variance" in weight.name else None
                 weight.assign(random.normal(0, 0.1, weight.shape) if value is None else value)
         checkpoint.save(str(folder / "ckpt"))
@@ -51,7 +54,7 @@ def test_the_generator_is_that_of_the_latest_checkpoint(trained, name):
     for training in (False, True):
         model = content.build(dropout=0.0, test_statistics=training)
         expected = pix2pix_reference.generator(tf_keras, SIDE, 4, 5, dropout=0)
-        expected.set_weights(generator.get_weights())
+        expected.set_weights([weight.numpy() for weight in generator.weights if "seed" not in weight.name])
         np.testing.assert_allclose(
             np.asarray(model(images())), np.asarray(expected(images(), training=training)), atol=1e-5
         )
@@ -76,6 +79,18 @@ def test_a_critic_alone_is_told_as_one(trained, tmp_path):
     one, other = images(), images()[:, ::-1]
     got = np.asarray(content.build()(np.concatenate([one, other], -1)))
     np.testing.assert_allclose(got, np.asarray(critic([one, other])), atol=1e-5)
+
+
+def test_without_the_file_checkpoint_the_last_by_number_is_taken(trained, tmp_path):
+    for number in (1, 2):
+        for suffix in ("index", "data-00000-of-00001"):
+            content = (trained[0] / f"ckpt-{number}.{suffix}").read_bytes()
+            (tmp_path / f"ckpt-{[9, 10][number - 1]}.{suffix}").write_bytes(content)
+    latest, expected = any_file.load(tmp_path), any_file.load(trained[0])
+    np.testing.assert_array_equal(np.asarray(latest(images())), np.asarray(expected(images())))
+    (tmp_path / "ckpt-10.data-00000-of-00001").unlink()
+    with pytest.raises(FileError, match="not a readable TensorFlow checkpoint"):
+        any_file.read(tmp_path)
 
 
 def test_another_network_is_refused(tmp_path):
