@@ -77,7 +77,7 @@ def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
     try:
         found = json.loads(text or "")
         del found["takes"]
-        needs, (taken, given) = Footprint(**found.pop("needs")), found.pop("channels")
+        needs, (taken, given) = Footprint(**found.pop("needs")), found.pop("channels", (3, 3))
         return About(needs=needs, channels=(taken, given), **found)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FileError(

@@ -347,8 +347,8 @@ def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
         read.append(path)
         return original(path)
 
-    original = module.read_rgb
-    monkeypatch.setattr(module, "read_rgb", counted)
+    original = module.read_channels
+    monkeypatch.setattr(module, "read_channels", counted)
 
     def files_read(cache_mb):
         read.clear()
