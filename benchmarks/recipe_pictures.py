@@ -1,6 +1,6 @@
 """A picture for each recipe: what it has learnt after minutes, on the crops of tests/data or on digits.
 
-    python benchmarks/recipe_pictures.py                      # all, about 20 minutes on a core
+    python benchmarks/recipe_pictures.py                      # all, about half an hour on a core
     python benchmarks/recipe_pictures.py paper gan --output_dir docs/recipes
 
 Of those that restore, input, output and target: first of a picture they were trained on, then of another scene.
@@ -52,7 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # of what can be trained in minutes
     "pix2pix": {"steps": 400, **UNET, "resize": 143, "input_channels": 1, "keep_every": 0},
     "gan": {"steps": 600},
     "wgan": {"steps": 400},
-    "wgan-gp": {"steps": 250},
+    "wgan-gp": {"steps": 1000},
 }
 
 
@@ -68,7 +68,7 @@ def main() -> None:
             begun = time.perf_counter()
             picture, score = _picture(name, Path(folder))
             file = arguments.output_dir / f"{name}.jpg"
-            Image.fromarray(picture).save(file, quality=85)
+            Image.fromarray(picture).save(file)
             minutes = (time.perf_counter() - begun) / 60
             print(f"{file}: {file.stat().st_size >> 10} KB, {minutes:.1f} minutes; {score}", flush=True)
 
