@@ -71,8 +71,7 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
     archive = gr.DownloadButton("Download all (zip)", visible=False)
     state = gr.State([])
 
-    def shown(client: str, results: Sequence[Restored]) -> list[Any]:
-        archived = restoring.zipped(client, results)
+    def shown(results: Sequence[Restored], archived: Path | None = None) -> list[Any]:
         comparable = [result for result in results if result.shown]
         thumbnails = [(str(result.shown[2]), result.file.name) for result in comparable]
         return [
@@ -96,16 +95,18 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         sessions.release(client, [result.file for result in before])
         chosen = (quality, strength, tta)
         for results, lines in _work(restoring, sessions, client, photographs, chosen, progress, videos=False):
-            yield [_said(lines), *shown(client, results)]
+            yield [_said(lines), *shown(results)]
+        yield [_said(lines), *shown(results, restoring.zipped(client, results))]
 
     def removed(photographs: list[str] | None, results: list[Restored], request: gr.Request) -> list[Any]:
-        client = _client(request)
         there = {Path(path) for path in photographs or []}
-        gone = [result for result in results if result.upload not in there]
+        gone = [result.file for result in results if result.upload not in there]
         if not gone:
             return [gr.skip()] * 5
-        sessions.release(client, [path for result in gone for path in (result.upload, result.file)])
-        return shown(client, [result for result in results if result.upload in there])
+        client = _client(request)
+        sessions.release(client, gone)
+        results = [result for result in results if result.upload in there]
+        return shown(results, restoring.zipped(client, results))
 
     def chosen(results: list[Restored], event: gr.SelectData) -> Any:
         return _pair([result for result in results if result.shown][event.index])
@@ -120,7 +121,7 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         **_QUEUED,
     )
     cancel.click(_cancel(sessions), **_ALONE)
-    uploads.change(removed, [uploads, state], outputs, **_ALONE)
+    _followed(uploads, sessions).then(removed, [uploads, state], outputs, **_ALONE)
     gallery.select(chosen, [state], [slider], **_ALONE)
 
 
@@ -149,6 +150,12 @@ def _video(restoring: Restoring, sessions: Sessions, choices: list[Any]) -> None
             found = str(results[0].file) if results else None
             yield [_said(lines), found, found, results]
 
+    def removed(video: str | None, results: list[Restored], request: gr.Request) -> list[Any]:
+        if not results or (video and results[0].upload == Path(video)):
+            return [gr.skip()] * 3
+        sessions.release(_client(request), [results[0].file])
+        return [None, None, []]
+
     start.click(_begin(sessions), **_ALONE).then(
         restore_video,
         [upload, *choices, state],
@@ -158,6 +165,7 @@ def _video(restoring: Restoring, sessions: Sessions, choices: list[Any]) -> None
         **_QUEUED,
     )
     cancel.click(_cancel(sessions), **_ALONE)
+    _followed(upload, sessions).then(removed, [upload, state], [file, player, state], **_ALONE)
 
 
 def _api(restoring: Restoring, sessions: Sessions, choices: list[Any]) -> None:
@@ -186,7 +194,14 @@ def _training(folder: Path) -> None:
     name = gr.Dropdown(runs.names(folder), value=None, label="Run", info=f"of `deblurgan train`, in {folder.name}")
     text = gr.Textbox(label="Last epoch", interactive=False)
     curves = gr.Image(label="Curves", interactive=False, format="png", buttons=["fullscreen"])
-    samples = gr.Gallery(label="Samples, the latest first", interactive=False, format="png", columns=1, height="auto")
+    samples = gr.Gallery(
+        label="Samples, the latest first",
+        interactive=False,
+        format="png",
+        columns=1,
+        height="auto",
+        object_fit="contain",
+    )
     seen = gr.State(None)
     clock = gr.Timer(EVERY)
 
@@ -249,6 +264,20 @@ def _uploads(label: str, **options: Any) -> gr.File:
 
     place.async_move_resource_to_block_cache = of_folder
     return place
+
+
+def _followed(uploads: gr.File, sessions: Sessions) -> Any:
+    """Let a session hold what it has uploaded, until that is taken away."""
+    known = gr.State([])
+
+    def changed(now: list[str] | str | None, known: list[str], request: gr.Request) -> list[str]:
+        files = [now] if isinstance(now, str) else now or []
+        client = _client(request)
+        sessions.hold(client, files)
+        sessions.release(client, set(known).difference(files))
+        return [str(file) for file in files]
+
+    return uploads.change(changed, [uploads, known], [known], **_ALONE)
 
 
 def _buttons() -> tuple[gr.Button, gr.Button]:

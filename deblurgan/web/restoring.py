@@ -102,10 +102,14 @@ class Restoring:
                 session.stop.clear()
 
     def zipped(self, client: str, results: Sequence[Restored]) -> Path | None:
-        """Put results into one file; None where there are fewer than two."""
+        """Put results into one file, in place of the one before; return None where there are fewer than two."""
+        session = self._sessions[client]
+        if session.archive:
+            self._sessions.release(client, [session.archive])
+        session.archive = None
         if len(results) < 2:
             return None
-        archive = self._sessions.new_folder(client) / "restored.zip"
+        session.archive = archive = self._sessions.new_folder(client) / "restored.zip"
         names: set[str] = set()
         with opened_output(archive) as write:
             for number, result in enumerate(results, 1):

@@ -24,6 +24,7 @@ class Session:
         pages: how many of them are the page's.
         left: when the last one ended.
         stop: set when its job is to end.
+        archive: all that it has been given in one file.
     """
 
     held: set[str] = field(default_factory=set)
@@ -31,6 +32,7 @@ class Session:
     pages: int = 0
     left: float = field(default_factory=time.monotonic)
     stop: threading.Event = field(default_factory=threading.Event)
+    archive: Path | None = None
 
 
 class Sessions:

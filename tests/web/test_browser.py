@@ -20,9 +20,14 @@ DEBLURGAN = [sys.executable, "-m", "deblurgan"]
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def temporary(tmp_path_factory):
+    """The folder for temporary files."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def address(temporary):
     """Of a page that is served until SIGTERM, and then leaves nothing behind."""
-    temporary = tmp_path_factory.mktemp("temporary")
     command = ["env", f"TMPDIR={temporary}", *DEBLURGAN, "web", "--port", "0", "--runs", str(temporary)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
@@ -96,8 +101,6 @@ def test_the_slider_moves_between_before_and_after(page):
     slider = page.locator("#slider")
     slider.locator("img").nth(1).wait_for()
     page.wait_for_function("[...document.querySelectorAll('#slider img')].every(image => image.naturalWidth == 381)")
-    box = slider.bounding_box()
-    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -107,6 +110,15 @@ def test_the_slider_moves_between_before_and_after(page):
     page.mouse.move(box["x"] + box["width"] * 0.9, middle[1], steps=5)
     page.mouse.up()
     assert slider.screenshot() != before
+
+
+def test_what_is_taken_away_is_removed_with_its_result(page, temporary, tmp_path):
+    restore(page, save(tmp_path / "mine.jpg", Image.open(EXAMPLE)))
+    page.locator("#results a").wait_for()
+    assert {path.name for path in temporary.rglob("mine*")} == {"mine.jpg", "mine_deblurred.jpg"}
+    page.get_by_label("Clear").first.click()
+    page.locator("#results a").wait_for(state="hidden")
+    assert [*temporary.rglob("mine*")] == []
 
 
 def test_cancel_ends_at_the_next_tile(page, tmp_path):
