@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
 
-.PHONY: demo test test-slow test-browser test-torch lint docs clean
+.PHONY: demo test test-slow test-browser test-notebooks test-torch lint docs clean
 
 demo: .venv/runtime
 	rm -rf $(OUT)
@@ -40,6 +40,9 @@ test-browser: .venv/browser
 	@command -v chromium > /dev/null || { echo "test-browser: expected the program chromium, found none;" \
 		"on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/web
+
+test-notebooks: .venv/dev
+	$(BIN)/python -m pytest --numprocesses 2 -m notebooks
 
 test-torch: .venv/torch
 	$(BIN)/python -m pytest -m torch

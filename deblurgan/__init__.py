@@ -1,12 +1,16 @@
 """Removes motion blur from photographs, in Keras 3; it began as the DeblurGAN tutorial of 2018, working again."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deblurgan.devices import choose_kernels, require_tensorflow
 
 if TYPE_CHECKING:
+    import keras
+
     from deblurgan.deblurrer import Deblurrer
+    from deblurgan.training.progress import Progress, Result
 
 __version__ = "0.1.0"
 
@@ -54,3 +58,37 @@ def load(
     options: dict[str, Any] = {"precision": precision, "memory": memory, "tta": tta, "strength": strength}
     options |= {"engine": engine, "quality": quality}
     return opened(path, {**options, **assumed})
+
+
+def train(
+    recipe: str | os.PathLike[str],
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    run: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: "Progress | None" = None,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    **fields: Any,
+) -> "Result":
+    """Train as a recipe says, and leave everything in the folder `run`; the result's `weights` are for `load`.
+
+    `deblurgan.train("nafnet-small", "images/train", "weights/mine", val_dir="images/test", steps=10000)`
+
+    Args:
+        recipe: a name that `deblurgan recipes` lists, or a file such as it prints.
+        sources: pictures to train on, [KIND=]FOLDER[,OPTION=VALUE...] as for `deblurgan train --source`; or several.
+        run: the run's own folder; see `training.trainer.train` for what it gets, for what else is taken and raised.
+        resume: whether to go on from its latest checkpoint.
+        progress: is told what happens.
+        callbacks: Keras callbacks.
+        fields: of the recipe, in place of what it says; see `training.recipe.Recipe`.
+    """
+    require_tensorflow()
+    from deblurgan.data.opening import parse_source
+    from deblurgan.training import trainer
+    from deblurgan.training.recipe import make, read_fields
+
+    folders = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    changes = {"sources": [parse_source(os.fspath(folder)) for folder in folders], **fields}
+    plan = make(read_fields(os.fspath(recipe)), changes.items())
+    return trainer.train(plan, run, resume=resume, progress=progress, callbacks=callbacks)

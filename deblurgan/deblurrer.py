@@ -137,7 +137,7 @@ def opened(path: str | os.PathLike[str] | None, options: dict[str, Any]) -> Debl
     return deblurrer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A picture before and after, which a notebook shows with a slider between the two.
 
@@ -153,6 +153,11 @@ class Comparison:
     def picture(self) -> Image.Image:
         """Both beside each other."""
         return Image.fromarray(side_by_side([self.before, self.after], 8))
+
+    def __repr__(self) -> str:
+        """Return what is said where nothing can be shown."""
+        height, width = self.before.shape[:2]
+        return f"<Comparison, {width}x{height}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows; it needs nothing else."""

@@ -9,11 +9,13 @@ import json
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, check_no_address, ensure_folder, reason, shown, weights_of_run
@@ -208,11 +210,17 @@ def hint(path: str | os.PathLike[str]) -> str:
     return "" if os.path.basename(text) != text else nearest(text.lower(), KNOWN, CLOSE)
 
 
+def _pooch() -> Any:
+    """Import pooch, in a notebook without widgets, which tqdm's own bar there would want, without its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)
+        import pooch
+    return pooch
+
+
 def cache_folder() -> Path:
     """Return the folder of what is downloaded: the variable DEBLURGAN_CACHE, or the platform's for this package."""
-    import pooch
-
-    return Path(os.environ.get(VARIABLE) or pooch.os_cache("deblurgan")).expanduser().absolute()
+    return Path(os.environ.get(VARIABLE) or _pooch().os_cache("deblurgan")).expanduser().absolute()
 
 
 def place(name: str) -> Path:
@@ -311,10 +319,8 @@ def _require(digest: str, expected: str, what: str) -> None:
 
 
 def _digest(where: Path) -> str:
-    import pooch
-
     try:
-        return pooch.file_hash(str(where))
+        return _pooch().file_hash(str(where))
     except OSError as error:
         raise FileError(f"{shown(where)}: cannot be read: {reason(error)}") from error
 
@@ -375,13 +381,12 @@ def _downloaded(entry: Entry, where: Path, say: Say) -> Path:
 
 def _fetch(address: str, target: Path, entry: Entry) -> None:
     """Download into the file `target`; raise _NotDownloadedError where that does not arrive whole."""
-    import pooch
     import requests
 
     with _Bar(total=entry.size, desc=entry.name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         # Without "identity" a server may pack the file, and its length would be that of the packed one.
         options = {"headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT}
-        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, **options)
+        download = _pooch().HTTPDownloader(progressbar=bar, chunk_size=CHUNK, **options)
         try:
             download(address, str(target), None)
         except requests.exceptions.HTTPError as error:
