@@ -177,6 +177,7 @@ def test_a_notebook_gets_both_pictures(tmp_path):
         np.testing.assert_array_equal(before, image)
         np.testing.assert_array_equal(after, 255 - image)
         assert 'type="range"' in page
+        assert repr(comparison) == "<Comparison, 6x5>"
         both = np.asarray(comparison.picture)
         np.testing.assert_array_equal(both[:, :6], image)
         np.testing.assert_array_equal(both[:, -6:], 255 - image)

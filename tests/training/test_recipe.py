@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import deblurgan
 from deblurgan.errors import FileError, InputError
 from deblurgan.networks import zoo
 from deblurgan.training import recipe as recipes
@@ -178,6 +179,22 @@ def test_a_teacher_stands_beside_the_sharp_pictures_or_for_them():
     assert (recipe.teacher_weight, recipe.sharp_weight, make({}).teacher) == (1.0, 0.0, None)
     with pytest.raises(InputError, match="sharp_weight, teacher_weight: expected a positive number for one at least"):
         make(fields, [("teacher_weight", 0)])
+
+
+def test_programs_train_by_the_name_of_a_recipe_and_fields(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("deblurgan.training.trainer.train", lambda *given, **_: asked.append(given))
+    deblurgan.train("nafnet", tmp_path / "pairs", "run", steps=3)
+    deblurgan.train("nafnet", ["a", "sharp=b,gamma=2.2"], "run", losses={"l1": 1})
+    (first, run), (second, _) = asked
+    pairs = {"folder": str(tmp_path / "pairs")}
+    assert run == "run"
+    assert first == make(read_fields("nafnet"), [("sources", [pairs]), ("steps", 3)])
+    assert (first.steps, first.epochs) == (3, None)
+    assert second.sources == [{"folder": "a"}, {"kind": "sharp", "folder": "b", "gamma": 2.2}]
+    assert second.losses == {"l1": 1}
+    with pytest.raises(InputError, match=r"setps: expected a field of the recipe; did you mean steps\?"):
+        deblurgan.train("nafnet", "a", "run", setps=3)
 
 
 def test_recipes_that_are_none_are_refused(tmp_path):
