@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     """Return the notebook at `path` with the outputs that it has when it is run in `folder`."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, resources={"metadata": {"path": folder}}, record_timing=False).execute()
+    options = {"record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if "image/jpeg" in output.get("data", {}):  # Pillow's images give both
