@@ -72,8 +72,6 @@ def train(
 ) -> "Result":
     """Train as a recipe says, and leave everything in the folder `run`; the result's `weights` are for `load`.
 
-    `deblurgan.train("nafnet-small", "images/train", "weights/mine", val_dir="images/test", steps=10000)`
-
     Args:
         recipe: a name that `deblurgan recipes` lists, or a file such as it prints.
         sources: pictures to train on, [KIND=]FOLDER[,OPTION=VALUE...] as for `deblurgan train --source`; or several.
@@ -82,6 +80,14 @@ def train(
         progress: is told what happens.
         callbacks: Keras callbacks.
         fields: of the recipe, in place of what it says; see `training.recipe.Recipe`.
+
+    Examples:
+        >>> import deblurgan
+        >>> tiny = {"width": 2, "encoder_blocks": [1], "decoder_blocks": [1]}
+        >>> fields = {"network_options": tiny, "image_size": 32, "batch_size": 1, "steps": 2}
+        >>> result = deblurgan.train("nafnet", "images/train", "run", **fields)
+        >>> result.weights.name
+        'generator_best.weights.h5'
     """
     require_tensorflow()
     from deblurgan.data.opening import parse_source
