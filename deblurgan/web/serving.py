@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import socket
 import tempfile
@@ -65,21 +66,24 @@ def served(
         restoring = Restoring(opened, sessions, max_pixels)
         page = built(restoring, sessions, runs_folder)
         try:
-            page.launch(
-                server_name=place.host,
-                server_port=port,
-                auth=place.auth,
-                share=place.share,
-                max_file_size=place.max_upload,
-                app_kwargs={"middleware": [Middleware(Gate, sessions=sessions)]},
-                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-                enable_monitoring=False,
-                footer_links=["api"],
-                inline=False,
-                prevent_thread_lock=True,
-                quiet=True,
-                run_history=False,
-            )
+            with contextlib.redirect_stdout(io.StringIO()):  # on which Gradio says what the caller does
+                page.launch(
+                    server_name=place.host,
+                    server_port=port,
+                    auth=place.auth,
+                    share=place.share,
+                    max_file_size=place.max_upload,
+                    app_kwargs={"middleware": [Middleware(Gate, sessions=sessions)]},
+                    theme=gr.themes.Default(
+                        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+                    ),
+                    enable_monitoring=False,
+                    footer_links=["api"],
+                    inline=False,
+                    prevent_thread_lock=True,
+                    quiet=True,
+                    run_history=False,
+                )
         except (OSError, ValueError) as error:
             raise InputError(f"{place.host}:{port}: the page cannot be served: {reason(error)}") from error
         sessions.keep()

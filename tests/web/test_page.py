@@ -14,6 +14,7 @@ pytest.importorskip("gradio")
 import httpx
 
 from deblurgan.cli import common
+from deblurgan.errors import InputError
 from deblurgan.web import sessions as module
 from tests.cli.program import deblurgan, error_of
 from tests.photographs import noise, save, smooth
@@ -211,6 +212,22 @@ def test_files_go_with_their_session_and_all_with_the_server(tmp_path, photograp
             assert not any(folder.rglob("photograph*"))
             assert any(folder.rglob("market.jpg"))
     assert not folder.exists()
+
+
+def test_a_public_page_that_cannot_be_had_is_told_and_ends(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+    def fail(**options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("gradio.networking.setup_tunnel", fail)
+    with (
+        pytest.raises(InputError, match="--share: Gradio's servers gave no public"),
+        page(lambda quality: StandIn(), tmp_path, share=True),
+    ):
+        pass
+    assert not os.path.exists(os.environ["GRADIO_TEMP_DIR"])
+    assert capsys.readouterr().out == ""
 
 
 def test_the_command_says_what_is_wrong_in_one_line(address, monkeypatch):
