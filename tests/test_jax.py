@@ -74,7 +74,13 @@ def exchanged(tmp_path_factory):
     root = Path(__file__).parents[1]
     result = subprocess.run(
         [sys.executable, Path(__file__).with_name("jax_side.py"), folder / "given.npz", folder / "made.npz"],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(root),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # it is the compiling that takes long
+        },
         capture_output=True,
         text=True,
     )
