@@ -37,13 +37,14 @@ _JPEG_SEGMENT_BYTES = 65533
 _PHOTOSHOP_IPTC = 0x0404
 _TIFF_XMP, _TIFF_IPTC = 700, 33723
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))([1-8])""")
+# With (?<!\s) the blanks with which XMP is padded are gone through once, not from each of them.
 _XMP_POINTER = re.compile(
-    rb"""\s*xmpNote:HasExtendedXMP\s*=\s*("[^"]*"|'[^']*')|<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"""
+    rb"""(?<!\s)\s*xmpNote:HasExtendedXMP\s*=\s*("[^"]*"|'[^']*')|<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>"""
 )
 # What else may be in the file of a picture, by how XMP says so
 _COMPANIONS = {
-    "its gain map for HDR": re.compile(rb"""\s+hdrgm:Version\s*=\s*("[^"]*"|'[^']*')"""),
-    "the video in it": re.compile(rb"""\s+G?Camera:(MotionPhoto|MicroVideo)\s*=\s*["']1["']"""),
+    "its gain map for HDR": re.compile(rb"""(?<!\s)\s+hdrgm:Version\s*=\s*("[^"]*"|'[^']*')"""),
+    "the video in it": re.compile(rb"""(?<!\s)\s+G?Camera:(MotionPhoto|MicroVideo)\s*=\s*["']1["']"""),
 }
 _XMP_TEXT = "XML:com.adobe.xmp"
 _EXIF_TEXT = "Raw profile type exif"  # how programs stored it before PNG had an EXIF chunk
