@@ -8,8 +8,9 @@ from pathlib import Path
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.jobs.finding import STANDARD, Input, is_zip
-from deblurgan.pictures.formats import EXTENSIONS, WRITABLE, named_format
-from deblurgan.video.containers import CONTAINERS, INSTEAD
+from deblurgan.pictures.formats import EXTENSIONS, INSTEAD, WRITABLE, named_format
+from deblurgan.video.containers import CONTAINERS
+from deblurgan.video.containers import INSTEAD as VIDEO_INSTEAD
 
 BESIDE_SUFFIX = "_deblurred"
 
@@ -81,8 +82,8 @@ def plan(inputs: Sequence[Input], where: Where) -> list[Job]:
 
     A result has the name of its picture, and an extension of a format that can be written: the picture's own unless
     a format is asked for, `.png` added where the name has none of a picture, and `.png` in place of one that can only
-    be read. A video keeps its own extension, or has `.mkv` in place of one that can only be read. What comes from
-    standard input and goes to standard output has the format that it came in.
+    be read, of raw camera data `.tif`. A video keeps its own extension, or has `.mkv` in place of one that can only
+    be read. What comes from standard input and goes to standard output has the format that it came in.
 
     Raises:
         InputError: two pictures have the same result, a result might replace a picture, or a video is to go elsewhere
@@ -170,7 +171,7 @@ def _target(source: Input, file_format: str | None, suffix: str) -> Path:
     """The name of the result of a picture or video, with its folders."""
     relative = source.relative
     if source.is_video:
-        extension = relative.suffix if relative.suffix.lower() in CONTAINERS else INSTEAD
+        extension = relative.suffix if relative.suffix.lower() in CONTAINERS else VIDEO_INSTEAD
         return relative.with_name(f"{relative.stem}{suffix}{extension}")
     named = named_format(relative)
     stem, extension = (relative.name, "") if named is None else (relative.stem, relative.suffix)
@@ -178,5 +179,5 @@ def _target(source: Input, file_format: str | None, suffix: str) -> Path:
         wanted = EXTENSIONS[file_format]
         extension = extension if named == named_format(f"x{wanted}") else wanted  # .jpeg is a .jpg
     elif named not in WRITABLE:
-        extension = ".png"
+        extension = INSTEAD.get(named or "", ".png")
     return relative.with_name(f"{stem}{suffix}{extension}")

@@ -2,8 +2,11 @@
 
 import struct
 from collections.abc import Sequence
+from typing import IO, Any
 
 from PIL import ExifTags, Image
+
+from deblurgan.pictures.pillow import no_warnings
 
 HEADER = b"Exif\0\0"
 
@@ -18,6 +21,8 @@ _SCENE_FIELDS = (
     ExifTags.Base.HostComputer,
     ExifTags.Base.Copyright,
 )
+# What else of a TIFF file is kept when its pixels are stored otherwise: XMP, IPTC, resolution.
+_BESIDE = (700, 33723, ExifTags.Base.ResolutionUnit, ExifTags.Base.XResolution, ExifTags.Base.YResolution)
 _SCENE_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 # In the place of an EXIF tag: the links to the first directory, and to the one of the thumbnail.
@@ -75,6 +80,21 @@ def scene_fields(exif: Image.Exif) -> Image.Exif:
     fields.update({tag: exif[tag] for tag in _SCENE_FIELDS if tag in exif})
     fields.update({tag: exif.get_ifd(tag) for tag in _SCENE_DIRECTORIES if tag in exif})
     return fields
+
+
+def carried(file: IO[bytes], *more: int) -> dict[str, Any]:
+    """Return save options for a TIFF file with what the TIFF file `file` says besides its pixels, and these fields.
+
+    Raises:
+        metadata.DECODING_ERRORS: the file is damaged.
+    """
+    file.seek(0)
+    found = Image.Exif()
+    with no_warnings():
+        found.load_from_fp(file)
+        fields = scene_fields(found)
+        fields.update({tag: found[tag] for tag in (*_BESIDE, *more) if tag in found})
+    return {"exif": fields.tobytes()} if fields else {}
 
 
 def _numbers(

@@ -1,5 +1,6 @@
 """The picture formats: which extension stands for which, which can be written, and with what."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,30 +18,38 @@ _EXTENSIONS = {
     "ICO": ".ico",
     "JPEG": ".jfif .jpe .jpeg .jpg .mpo",
     "JPEG2000": ".j2k .jp2",
+    "JXL": ".jxl",
     "PCX": ".pcx",
     "PNG": ".png",
     "PPM": ".pbm .pgm .pnm .ppm",
     "PSD": ".psd",
     "QOI": ".qoi",
+    "RAW": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srw",
     "SGI": ".sgi",
     "TGA": ".tga",
     "TIFF": ".tif .tiff",
     "WEBP": ".webp",
 }
 _FORMATS = {extension: name for name, extensions in _EXTENSIONS.items() for extension in extensions.split()}
-IMAGE_EXTENSIONS: frozenset[str] = frozenset(_FORMATS)
+IMAGE_EXTENSIONS: frozenset[str] = frozenset(
+    extension
+    for extension, name in _FORMATS.items()
+    if name != "RAW" or importlib.util.find_spec("rawpy")  # else they are left where they are, beside the JPEG files
+)
 EXTENSIONS = {"jpg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp"}  # by the name of the format to write
 READABLE: frozenset[str] = frozenset(_EXTENSIONS)
-WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
+INSTEAD = {"RAW": ".tif"}  # of formats that can only be read: what their results are; ".png" for the others
+WRITABLE = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
 WITHOUT_SIGNATURE = frozenset({"PCX", "TGA"})  # anything could be one, so that the extension has to say so
 
-WITH_ALPHA = frozenset({"AVIF", "HEIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP"})
+WITH_ALPHA = frozenset({"AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP"})
 
 # Pillow's save options for a picture that does not come from a file of the same format.
 ENCODINGS: Mapping[str, Mapping[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "HEIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "JXL": {"quality": 95},
     "WEBP": {"lossless": True, "exact": True},
 }
 
@@ -72,5 +81,7 @@ def encoding_of_quality(file_format: str, quality: int) -> dict[str, Any]:
     """Return Pillow's save options for this quality, 1 to 100; none where the format knows no quality."""
     if file_format not in ENCODINGS:
         return {}
+    if file_format == "JXL" and quality == 100:
+        return {"lossless": True}
     kept = {name: value for name, value in ENCODINGS[file_format].items() if name == "subsampling"}
     return {**kept, "quality": quality}

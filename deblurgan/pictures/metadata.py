@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from deblurgan.files import shown
 from deblurgan.pictures import exif as exif_blocks
-from deblurgan.pictures import icc, png
+from deblurgan.pictures import icc, jxl, png
 from deblurgan.pictures.boxes import primary_properties
 
 # What Pillow raises for damaged files.
@@ -55,9 +55,9 @@ _PNG_COLOUR = (b"gAMA", b"cHRM", b"mDCV", b"cLLI")
 
 _PHOTOGRAPHS = frozenset({"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
 _HOLDERS = {
-    "EXIF": _PHOTOGRAPHS,
+    "EXIF": _PHOTOGRAPHS | {"JXL"},
     "colour profile": _PHOTOGRAPHS,
-    "XMP": _PHOTOGRAPHS,
+    "XMP": _PHOTOGRAPHS | {"JXL"},
     "extended XMP": frozenset({"JPEG"}),
     "IPTC": frozenset({"JPEG", "TIFF"}),
 }
@@ -129,7 +129,7 @@ class Metadata:
             options["pnginfo"] = self._png_texts()
         elif file_format == "TIFF":
             options["exif"] = self._tiff_fields()
-        elif file_format in ("AVIF", "HEIF", "WEBP"):
+        elif file_format in ("AVIF", "HEIF", "JXL", "WEBP"):
             options["xmp"] = self._whole_xmp
         if file_format == "HEIF" and self.cicp:
             primaries, transfer = self.cicp[:2]
@@ -248,7 +248,8 @@ def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, list[s
     cicp, png_colour = _colour(image, file)
     file.seek(before)
     extension = tuple(part for part in _segments(image, "APP1") if part.startswith(_XMP_EXTENSION_HEADER))
-    xmp, companions = _xmp(image) or b"", []
+    xmp, companions = (jxl.read_xmp(file) if image.format == "JXL" else _xmp(image)) or b"", []
+    profile = image.info.get("icc_profile")
     for companion, sign in _COMPANIONS.items():
         xmp, found = sign.subn(b"", xmp)
         companions += [companion] if found else []
@@ -258,7 +259,7 @@ def read_metadata(image: Image.Image, file: IO[bytes]) -> tuple[Metadata, list[s
     if not extension:
         xmp = _XMP_POINTER.sub(b"", xmp)
     metadata = Metadata(
-        icc_profile=image.info.get("icc_profile"),
+        icc_profile=None if image.format == "JXL" and profile and jxl.is_usual(profile) else profile,
         xmp=xmp or None,
         xmp_extension=extension if xmp else (),
         iptc=_iptc(image),

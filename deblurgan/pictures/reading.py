@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -14,15 +14,24 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from deblurgan.errors import FileError
 from deblurgan.files import reason, shown, stand_in
-from deblurgan.pictures import png
+from deblurgan.pictures import jxl, other_tiff, png
 from deblurgan.pictures.boxes import bits
 from deblurgan.pictures.formats import READABLE, WITHOUT_SIGNATURE, named_format
 from deblurgan.pictures.listing import is_odd
 from deblurgan.pictures.metadata import DECODING_ERRORS, Metadata, read_metadata
 from deblurgan.pictures.pillow import no_warnings, without_limits
 from deblurgan.pictures.pixels import Pixels, to_8_bits
-from deblurgan.pictures.raw import is_raw, is_tiff
-from deblurgan.pictures.sixteen_bits import grey_with_alpha_known, is_deep_grey_with_alpha, read_deep, read_deep_heic
+from deblurgan.pictures.raw import developed, is_raw, is_tiff
+from deblurgan.pictures.sixteen_bits import (
+    grey_with_alpha_known,
+    is_deep_grey_with_alpha,
+    read_deep,
+    read_deep_avif,
+    read_deep_heic,
+)
+
+CheckSize = Callable[[int, int], None]
+"""Raises ValueError where a width and height are too large."""
 
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"}
@@ -32,6 +41,9 @@ _PNG_METADATA_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _JPEG2000_HEAD = 1 << 16  # bytes, before which the code begins
 _MAY_BE_LARGE = 1 << 10  # bytes, of text that is compressed by 1000 at most
 _WHITE_IS_ZERO = 0  # in the place of a TIFF file's PhotometricInterpretation
+
+_UPRIGHT = ("JXL", "TIFF")  # which have been turned when they are read
+_READ_DEEP = {"AVIF": read_deep_avif, "JXL": jxl.read_deep_jxl}
 
 # The brands of files in the container of HEIC, which Pillow reads with the help of pillow-heif.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -49,6 +61,7 @@ class Picture:
         encoding: Pillow's save options that compress no worse than the source did, for that same format.
         metadata: EXIF, XMP, colour profile and resolution, with orientation 1.
         notices: what of the source is not kept, one line each.
+        bits: how many a channel had; None for as many as `rgb` has.
     """
 
     rgb: Pixels
@@ -58,6 +71,7 @@ class Picture:
     encoding: Mapping[str, Any] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     notices: tuple[str, ...] = ()
+    bits: int | None = None
 
     def made_by(self, channels: tuple[int, int]) -> "Picture":
         """Return it as what a network of so many channels, 3 or 1, makes of it is to be written: in colours or grey.
@@ -97,9 +111,9 @@ def read_picture(
 ) -> Picture:
     """Read a photograph together with what `encode_picture` needs for a restored version of it.
 
-    The content decides which format it is, whatever the name says. More than 8 bits are kept of PNG, TIFF and HEIC.
-    The first frame of an animation is read; CMYK is converted to RGB (without its colour profile, which no longer
-    applies). A notice in the result says so.
+    The content decides which format it is, whatever the name says. More than 8 bits are kept of PNG, TIFF, HEIC, AVIF
+    and JPEG XL. The first frame of an animation is read; CMYK is converted to RGB (without its colour profile, which
+    no longer applies); raw camera data is developed. A notice in the result says so.
 
     Args:
         path: the file, or what to call `content` in messages.
@@ -108,22 +122,22 @@ def read_picture(
 
     Raises:
         FileError: the file is missing, not an image in one of the formats of `IMAGE_EXTENSIONS`, damaged, larger than
-            `max_pixels`, or has floating-point, 32-bit or Lab pixels.
+            `max_pixels`, or needs a package that is not installed.
     """
     path = Path(path)
-    with _opened(path, content, max_pixels) as (image, file):
-        rawmode = _checked_rawmode(image)
-        file_format = "JPEG" if image.format == "MPO" else str(image.format)
+    with _opened(path, content, max_pixels) as (image, readable):
+        file, rawmode = readable.file, _checked_rawmode(image)
+        file_format = readable.format or ("JPEG" if image.format == "MPO" else str(image.format))
         rgb, alpha = _pixels(image, file, rawmode)
         grey = _is_grey(image, rawmode, rgb)
-        notices = _changed(image, file, rawmode, rgb, grey)
+        notices = [*readable.notices, *_changed(image, file, rawmode, rgb, grey)]
         named = named_format(path)
         if named not in (file_format, None):
             notices.insert(0, f"the name says {named}, the content is {file_format}")
         metadata, left_out = read_metadata(image, file)
         if image.mode == "CMYK":
             metadata = replace(metadata, icc_profile=None)
-        orientation = 1 if image.format == "TIFF" else metadata.orientation  # a TIFF has been turned by Pillow
+        orientation = 1 if image.format in _UPRIGHT else metadata.orientation
         rgb = _turned_upright(rgb, orientation)
         return Picture(
             rgb=rgb,
@@ -133,6 +147,7 @@ def read_picture(
             encoding=_encoding(image, file, turned=orientation > 4),
             metadata=metadata.upright(*rgb.shape[:2]),
             notices=(*notices, *left_out),
+            bits=_bits(image, file, rgb),
         )
 
 
@@ -145,24 +160,24 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         FileError: as `read_picture`, but for damage after the header.
     """
     path = Path(path)
-    with _opened(path) as (image, file):
+    with _opened(path) as (image, readable):
         _checked_rawmode(image)
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):  # newer Pillow versions have turned `size`, but not all
             width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         else:
-            if image.format == "HEIF" or (image.format == "PNG" and _metadata_is_last(file)):
+            if image.format == "HEIF" or (image.format == "PNG" and _metadata_is_last(readable.file)):
                 image.load()  # HEIC says in two places how large it is
                 width, height = image.size
-            turned = read_metadata(image, file)[0].orientation > 4
+            turned = image.format not in _UPRIGHT and read_metadata(image, readable.file)[0].orientation > 4
         return (width, height) if turned else (height, width)
 
 
 @contextlib.contextmanager
 def _opened(
     path: Path, content: bytes | None = None, max_pixels: int | None = None
-) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+) -> Iterator[tuple[Image.Image, "_Readable"]]:
     """Open an image file of one of the known formats, to be decoded in the block; yield its file too.
 
     Pillow gets a file and not a path: it maps some TIFF files that it knows by path to memory, and its newer versions
@@ -174,20 +189,50 @@ def _opened(
     if content is None and is_odd(path):
         raise FileError(f"{shown(path)}: not a readable image (not a file)")
     try:
-        with path.open("rb") if content is None else io.BytesIO(content) as file, contextlib.ExitStack() as decoding:
-            with no_warnings(), without_limits() as limit:
-                image = _identified(path, file)
-            most = limit if max_pixels is None else max_pixels
-            if most is not None and image.width * image.height > most:
-                size = f"{image.width}x{image.height}"
-                raise ValueError(f"{size} pixels are more than the limit, {most}; --max_pixels raises it")
+        with path.open("rb") if content is None else io.BytesIO(content) as given, contextlib.ExitStack() as decoding:
+            with without_limits() as limit:
+                most = limit if max_pixels is None else max_pixels
+
+            def check_size(width: int, height: int) -> None:
+                if most is not None and width * height > most:
+                    size = f"{width}x{height}"
+                    raise ValueError(f"{size} pixels are more than the limit, {most}; --max_pixels raises it")
+
+            readable = _readable(given, check_size)
+            with no_warnings(), without_limits():
+                image = _identified(path, readable.file)
+            check_size(image.width, image.height)
             if image.format == "TIFF":  # whose fields are decoded, and warned about, only when they are needed
                 decoding.enter_context(no_warnings())
-            if _has_late_limits(image, file, limit):
+            if _has_late_limits(image, readable.file, limit):
                 decoding.enter_context(without_limits())
-            yield image, file
+            yield image, readable
     except DECODING_ERRORS as error:
         raise FileError(f"{shown(path)}: not a readable image ({reason(error)})") from error
+
+
+@dataclass(frozen=True)
+class _Readable:
+    """A file that Pillow reads; of one that has become that, the format that it came in, and what was done."""
+
+    file: IO[bytes]
+    format: str = ""
+    notices: Sequence[str] = ()
+
+
+def _readable(file: IO[bytes], check_size: CheckSize) -> _Readable:
+    """Return the file, or the TIFF file that it has to become."""
+    with no_warnings():
+        is_camera_data = is_raw(file)
+        is_other = not is_camera_data and is_tiff(file) and other_tiff.is_other(file)
+        file.seek(0)
+        if jxl.is_jxl(file.read(16)):  # which is decoded as soon as Pillow opens it
+            head = jxl.read_head(file)
+            check_size(head.width, head.height)
+    if not is_camera_data and not is_other:
+        return _Readable(file)
+    content, notices = (developed if is_camera_data else other_tiff.converted)(file, check_size)
+    return _Readable(io.BytesIO(content), "RAW" if is_camera_data else "", notices)
 
 
 def _identified(path: Path, file: IO[bytes]) -> Image.Image:
@@ -196,8 +241,6 @@ def _identified(path: Path, file: IO[bytes]) -> Image.Image:
     Raises:
         ValueError: it is no picture that can be read.
     """
-    if is_raw(file):
-        raise ValueError("raw camera data: develop it into a TIFF or JPEG file first")
     try:
         with grey_with_alpha_known():
             return Image.open(file, formats=_formats_to_try(path, file))
@@ -214,9 +257,9 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
     """Pillow's names of what the file may be.
 
     Raises:
-        ValueError: it is HEIC, and pillow-heif is not installed.
+        ValueError: it is HEIC or JPEG XL, and what reads that is not installed.
     """
-    formats = READABLE - WITHOUT_SIGNATURE - {"HEIF"}
+    formats = READABLE - WITHOUT_SIGNATURE - {"HEIF", "JXL"}
     named = named_format(path)
     file.seek(0)
     head = file.read(64)
@@ -229,6 +272,9 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
             raise ValueError("HEIC needs pillow-heif: pip install 'deblurgan[heic]'") from error
         pillow_heif.register_heif_opener()
         formats |= {"HEIF"}
+    if jxl.is_jxl(head):
+        jxl.register()
+        formats |= {"JXL"}
     Image.init()
     if named in WITHOUT_SIGNATURE:
         formats |= {str(named)}
@@ -277,6 +323,9 @@ def _pixels(image: Image.Image, file: IO[bytes], rawmode: str) -> tuple[Pixels, 
         deep = read_deep_heic(file)
     else:
         image.load()
+    if image.format in _READ_DEEP and (depth := _stated_bits(image, file)) > 8:
+        with contextlib.suppress(ImportError):  # which `_changed` tells
+            deep = _READ_DEEP[image.format](file, depth)
     if image.format in ("PNG", "TIFF"):
         deep = read_deep(file, image, rawmode)
     if (image.format != "HEIF" and image.mode.startswith("I;16")) or _is_deep_pgm(image):
@@ -316,7 +365,8 @@ def _changed(image: Image.Image, file: IO[bytes], rawmode: str, rgb: Pixels, gre
     if rgb.dtype == np.uint8 and ";16" in rawmode and not rawmode.startswith("BGR"):  # a BMP with 5, 6, 5 bits
         notices.append(f"16-bit {image.mode} is read with 8 bits")
     if rgb.dtype == np.uint8 and (depth := _stated_bits(image, file)) > 8:
-        notices.append(f"{depth}-bit {image.format} is read with 8 bits")
+        hint = f"; pip install 'deblurgan[{image.format.lower()}]' keeps them" if image.format in _READ_DEEP else ""
+        notices.append(f"{depth}-bit {image.format} is read with 8 bits{hint}")
     if image.mode in ("P", "PA") and image.format != "GIF":
         notices.append(f"the palette becomes {'grey' if grey else 'RGB'}")
     if image.mode == "CMYK":
@@ -328,12 +378,21 @@ def _stated_bits(image: Image.Image, file: IO[bytes]) -> int:
     """How many bits a channel has in the file, of formats of which Pillow does not say; else 8."""
     if image.format == "AVIF":
         return bits(file)
+    if image.format == "JXL":
+        return jxl.read_head(file).bits
     if image.format == "JPEG2000":
         file.seek(0)
         head = file.read(_JPEG2000_HEAD)
         depth = head.find(b"\xff\x4f\xff\x51") + 42  # in the first segment of its code: Ssiz
         return 1 + (head[depth] & 0x7F) if 42 <= depth < len(head) else 8
     return 8
+
+
+def _bits(image: Image.Image, file: IO[bytes], rgb: Pixels) -> int | None:
+    """`Picture.bits`."""
+    if rgb.dtype == np.uint16 and image.format == "HEIF":
+        return int(image.info["bit_depth"])
+    return _stated_bits(image, file) if rgb.dtype == np.uint16 and image.format in _READ_DEEP else None
 
 
 def _turned_upright(array: Pixels, orientation: int) -> Pixels:

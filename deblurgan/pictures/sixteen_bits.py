@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from deblurgan.pictures import png
+from deblurgan.pictures.pixels import Pixels
 
 _ROWS = 64  # that are filtered at a time
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -160,8 +161,11 @@ def encode_deep_tiff(values: NDArray[np.uint16], options: Mapping[str, Any]) -> 
 
     Grey with alpha is written as RGB with alpha, because Pillow does not open the former.
     """
-    if values.shape[2] == 2:
-        values = values[:, :, [0, 0, 0, 1]]
+    return encode_tiff(values[:, :, [0, 0, 0, 1]] if values.shape[2] == 2 else values, options)
+
+
+def encode_tiff(values: Pixels, options: Mapping[str, Any], alpha: int = 2) -> bytes:
+    """As `encode_deep_tiff`, of uint8 or uint16 and as it is; `alpha` stands in the place of ExtraSamples."""
     height, width, channels = values.shape
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     fields = Image.Exif()
@@ -177,18 +181,18 @@ def encode_deep_tiff(values: NDArray[np.uint16], options: Mapping[str, Any]) -> 
         directory[ExifTags.Base.XResolution], directory[ExifTags.Base.YResolution] = options["dpi"]
     directory[ExifTags.Base.ImageWidth] = width
     directory[ExifTags.Base.ImageLength] = height
-    directory[ExifTags.Base.BitsPerSample] = (16,) * channels
+    directory[ExifTags.Base.BitsPerSample] = (8 * values.itemsize,) * channels
     directory[ExifTags.Base.Compression] = 1
     directory[ExifTags.Base.PhotometricInterpretation] = 1 if channels < 3 else 2
     directory[ExifTags.Base.SamplesPerPixel] = channels
     directory[ExifTags.Base.RowsPerStrip] = height
-    directory[ExifTags.Base.StripByteCounts] = values.size * 2
+    directory[ExifTags.Base.StripByteCounts] = values.nbytes
     directory[ExifTags.Base.StripOffsets] = 0  # counted from the end of the directory
-    if channels == 4:
-        directory[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha that has not been multiplied in
+    if channels in (2, 4):
+        directory[TiffImagePlugin.EXTRASAMPLES] = alpha  # 2: that has not been multiplied in
     content = io.BytesIO()
     directory.save(content)
-    return content.getvalue() + values.astype("<u2").tobytes()
+    return content.getvalue() + values.astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 def read_deep_heic(file: IO[bytes]) -> NDArray[np.uint16]:
@@ -206,14 +210,30 @@ def read_deep_heic(file: IO[bytes]) -> NDArray[np.uint16]:
     return np.rint(values * np.float32(65535 / (2 ** image.info["bit_depth"] - 1))).astype(np.uint16)
 
 
+def read_deep_avif(file: IO[bytes], depth: int) -> NDArray[np.uint16]:
+    """Read the pixels of an AVIF file with so many bits, as stored: uint16 (height, width, channels), 0 to 65535.
+
+    Raises:
+        ImportError: imagecodecs is not installed.
+        metadata.DECODING_ERRORS: the file is damaged.
+    """
+    import imagecodecs
+
+    file.seek(0)
+    values = imagecodecs.avif_decode(file.read(), index=0)
+    values = values.reshape(*values.shape[:2], -1)
+    return np.rint(values * np.float32(65535 / (2**depth - 1))).astype(np.uint16)
+
+
 def encode_deep_heic(values: NDArray[np.uint16], options: Mapping[str, Any]) -> bytes:
-    """Return the content of a HEIC file with 10 bits; arguments as for `encode_deep_png`."""
+    """Return the content of a HEIC file with 10 bits, or `bit_depth` among the options; else as `encode_deep_png`."""
     import pillow_heif
 
     if values.shape[2] == 2:
         values = values[:, :, [0, 0, 0, 1]]
     height, width, channels = values.shape
-    stored = np.rint(values * np.float32(1023 / 65535)).astype("<u2") << np.uint16(6)
+    bits = options.get("bit_depth", 10)
+    stored = np.rint(values * np.float32((2**bits - 1) / 65535)).astype("<u2") << np.uint16(16 - bits)
     mode = "L;16" if channels == 1 else f"{_MODES[channels]};16"
     content = io.BytesIO()
     image = pillow_heif.from_bytes(mode, (width, height), stored.tobytes())

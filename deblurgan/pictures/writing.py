@@ -12,24 +12,26 @@ from PIL import Image
 
 from deblurgan.errors import FileError, prefixed
 from deblurgan.files import atomic_path, reason, shown
+from deblurgan.pictures import jxl
 from deblurgan.pictures.formats import ENCODINGS, WITH_ALPHA, WRITABLE, encoding_of_quality, format_to_write
+from deblurgan.pictures.jxl import encode_deep_jxl
 from deblurgan.pictures.metadata import DECODING_ERRORS
 from deblurgan.pictures.pillow import no_warnings, to_pillow
 from deblurgan.pictures.pixels import Pixels, check_image, grey_of, resize, to_8_bits
 from deblurgan.pictures.reading import Picture
 from deblurgan.pictures.sixteen_bits import encode_deep_heic, encode_deep_png, encode_deep_tiff
 
-_BITS = {"HEIF": 10, "PNG": 16, "TIFF": 16}  # of a channel, where they may be more than 8
-_ENCODE_DEEP = {"HEIF": encode_deep_heic, "PNG": encode_deep_png, "TIFF": encode_deep_tiff}
+_BITS = {"HEIF": 10, "JXL": 16, "PNG": 16, "TIFF": 16}  # of a channel, where they may be more than 8
+_ENCODE_DEEP = {"HEIF": encode_deep_heic, "JXL": encode_deep_jxl, "PNG": encode_deep_png, "TIFF": encode_deep_tiff}
 
 
 def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: int | None = None) -> bytes:
     """Return the content of a file that holds the restored colours `rgb` of `picture`.
 
     - JPEG uses the source's own quantisation tables and chroma subsampling; quality 95 without subsampling when the
-      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF and HEIC have
-      quality 95. TIFF is uncompressed.
-    - 16 bits stay so in PNG and TIFF, and become 10 in HEIC, 8 in the others.
+      source was no JPEG, or a CMYK one. WebP is lossless unless the source was a lossy WebP; AVIF, HEIC
+      and JPEG XL have quality 95. TIFF is uncompressed.
+    - 16 bits stay so in PNG, TIFF and JPEG XL, and become 10 in HEIC (or 12 of what came with 12), 8 in the others.
     - GIF is reduced to 256 colours, with alpha either on or off.
     - BMP, JPEG and PPM hold no alpha: the picture is laid on white.
     - BMP holds no metadata but the resolution, WebP, AVIF and HEIC no resolution, GIF and the others neither, JPEG no
@@ -65,6 +67,8 @@ def encode_picture(picture: Picture, rgb: Pixels, file_format: str, *, quality: 
         encoding = encoding_of_quality(file_format, quality)
     elif picture.format == file_format and picture.encoding:
         encoding = picture.encoding
+    if file_format == "HEIF" and picture.bits == 12 and rgb.dtype == np.uint16:
+        encoding = {**encoding, "bit_depth": 12}
     if grey and file_format == "AVIF":
         encoding = {**encoding, "subsampling": "4:0:0"}
     try:
@@ -80,9 +84,9 @@ def not_kept(picture: Picture, file_format: str) -> list[str]:
     """Return what of a picture a file of this format does not hold, one line each."""
     lost = []
     if picture.rgb.dtype == np.uint16:
-        depth, kept = 10 if picture.format == "HEIF" else 16, _BITS.get(file_format, 8)
-        if kept < depth:
-            lost.append(f"{depth}-bit input is written with {kept} bits, as {file_format}")
+        kept = 12 if file_format == "HEIF" and picture.bits == 12 else _BITS.get(file_format, 8)
+        if kept < (bits := picture.bits or 16):
+            lost.append(f"{bits}-bit input is written with {kept} bits, as {file_format}")
     if picture.alpha is not None and file_format not in WITH_ALPHA | {"GIF"}:
         lost.append(f"{file_format} holds no alpha: the picture is laid on white")
     if picture.format not in WRITABLE:
@@ -141,6 +145,8 @@ def _encoded(colour: Pixels, alpha: Pixels | None, file_format: str, options: Ma
             import pillow_heif
 
             pillow_heif.register_heif_opener()
+        elif file_format == "JXL":
+            jxl.register()
         image, more = _for_format(colour, alpha, file_format)
         image.save(content, format=file_format, **options, **more)
     except (ImportError, KeyError, OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:

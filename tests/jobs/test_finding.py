@@ -63,7 +63,7 @@ def test_what_is_not_there_is_named_and_does_not_stop_the_others(folder, name, m
 
 
 def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
-    for name in ("a.png", "b.mp4", "c.nef", "d.NEF", "notes", ".hidden.txt", "below/e.txt", "below/f.jpg"):
+    for name in ("a.png", "b.mp4", "c.xcf", "d.XCF", "notes", ".hidden.txt", "below/e.txt", "below/f.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     told = []
@@ -74,13 +74,13 @@ def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
             archive.writestr(name, "")
     find_inputs([tmp_path / "z.zip"], tell=told.append)
     assert told == [
-        f"{tmp_path / 'in'}: files of other kinds left out: 3 (.nef without extension)",
-        f"{tmp_path / 'in'}: files of other kinds left out: 4 (.nef .txt without extension)",
+        f"{tmp_path / 'in'}: files of other kinds left out: 3 (.xcf without extension)",
+        f"{tmp_path / 'in'}: files of other kinds left out: 4 (.txt .xcf without extension)",
         f"{tmp_path / 'z.zip'}: files of other kinds left out: 1 (.mp4)",
     ]
     for name in ("a.png", "b.mp4"):
         (tmp_path / "in" / name).unlink()
-    with pytest.raises(InputError, match=r"in this folder, found none; what is there: \.nef without extension$"):
+    with pytest.raises(InputError, match=r"in this folder, found none; what is there: \.xcf without extension$"):
         find_inputs([tmp_path / "in"])
 
 

@@ -12,6 +12,8 @@ from deblurgan.pictures.reading import read_picture
 from tests.photographs import noise, write_picture
 
 Image.init()
+if importlib.util.find_spec("pillow_jxl"):
+    importlib.import_module("pillow_jxl")
 if importlib.util.find_spec("pillow_heif"):
     importlib.import_module("pillow_heif").register_heif_opener()
 WRITTEN = [name for name in sorted(IMAGE_EXTENSIONS) if named_format(f"x{name}") in WRITABLE & Image.SAVE.keys()]
