@@ -30,8 +30,6 @@ def load(
 ) -> "Deblurrer":
     """Return what restores arrays, Pillow images and image files with the generator that `path` names.
 
-    `deblurgan.load().restore("blurred.jpg").save("restored.jpg")`
-
     What is returned can be pickled and copied; the copy loads the same weights anew, with the same options.
 
     Args:
@@ -51,6 +49,11 @@ def load(
 
     Raises:
         FileError, WeightsError, InputError: see `restoring.opening.open_restorer`.
+
+    Examples:
+        >>> import deblurgan
+        >>> restored = deblurgan.load(quality="preview").restore("photo.jpg")
+        >>> restored.save("restored.jpg", quality=95, **restored.info)
     """
     require_tensorflow()
     from deblurgan.deblurrer import opened

@@ -30,6 +30,13 @@ class Deblurrer:
     Args:
         restore: RGB (height, width, 3), uint8, uint16 or float32 in [0, 1] -> the same, restored; for example from
             `opening.open_restorer`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.deblurrer import Deblurrer
+        >>> negative = Deblurrer(lambda picture: 255 - picture)
+        >>> negative.restore(np.zeros((2, 2), np.uint8)).tolist()
+        [[255, 255], [255, 255]]
     """
 
     def __init__(self, restore: Restore) -> None:
@@ -56,6 +63,12 @@ class Deblurrer:
             FileError: a file that cannot be read.
             InputError: an array of another shape, dtype or range, a Pillow image of 32-bit or floating-point values,
                 or something else.
+
+        Examples:
+            >>> from PIL import Image
+            >>> from deblurgan.deblurrer import Deblurrer
+            >>> Deblurrer(lambda picture: 255 - picture).restore(Image.new("RGBA", (8, 6))).mode
+            'RGBA'
         """
         if isinstance(image, np.ndarray):
             _check(image, channels_of(self._restore)[0])
@@ -76,7 +89,15 @@ class Deblurrer:
         return restored
 
     def compare(self, image: NDArray[np.uint8] | Image.Image | str | os.PathLike[str]) -> "Comparison":
-        """Restore `image`, as `restore` does, and return it before and after; notebooks show it with a slider."""
+        """Restore `image`, as `restore` does, and return it before and after; notebooks show it with a slider.
+
+        Examples:
+            >>> from deblurgan.deblurrer import Deblurrer
+            >>> comparison = Deblurrer(lambda picture: 255 - picture).compare("photo.jpg")
+            >>> comparison.before.shape == comparison.after.shape
+            True
+            >>> comparison.picture.save("before_and_after.png")
+        """
         if not isinstance(image, (np.ndarray, Image.Image)):
             image = Image.fromarray(to_8_bits(_read(image).rgb))
         return Comparison(_for_show(image), _for_show(self.restore(image)))

@@ -10,19 +10,53 @@ from collections.abc import Iterable, Iterator
 
 
 class DeblurganError(Exception):
-    """Base of the errors below."""
+    """Base of the errors below.
+
+    Examples:
+        >>> import deblurgan
+        >>> from deblurgan.errors import DeblurganError
+        >>> try:
+        ...     deblurgan.load("missing.h5")
+        ... except DeblurganError as error:
+        ...     print(error)
+        missing.h5: expected a weight file, found nothing
+    """
 
 
 class InputError(DeblurganError, ValueError):
-    """A value, folder layout or array that does not fit."""
+    """A value, folder layout or array that does not fit.
+
+    Examples:
+        >>> from deblurgan.model import generator_model
+        >>> generator_model((30, 30, 3))
+        Traceback (most recent call last):
+        deblurgan.errors.InputError: image_shape: expected sides that are multiples of 4 and at least 8 (or None), ...
+    """
 
 
 class FileError(DeblurganError, OSError):
-    """A file or folder that is missing, unreadable, damaged or not writable."""
+    """A file or folder that is missing, unreadable, damaged or not writable.
+
+    Examples:
+        >>> from deblurgan.utils import load_image
+        >>> load_image("missing.png")
+        Traceback (most recent call last):
+        deblurgan.errors.FileError: missing.png: not a readable image (No such file or directory)
+    """
 
 
 class WeightsError(DeblurganError, ValueError):
-    """A weight file that is not one, or does not fit the network."""
+    """A weight file that is not one, or does not fit the network.
+
+    Examples:
+        >>> import deblurgan
+        >>> from deblurgan.model import discriminator_model
+        >>> from deblurgan.weights.hdf5 import save_weights
+        >>> save_weights(discriminator_model((32, 32, 3), ndf=4), "critic.weights.h5")
+        >>> deblurgan.load("critic.weights.h5")
+        Traceback (most recent call last):
+        deblurgan.errors.WeightsError: critic.weights.h5: expected a generator's weights, found those of ...
+    """
 
 
 @contextlib.contextmanager

@@ -256,6 +256,17 @@ class GAN(_Adversaries):
         InputError: an argument that makes no network, or a generator whose pictures are not of `input_dim`.
 
     Source: D. Foster, Generative Deep Learning (2019), chapter 4.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.gan import GAN
+        >>> judge = ([4], [3], [2], None, "relu", 0.4, 0.001)
+        >>> layers = ((4, 4, 4), [2], [1], [3], [1], 0.9, "relu", None, 0.001)  # of the generator
+        >>> gan = GAN((8, 8, 1), *judge, *layers, optimiser="adam", z_dim=10)
+        >>> pictures = np.zeros((16, 8, 8, 1), "float32")
+        >>> gan.train(pictures, batch_size=8, epochs=1, run_folder="run", report=lambda line: None)
+        >>> gan.epoch
+        1
     """
 
     discriminator: "keras.Model"
@@ -378,6 +389,15 @@ class WGAN(_Critics):
         clip_threshold: how far from 0 the critic's trainable weights may be; what a normalisation noted is no weight.
 
     Source: Arjovsky et al., arXiv 1701.07875; the book, chapter 4.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.gan import WGAN
+        >>> judge = ([4], [3], [2], None, "relu", None, 0.001)
+        >>> layers = ((4, 4, 4), [2], [1], [3], [1], 0.9, "relu", None, 0.001)  # of the generator
+        >>> gan = WGAN((8, 8, 1), *judge, *layers, optimiser="rmsprop", z_dim=10, n_critic=2)
+        >>> len(gan.train_critic(np.zeros((16, 8, 8, 1), "float32"), batch_size=8))
+        3
     """
 
     def __init__(
@@ -476,6 +496,15 @@ class WGANGP(_Critics):
         batch_size: not used; programs of the book pass it.
 
     Source: Gulrajani et al., arXiv 1704.00028; the book, chapter 4.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.gan import WGANGP
+        >>> judge = ([4], [3], [2], None, "relu", None, 0.001)
+        >>> layers = ((4, 4, 4), [2], [1], [3], [1], 0.9, "relu", None, 0.001)  # of the generator
+        >>> gan = WGANGP((8, 8, 1), *judge, *layers, optimiser="adam", grad_weight=10, z_dim=10)
+        >>> len(gan.train_critic(np.zeros((16, 8, 8, 1), "float32"), batch_size=8))
+        4
     """
 
     def __init__(
@@ -569,6 +598,14 @@ def load(run_folder: str | os.PathLike[str]) -> GAN | WGAN | WGANGP:
 
     Raises:
         FileError, InputError, WeightsError: `params.json` or `weights/weights.h5` is missing, or does not fit.
+
+    Examples:
+        >>> from deblurgan.gan import GAN, load
+        >>> judge = ([4], [3], [2], None, "relu", 0.4, 0.001)
+        >>> layers = ((4, 4, 4), [2], [1], [3], [1], 0.9, "relu", None, 0.001)  # of the generator
+        >>> GAN((8, 8, 1), *judge, *layers, optimiser="adam", z_dim=10).save("run")
+        >>> load("run").z_dim
+        10
     """
     path = Path(run_folder) / "params.json"
     try:

@@ -37,6 +37,11 @@ def list_image_files(directory: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         FileError: the folder is missing, is not a folder, or cannot be listed.
+
+    Examples:
+        >>> from deblurgan.utils import list_image_files
+        >>> list_image_files("images/test/A")
+        ['images/test/A/one.png']
     """
     return [os.path.join(directory, path.name) for path in list_images(directory)]
 
@@ -46,12 +51,23 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         FileError: missing, or not a readable image.
+
+    Examples:
+        >>> from deblurgan.utils import load_image
+        >>> load_image("photo.jpg").mode
+        'RGB'
     """
     return Image.fromarray(read_rgb(path))
 
 
 def preprocess_image(cv_img: Image.Image) -> NDArray[np.float32]:
-    """Squash a Pillow image to `RESHAPE` and return float32 (256, 256, 3) RGB in [-1, 1]."""
+    """Squash a Pillow image to `RESHAPE` and return float32 (256, 256, 3) RGB in [-1, 1].
+
+    Examples:
+        >>> from deblurgan.utils import load_image, preprocess_image
+        >>> preprocess_image(load_image("photo.jpg")).shape
+        (256, 256, 3)
+    """
     width, height = RESHAPE
     return to_model(resize(np.array(cv_img.convert("RGB")), (height, width)))
 
@@ -61,6 +77,12 @@ def deprocess_image(img: np.ndarray) -> NDArray[np.uint8]:
 
     Raises:
         InputError: the array holds whole numbers, or values that are not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.utils import deprocess_image
+        >>> deprocess_image(np.array([-1.0, 0.0, 1.5])).tolist()
+        [0, 128, 255]
     """
     return from_model(img)
 
@@ -71,6 +93,13 @@ def save_image(np_arr: np.ndarray, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the array does not fit, or the extension is not that of an image.
         FileError: the file cannot be written.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.utils import load_image, save_image
+        >>> save_image(np.ones((8, 8, 3)), "white.png")
+        >>> load_image("white.png").getpixel((0, 0))
+        (255, 255, 255)
     """
     write_image(path, from_model(np_arr))
 
@@ -88,6 +117,12 @@ def load_images(path: str | os.PathLike[str], n_images: int) -> dict[str, np.nda
     Raises:
         FileError: a folder is missing, or a picture is not readable.
         InputError: pictures without a partner, no pictures, or an `n_images` of 0.
+
+    Examples:
+        >>> from deblurgan.utils import load_images
+        >>> loaded = load_images("images/train", n_images=1)
+        >>> loaded["A"].shape, loaded["B_paths"].tolist()
+        ((1, 256, 256, 3), ['images/train/B/one.png'])
     """
     if n_images == 0:
         raise InputError("n_images: expected a positive number, or -1 for all, received 0")
@@ -112,6 +147,11 @@ def write_log(callback: Any, names: Iterable[str], logs: Iterable[float], batch_
     Raises:
         InputError: there are not as many names as values, or the callback has neither attribute.
         FileError: the folder `log_dir` cannot be created or written to.
+
+    Examples:
+        >>> from keras.callbacks import TensorBoard
+        >>> from deblurgan.utils import write_log
+        >>> write_log(TensorBoard("logs"), ["g_loss", "d_loss"], [0.5, 0.25], batch_no=1)
     """
     import tensorflow as tf
 

@@ -1,11 +1,15 @@
-"""The documentation has all commands, options and fields of recipes, and the blocks in it that are marked run.
+"""The documentation has all commands, options and fields of recipes, and the examples in it run.
 
 A block runs where the line before it is `<!-- run -->`, or `<!-- run: slow -->` for `make test-slow`: in a folder
-that has what they name, in this process.
+that has what they name, in this process. So does the example in the docstring of each name on the page of the API.
 """
 
+import doctest
+import inspect
+import pkgutil
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -13,7 +17,9 @@ import pytest
 from PIL import Image
 
 from deblurgan import cli
+from deblurgan.model import generator_model
 from deblurgan.training.recipe import types
+from deblurgan.weights.hdf5 import save_keras2
 from tests.cli.program import deblurgan
 from tests.photographs import save
 
@@ -27,6 +33,18 @@ BLOCKS = [
     for name, text in sorted(PAGES.items())
     for i, (slow, language, code) in enumerate(BLOCK.findall(text), 1)
 ]
+
+COSTLY = ("deblurgan.load", "deblurgan.training.trainer.train", "deblurgan.gan.GAN")
+
+
+def in_the_api():
+    """The names that `docs/api.md` shows: of a module those that it says are public, but for its constants."""
+    for name in re.findall("^::: (.*)", PAGES["docs/api.md"], re.MULTILINE):
+        found = pkgutil.resolve_name(name)
+        if not inspect.ismodule(found):
+            yield name
+            continue
+        yield from (f"{name}.{inner}" for inner in found.__all__ if callable(getattr(found, inner)))
 
 
 @pytest.mark.parametrize("command", cli.main.commands)
@@ -89,3 +107,27 @@ def test_a_marked_block_runs(language, code):
         assert program == "deblurgan"
         result = deblurgan(*arguments)
         assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "generator.h5"
+    save_keras2(generator_model(ngf=4, n_blocks=1), path)
+    return path
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore::deblurgan.compat.OldKerasWarning")
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in COSTLY else []) for name in in_the_api()],
+)
+def test_a_public_name_has_an_example_that_runs(name, weights):
+    found = pkgutil.resolve_name(name)
+    shutil.copy(weights, ".")
+    example = doctest.DocTestParser().get_doctest(found.__doc__, {}, name, None, None)
+    assert example.examples
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
+    said = []
+    runner.run(example, out=said.append)
+    assert runner.failures == 0, "".join(said)

@@ -19,7 +19,14 @@ _undo: list[Callable[[], None]] = []  # what puts the parts of Keras back
 
 
 def install() -> None:
-    """Change Keras so that old code runs. Does nothing when that was done already."""
+    """Change Keras so that old code runs. Does nothing when that was done already.
+
+    Examples:
+        >>> import deblurgan.compat
+        >>> deblurgan.compat.install()
+        >>> from keras.layers.convolutional import Conv2D  # keras.layers in Keras 3
+        >>> deblurgan.compat.uninstall()
+    """
     if _undo:
         return
     from deblurgan.compat import absent, arguments, imports, training, vgg16
@@ -33,7 +40,16 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put everything back as it was before `install`, and forget which warnings were given."""
+    """Put everything back as it was before `install`, and forget which warnings were given.
+
+    Examples:
+        >>> import deblurgan.compat
+        >>> deblurgan.compat.install()
+        >>> deblurgan.compat.uninstall()
+        >>> from keras.layers.convolutional import Conv2D
+        Traceback (most recent call last):
+        ModuleNotFoundError: No module named 'keras.layers.convolutional'
+    """
     from deblurgan.compat.notices import forget
 
     while _undo:

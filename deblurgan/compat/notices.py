@@ -14,11 +14,30 @@ _noted: set[str] = set()
 
 
 class OldKerasWarning(FutureWarning):
-    """Names an old spelling that was used, and the modern one. Python shows it unless told otherwise."""
+    """Names an old spelling that was used, and the modern one. Python shows it unless told otherwise.
+
+    Examples:
+        >>> import warnings
+        >>> from deblurgan.compat import OldKerasWarning
+        >>> warnings.simplefilter("ignore", OldKerasWarning)  # in a program that shall say nothing of it
+    """
 
 
 class OldKerasError(DeblurganError, NotImplementedError):
-    """An old name that cannot be made to work; the message says what to write instead."""
+    """An old name that cannot be made to work; the message says what to write instead.
+
+    Examples:
+        >>> import deblurgan.compat
+        >>> deblurgan.compat.install()
+        >>> from keras import backend as K
+        >>> try:
+        ...     K.placeholder((2, 3))
+        ... except deblurgan.compat.OldKerasError as error:
+        ...     print(error)
+        ... finally:
+        ...     deblurgan.compat.uninstall()
+        keras.backend.placeholder is gone; write instead: keras.Input(shape=...)
+    """
 
 
 def note(message: str) -> None:

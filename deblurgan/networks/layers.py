@@ -27,6 +27,13 @@ class ReflectionPadding2D(layers.Layer):
 
     The output has the input's dtype and rank 4. A side must be longer than the padding next to it: InputError when
     it is not and the shape is known; an unknown one fails in the backend when the data arrive.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.layer_utils import ReflectionPadding2D
+        >>> row = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+        >>> ReflectionPadding2D((0, 2))(row).numpy().ravel().tolist()
+        [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
     """
 
     def __init__(
@@ -140,6 +147,13 @@ class BatchNormalization(_ImageStatistics, layers.BatchNormalization):
             batch of one.
         *args: those of `keras.layers.BatchNormalization`.
         **kwargs: the same.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.layer_utils import BatchNormalization
+        >>> images = np.array([1.0, 3.0], "float32").reshape(2, 1, 1, 1)
+        >>> BatchNormalization()(images, training=True).numpy().round(2).ravel().tolist()
+        [-1.0, 1.0]
     """
 
     affine = True
@@ -212,6 +226,13 @@ class InstanceNormalization(_ImageStatistics, layers.Layer):
     computed in float32, or in float64 by a float64 layer. No weights with the defaults.
 
     Source: Ulyanov et al., arXiv 1607.08022; the defaults are those of PyTorch's InstanceNorm2d.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.layer_utils import InstanceNormalization
+        >>> image = np.array([1.0, 3.0], "float32").reshape(1, 1, 2, 1)
+        >>> InstanceNormalization()(image).numpy().round(3).ravel().tolist()
+        [-1.0, 1.0]
     """
 
     def __init__(self, epsilon: float = 1e-5, affine: bool = False, statistics: str = "image", **kwargs: Any) -> None:
@@ -289,6 +310,12 @@ class Dropout(layers.Dropout):
         always: whether it acts outside training too.
         *args: those of `keras.layers.Dropout`.
         **kwargs: the same.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.layer_utils import Dropout
+        >>> sorted(set(Dropout(0.5, always=True)(np.ones((1, 100))).numpy().ravel().tolist()))
+        [0.0, 2.0]
     """
 
     def __init__(self, *args: Any, always: bool = False, **kwargs: Any) -> None:
@@ -332,6 +359,13 @@ def res_block(
 
     Raises:
         InputError: a kernel without a centre, strides other than 1, or channels that differ from `filters`.
+
+    Examples:
+        >>> from keras import Input, Model
+        >>> from deblurgan.layer_utils import res_block
+        >>> inputs = Input((16, 16, 8))
+        >>> Model(inputs, res_block(inputs, 8, use_dropout=True)).output_shape
+        (None, 16, 16, 8)
     """
     kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(kernel) != 2 or any(side < 1 or side % 2 == 0 for side in kernel):
@@ -371,6 +405,13 @@ def input_gradient(critic: Any, images: Any, *, training: bool | None = None) ->
     Returns:
         The shape and dtype of `images`, differentiable with respect to the critic's weights. Needs the TensorFlow
         backend.
+
+    Examples:
+        >>> import keras
+        >>> from deblurgan.layer_utils import input_gradient
+        >>> critic = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> input_gradient(critic, keras.ops.zeros((1, 2))).numpy().tolist()
+        [[1.0, 1.0]]
     """
     import tensorflow as tf
 
@@ -389,6 +430,14 @@ class InputGradient(layers.Layer):
         critic: a model or layer, as in `input_gradient`.
 
     Takes images (batch, height, width, channels) and returns float32 of the same shape. Needs the TensorFlow backend.
+
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> from deblurgan.layer_utils import InputGradient
+        >>> critic = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        >>> InputGradient(critic)(np.zeros((1, 2), "float32")).numpy().tolist()
+        [[1.0, 1.0]]
     """
 
     def __init__(self, critic: Any, **kwargs: Any) -> None:

@@ -57,6 +57,13 @@ def generator_model(
         InputError: an `image_shape`, `upsampling` or other hyper-parameter that makes no network.
 
     Source: R. Meudec's Keras DeblurGAN tutorial (2018), after DeblurGAN, arXiv 1711.07064, figure 3.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.model import generator_model
+        >>> generator = generator_model((None, None, 3), ngf=4, n_blocks=1)
+        >>> generator(np.zeros((1, 16, 24, 3))).shape
+        TensorShape([1, 16, 24, 3])
     """
     height, width, channels = checked_shape(image_shape, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE)
     check_choice("upsampling", upsampling, UPSAMPLINGS)
@@ -126,6 +133,13 @@ def discriminator_model(
 
     Raises:
         InputError: an `image_shape` with an unknown size, or another argument that makes no network.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.model import discriminator_model
+        >>> discriminator = discriminator_model((32, 32, 3), ndf=4)
+        >>> discriminator(np.zeros((2, 32, 32, 3))).shape
+        TensorShape([2, 1])
     """
     height, width, channels = checked_shape(image_shape)
     if height is None or width is None:
@@ -162,7 +176,14 @@ def discriminator_model(
 
 
 def generator_containing_discriminator(generator: keras.Model, discriminator: keras.Model) -> keras.Model:
-    """Combine the two into one model: blurred image -> the critic's value of the restored image."""
+    """Combine the two into one model: blurred image -> the critic's value of the restored image.
+
+    Examples:
+        >>> from deblurgan.model import discriminator_model, generator_containing_discriminator, generator_model
+        >>> generator = generator_model((32, 32, 3), ngf=4, n_blocks=1)
+        >>> generator_containing_discriminator(generator, discriminator_model((32, 32, 3), ndf=4)).output_shape
+        (None, 1)
+    """
     inputs = Input(shape=generator.input_shape[1:])
     return keras.Model(inputs, discriminator(generator(inputs)))
 
@@ -174,6 +195,14 @@ def generator_containing_discriminator_multiple_outputs(
 
     To train the generator alone with it, set `discriminator.trainable = False` before the combined model's first
     `train_on_batch` and around every later one: Keras 3 looks at the flag when it traces the step, not in `compile`.
+
+    Examples:
+        >>> from deblurgan import model
+        >>> generator = model.generator_model((32, 32, 3), ngf=4, n_blocks=1)
+        >>> discriminator = model.discriminator_model((32, 32, 3), ndf=4)
+        >>> d_on_g = model.generator_containing_discriminator_multiple_outputs(generator, discriminator)
+        >>> d_on_g.output_shape
+        [(None, 32, 32, 3), (None, 1)]
     """
     inputs = Input(shape=generator.input_shape[1:])
     generated = generator(inputs)

@@ -55,7 +55,13 @@ ENCODINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def is_an_image_file(filename: str | os.PathLike[str]) -> bool:
-    """Whether the name ends in one of `IMAGE_EXTENSIONS`, in upper or lower case. The file is not looked at."""
+    """Whether the name ends in one of `IMAGE_EXTENSIONS`, in upper or lower case. The file is not looked at.
+
+    Examples:
+        >>> from deblurgan.utils import is_an_image_file
+        >>> is_an_image_file("PHOTO.JPG"), is_an_image_file("notes.txt")
+        (True, False)
+    """
     return Path(filename).suffix.lower() in IMAGE_EXTENSIONS
 
 

@@ -35,6 +35,13 @@ def open_restorer(
         InputError: an argument that is not as above, an assumption that this network does not know, a package that
             the engine needs and that is not installed, another backend of Keras than TensorFlow, or a fork of a
             process that has computed.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.restoring.opening import open_restorer
+        >>> restore = open_restorer("generator.h5", strength=0.5)
+        >>> restore(np.zeros((30, 40, 3), np.uint16)).dtype
+        dtype('uint16')
     """
     require_tensorflow()
     require_own_process()

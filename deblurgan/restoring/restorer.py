@@ -74,6 +74,14 @@ class Restorer:
 
     Raises:
         InputError: a network of other channels, or an argument that is not as above.
+
+    Examples:
+        >>> import numpy as np
+        >>> from deblurgan.model import generator_model
+        >>> from deblurgan.restoring.restorer import Restorer
+        >>> restore = Restorer(generator_model((None, None, 3), ngf=4, n_blocks=1))
+        >>> restore(np.zeros((30, 40, 3), np.uint8)).shape
+        (30, 40, 3)
     """
 
     def __init__(

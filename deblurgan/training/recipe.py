@@ -159,6 +159,11 @@ class Recipe:
         tags: what TensorBoard calls a loss or score, by its name here; its name here unless given.
         panels: what each row of the sample pictures shows, of `PANELS` and in this order, and its title; "" for none.
             "critic" is the critic's answer to the restored picture, from -20 in blue to 20 in red.
+
+    Examples:
+        >>> from deblurgan.training.recipe import Recipe
+        >>> Recipe(network="unet", losses={"l1": 100}, steps=10).optimizer
+        'adam'
     """
 
     description: str = ""
@@ -364,6 +369,11 @@ def read_fields(name: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such recipe; the nearest name is suggested.
         FileError: the file is not readable, or no JSON object.
+
+    Examples:
+        >>> from deblurgan.training.recipe import read_fields
+        >>> read_fields("nafnet")["losses"]
+        {'psnr': 1.0}
     """
     is_file = name.endswith(".json") or os.sep in name
     if not is_file and name not in names():
@@ -390,6 +400,12 @@ def make(fields: Mapping[str, Any], changes: Iterable[tuple[str, Any]] = ()) -> 
 
     Raises:
         InputError: an unknown field (the nearest name is suggested), or a value that does not fit.
+
+    Examples:
+        >>> from deblurgan.training.recipe import make, read_fields
+        >>> recipe = make(read_fields("nafnet"), [("steps", 1000), ("network_options.width", 16)])
+        >>> recipe.steps, recipe.network_options["width"]
+        (1000, 16)
     """
     values: dict[str, Any] = {**fields}
     for name in values:

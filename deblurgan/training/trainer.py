@@ -72,6 +72,13 @@ def train(
         InputError, FileError, WeightsError: recipe or files that cannot be used.
         DeblurganError: the losses are no longer finite, or too large (the message names the last good checkpoint),
             or memory ran out (it names what to lower).
+
+    Examples:
+        >>> from deblurgan.training.recipe import make
+        >>> from deblurgan.training.trainer import train
+        >>> fields = {"network": "nafnet", "sources": [{"folder": "images/train"}], "image_size": 32, "batch_size": 1}
+        >>> tiny = {"width": 2, "encoder_blocks": [1], "decoder_blocks": [1]}
+        >>> result = train(make(fields, [("network_options", tiny), ("steps", 2)]), "run")
     """
     progress = progress or Progress()
     folder = RunFolder(Path(run))

@@ -123,6 +123,12 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
     Raises:
         FileError: missing, unreadable, damaged, or no weight file.
         WeightsError: a weight file of no network that is known here; the message says what was found.
+
+    Examples:
+        >>> from deblurgan.weights.any_file import read
+        >>> found = read("generator.h5")
+        >>> found.network, found.is_generator
+        ('tutorial generator', True)
     """
     path = catalogue.resolve(path)
     if os.path.isfile(path / STAGE.format(0)):
@@ -169,7 +175,13 @@ def _read(path: Path) -> WeightFile:
 
 
 def load(path: str | os.PathLike[str], **overrides: Any) -> keras.Model:
-    """Return the network stored in the weight file `path`; see `read` and `WeightFile.build`."""
+    """Return the network stored in the weight file `path`; see `read` and `WeightFile.build`.
+
+    Examples:
+        >>> from deblurgan.weights.any_file import load
+        >>> load("generator.h5").output_shape
+        (None, None, None, 3)
+    """
     return read(path).build(**overrides)
 
 
