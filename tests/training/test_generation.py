@@ -13,6 +13,7 @@ from deblurgan.errors import InputError
 from deblurgan.pictures.pixels import to_model
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.training.adversarial import ADVERSARIAL
+from deblurgan.training.from_noise import fields
 from deblurgan.training.generation import Generation
 from deblurgan.training.pictures import training_stream
 from deblurgan.training.recipe import make, read_fields
@@ -161,8 +162,8 @@ def passes(classifier, pictures):
     return bool(share >= 0.2 and digits >= 6)
 
 
-@pytest.mark.slow
-def test_a_generator_learns_digits_that_a_classifier_of_real_ones_recognises(tmp_path):
+@pytest.fixture(scope="module")
+def classifier():
     digits = open_set("digits")
     classifier = keras.Sequential(
         [
@@ -175,15 +176,25 @@ def test_a_generator_learns_digits_that_a_classifier_of_real_ones_recognises(tmp
     )
     classifier.compile("adam", "sparse_categorical_crossentropy")
     classifier.fit(to_model(digits.images), digits.labels, batch_size=50, epochs=8, verbose=0)
+    return classifier
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("gan", {"steps": 1000}),
+        ("wgan", {"steps": 500, "batch_size": 32, "learning_rate": 2e-4}),
+        ("wgan-gp", {"steps": 250, "batch_size": 32}),
+    ],
+)
+def test_a_generator_learns_digits_that_a_classifier_of_real_ones_recognises(kind, changes, classifier, tmp_path):
     noise = np.random.default_rng(0).standard_normal((300, 100), np.float32)
-
-    from deblurgan.training.from_noise import fields
-
-    plan = make(fields("gan", "digits", size="small"), [("steps", 1000), ("precision", "float32")])
+    plan = make(fields(kind, "digits", size="small"), [*changes.items(), ("precision", "float32")])
     train(plan, tmp_path)
     samples = generated(load(tmp_path / "generator_last.weights.h5"), noise)
     untrained = generated(build_step(plan, 1, "float32").generator, noise)
-    assert passes(classifier, to_model(digits.images[::20]))
+    assert passes(classifier, to_model(open_set("digits").images[::20]))
     assert passes(classifier, samples)
     assert not passes(classifier, untrained)
     assert not passes(classifier, np.repeat(samples[:1], 300, axis=0))
