@@ -24,6 +24,7 @@ from deblurgan.errors import FileError, InputError
 from deblurgan.networks.tutorial import generator_model
 from deblurgan.networks.vgg import vgg16_block3_conv3
 from deblurgan.weights.any_file import load
+from tests.compat.conftest import WITHOUT_IPYTHON
 from tests.ordering import unordered
 
 REPOSITORY = Path(__file__).parents[2]
@@ -1072,7 +1073,7 @@ def run_old(*arguments, cwd):
         cwd=cwd,
         env={
             **{name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, WITHOUT_IPYTHON))),
         },
         capture_output=True,
         text=True,
