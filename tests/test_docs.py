@@ -34,7 +34,7 @@ BLOCKS = [
     for i, (slow, language, code) in enumerate(BLOCK.findall(text), 1)
 ]
 
-COSTLY = ("deblurgan.load", "deblurgan.training.trainer.train", "deblurgan.gan.GAN")
+COSTLY = ("deblurgan.load", "deblurgan.train", "deblurgan.training.trainer.train", "deblurgan.gan.GAN")
 
 
 def in_the_api():
