@@ -30,10 +30,10 @@ from deblurgan.cli.common import (
 from deblurgan.cli.progress import pictures_bar
 from deblurgan.devices import resolve_precision, start_quietly
 from deblurgan.errors import FileError, InputError
-from deblurgan.files import ensure_folder
+from deblurgan.files import ensure_folder, shown
 from deblurgan.weights import catalogue
 
-METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
+METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips", "detection")
 
 
 @command("evaluate", "Score restored pictures: PSNR, SSIM, LPIPS.")
@@ -46,13 +46,27 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips")
     "--metrics",
     default="psnr,ssim",
     metavar="NAMES",
-    help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's.",
+    help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's, "
+    "detection precision, recall and F1 of what a detector finds.",
 )
 @click.option(
     "--lpips_weights",
     type=path_type,
     metavar="FILE",
     help="State dict of lpips.LPIPS(net='alex'), .pth or .safetensors.  [default: the package lpips gets them]",
+)
+@click.option(
+    "--detector",
+    "detector_path",
+    type=path_type,
+    metavar="FILE",
+    help="For detection: a YOLO or SSD, .onnx or .tflite.  [default: NanoDet-g, which is in the package]",
+)
+@click.option(
+    "--detector_score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    help="For detection: the score from which a box counts.",
 )
 @click.option(
     "--csv", "csv_path", type=new_file_type, metavar="FILE", help="Write the scores of each pair to this file."
@@ -91,6 +105,8 @@ def evaluate(
     seed: int,
     metrics: str,
     lpips_weights: Path | None,
+    detector_path: Path | None,
+    detector_score: float,
     csv_path: Path | None,
     json_path: Path | None,
     table_path: Path | None,
@@ -122,16 +138,22 @@ def evaluate(
     names = _metric_names(metrics)
     if lpips_weights and "lpips" not in names:
         raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
-    known = dict(evaluation.METRICS)
+    if detector_path and "detection" not in names:
+        raise InputError(f"--detector {detector_path}: expected detection among --metrics")
+    known = {name: (metric,) for name, metric in evaluation.METRICS.items()}
+    draw = None
     if "lpips" in names:
         start_quietly()
         from deblurgan.scoring.lpips import lpips_metric
 
-        known["lpips"] = lpips_metric(lpips_weights)
-    chosen = [known[name] for name in names]
+        known["lpips"] = (lpips_metric(lpips_weights),)
+    if "detection" in names:
+        judge = _judge(detector_path, detector_score)
+        known["detection"], draw = judge.metrics, judge.drawn
+    chosen = [metric for name in names for metric in known[name]]
     networks = _networks(weight_path, quality, options)
     restored = list(networks) if len(networks) > 1 else [evaluation.RESTORED]
-    gallery = Gallery(chosen[0], html_pictures if html_path else 0, restored[0])
+    gallery = Gallery(chosen[0], html_pictures if html_path else 0, restored[0], draw)
     if len(networks) > 1:  # what cannot be loaded or compared is told before anything is computed
         channels = {channels_of(weights.restorer()) for weights in networks.values()}
         if len(channels) > 1:
@@ -160,6 +182,20 @@ def evaluate(
         write_report(scores, gallery, html_path, about)
         click.echo("\n" + one_line(f"Report: {html_path}"))
     finish(scores.failed, f"{len(pairs)} pairs")
+
+
+def _judge(path: Path | None, score: float) -> Any:
+    """Return what compares detections, with the detector in a file, or the one in the package."""
+    start_quietly()
+    from deblurgan.scoring.detections import Judge
+
+    if path:
+        from deblurgan.scoring.detectors import FileDetector
+
+        return Judge(FileDetector(path, score), f"{shown(path.name)} with a score from {score:g}")
+    from deblurgan.scoring.nanodet import NanoDet
+
+    return Judge(NanoDet(score), f"NanoDet-g 416 with a score from {score:g}")
 
 
 def _networks(paths: Sequence[Path], qualities: Sequence[str], options: dict[str, Any]) -> dict[str, Weights]:

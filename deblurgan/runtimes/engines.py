@@ -133,18 +133,28 @@ def _session(content: str | bytes) -> tuple[Any, Callable[[Images], Images]]:
     return session, lambda images: session.run(None, {name: images})[0]
 
 
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for files that it cannot use; they have no base class in common."""
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises for files that it cannot use; they have no base class in common."""
     state = optional("onnxruntime.capi.onnxruntime_pybind11_state")
     return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
 
 
-def _open_onnxruntime(path: Path, precision: str) -> Engine:
-    errors = _onnxruntime_errors()
+def open_session(path: str | os.PathLike[str]) -> tuple[Any, Callable[[Images], Images]]:
+    """Return the ONNX Runtime session of a file, and what runs one that has one input and one output.
+
+    Raises:
+        FileError: it is damaged, or holds what the runtime does not know.
+        InputError: the runtime is not installed.
+    """
+    errors = onnxruntime_errors()
     try:
-        session, run = _session(os.fspath(path))
+        return _session(os.fspath(path))
     except errors as error:
         raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
+
+
+def _open_onnxruntime(path: Path, precision: str) -> Engine:
+    session, run = open_session(path)
     about = parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path)
     return Engine("onnxruntime", about, resolve_precision("onnxruntime", precision, about), run)
 

@@ -52,7 +52,8 @@ class Evaluation:
     @property
     def means(self) -> dict[str, float]:
         """The mean of each score over all pairs."""
-        return {score: float(np.mean([row[score] for row in self.rows])) for score in self.scores}
+        keys = [(metric, f"{metric.name}_{side}") for metric in self.metrics for side in self.sides]
+        return {key: metric.mean([row[key] for row in self.rows]) for metric, key in keys}
 
     def beside(self, other: "Evaluation") -> "Evaluation":
         """Return these scores and those of another network, of the pairs that have both."""
@@ -105,7 +106,8 @@ def evaluate(
 def gain(metric: Metric, scores: Mapping[str, float], restored: str = RESTORED) -> float:
     """Return by how much the restored picture scores better than the blurred one, negative where it is worse.
 
-    Two equal scores differ by 0, also where both are infinite (PSNR of identical pictures).
+    Two equal scores differ by 0, also where both are infinite (PSNR of identical pictures). The gain is not a
+    number where one of them is none.
     """
     before, after = (scores[f"{metric.name}_{side}"] for side in (BLURRED, restored))
     if before == after:
@@ -131,11 +133,12 @@ def write_scores_json(evaluation: Evaluation, path: str | os.PathLike[str], abou
     """Write protocols, means, gains, rows and failures, with `about` (weights, precision, ...) on top.
 
     The gain in each metric is a number or, where networks are compared, one for each of them by its name.
-    The PSNR of identical pictures, which is infinite, is written as the string "inf".
+    The PSNR of identical pictures, which is infinite, is written as the string "inf", what is not a number as null.
     """
 
     def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: str(value) if value in (math.inf, -math.inf) else value for key, value in row.items()}
+        strange = {key: value for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+        return {**row, **{key: None if math.isnan(value) else str(value) for key, value in strange.items()}}
 
     metrics, means = evaluation.metrics, evaluation.means
     gains = {

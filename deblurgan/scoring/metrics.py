@@ -9,8 +9,9 @@ raises InputError for others, see `check_pair`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +127,7 @@ class Metric:
         unit: of the score.
         digits: after the point, in tables.
         lower_is_better: of a distance.
+        mean: of the scores of some pictures.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Metric:
     unit: str = ""
     digits: int = 4
     lower_is_better: bool = False
+    mean: Callable[[Sequence[Any]], float] = lambda scores: float(np.mean(scores))
 
     @property
     def heading(self) -> str:

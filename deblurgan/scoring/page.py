@@ -2,8 +2,9 @@
 
 import bisect
 import html
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, shown
 from deblurgan.pictures.html import data_uri
+from deblurgan.scoring.detections import Box
 from deblurgan.scoring.evaluation import BLURRED, RESTORED, Evaluation, gain, summary
 from deblurgan.scoring.metrics import Metric
 
@@ -52,6 +54,14 @@ figcaption { padding-top: .35rem; font-size: .9rem; }
 figcaption b { display: block; }
 figcaption span { white-space: nowrap; }
 summary { cursor: pointer; }
+.picture { position: relative; }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; font: 600 22px system-ui, sans-serif; }
+svg rect { fill: none; stroke-width: 2px; vector-effect: non-scaling-stroke; }
+svg text { paint-order: stroke; stroke: #000; stroke-width: 4px; }
+.wanted { stroke: #4aa3ff; } text.wanted { fill: #8cc4ff; }
+.right { stroke: #2fd06b; } text.right { fill: #7df0a6; }
+.wrong { stroke: #ff4d4d; } text.wrong { fill: #ff9c9c; }
+.missed { stroke: #ffc233; stroke-dasharray: 6 4; } text.missed { fill: #ffd983; }
 @media (max-width: 48rem) {
   .pictures { grid-template-columns: 1fr; }
   dl { grid-template-columns: 1fr; gap: 0; }
@@ -77,12 +87,16 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
+Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Sequence[Box]]
+_KINDS = "Blue boxes are what is found in the sharp picture: green where found, dashed where missed; red are wrong."
+
+
 @dataclass
 class _Exhibit:
-    """The scores of a pair; its pictures as data URIs: blurred, restored, sharp; their size before and when shown."""
+    """The scores of a pair; its pictures as data URIs, blurred, restored, sharp, and boxes; size before and shown."""
 
     row: Mapping[str, Any]
-    uris: list[str]
+    pictures: list[tuple[str, Sequence[Box]]]
     size: tuple[int, int]
     shown_size: tuple[int, int]
 
@@ -94,16 +108,18 @@ class Gallery:
         metric: whose gain decides.
         count: so many of the worst and so many of the best; half of all each where there are fewer.
         restored: whose gain decides, where networks are compared.
+        draw: of the sharp and another picture, or itself, returns boxes to draw in the latter.
 
     Raises:
         InputError: `count` is negative.
     """
 
-    def __init__(self, metric: Metric, count: int, restored: str = RESTORED) -> None:
+    def __init__(self, metric: Metric, count: int, restored: str = RESTORED, draw: Draw | None = None) -> None:
         if count < 0:
             raise InputError(f"html_pictures: expected a number from 0 on, received {count}")
         self.metric = metric
         self.restored = restored
+        self.draw = draw
         self.count = count
         self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
 
@@ -112,13 +128,14 @@ class Gallery:
 
         The pictures are the blurred, restored and sharp one, each uint8 (height, width, 3).
         """
-        place = bisect.bisect_right(self._exhibits, gain(self.metric, row, self.restored), key=self._gain)
+        place = bisect.bisect_right(self._exhibits, self._gained(row), key=lambda exhibit: self._gained(exhibit.row))
         full = len(self._exhibits) == 2 * self.count
         if full and place == self.count:
             return
-        encoded = [data_uri(picture, LARGEST_SHOWN) for picture in pictures]
         height, width = pictures[0].shape[:2]
-        self._exhibits.insert(place, _Exhibit(row, [uri for uri, _ in encoded], (width, height), encoded[0][1]))
+        shown_size = data_uri(pictures[0], LARGEST_SHOWN)[1]
+        kept = [self._kept(picture, pictures[-1]) for picture in pictures]
+        self._exhibits.insert(place, _Exhibit(row, kept, (width, height), shown_size))
         if full:
             del self._exhibits[self.count]
 
@@ -127,7 +144,10 @@ class Gallery:
         for exhibit in self._exhibits:
             if exhibit.row["name"] == row["name"]:
                 exhibit.row = {**exhibit.row, **row}
-                exhibit.uris.insert(-1, data_uri(pictures[1], LARGEST_SHOWN)[0])
+                exhibit.pictures.insert(-1, self._kept(pictures[1], pictures[-1]))
+
+    def _kept(self, picture: NDArray[np.uint8], sharp: NDArray[np.uint8]) -> tuple[str, Sequence[Box]]:
+        return data_uri(picture, LARGEST_SHOWN)[0], self.draw(sharp, picture) if self.draw else ()
 
     @property
     def worst(self) -> list[_Exhibit]:
@@ -139,8 +159,9 @@ class Gallery:
         """Those with the largest gains, the largest first."""
         return self._exhibits[len(self._exhibits) // 2 :][::-1]
 
-    def _gain(self, exhibit: _Exhibit) -> float:
-        return gain(self.metric, exhibit.row, self.restored)
+    def _gained(self, row: Mapping[str, Any]) -> float:
+        gained = gain(self.metric, row, self.restored)
+        return 0.0 if math.isnan(gained) else gained
 
 
 def write_report(
@@ -171,14 +192,15 @@ def write_report(
         "</ul>",
     ]
     for title, exhibits in (("Worst", gallery.worst), ("Best", gallery.best)):
-        exhibits = [exhibit for exhibit in exhibits if len(exhibit.uris) == len(evaluation.sides) + 1]
+        exhibits = [exhibit for exhibit in exhibits if len(exhibit.pictures) == len(evaluation.sides) + 1]
         if exhibits:
             order = "least" if title == "Worst" else "most"
             ranked = f"{gallery.metric.title} gained {order} over the blurred picture"
             if gallery.restored != RESTORED:
                 ranked += f" with {gallery.restored}"
             parts.append(f"<h2>{title} pictures</h2>")
-            parts.append(f'<p class="quiet">Where {_text(ranked)}.</p>')
+            drawn = f" {_KINDS}" if gallery.draw else ""
+            parts.append(f'<p class="quiet">Where {_text(ranked)}.{drawn}</p>')
             parts += [_article(exhibit, evaluation, gallery) for exhibit in exhibits]
     if evaluation.failed:
         parts.append("<h2>Failed</h2>")
@@ -235,15 +257,18 @@ def _article(exhibit: _Exhibit, evaluation: Evaluation, gallery: Gallery) -> str
         note += f", shown at {width} x {height}"
     gained = _score(gallery.metric, gain(gallery.metric, exhibit.row, gallery.restored), "+")
     figures = []
-    for kind, uri in zip((*evaluation.sides, _SHARP), exhibit.uris, strict=True):
+    for kind, (uri, boxes) in zip((*evaluation.sides, _SHARP), exhibit.pictures, strict=True):
         texts = [
             f"<span>{_score(metric, exhibit.row[f'{metric.name}_{kind}'])}</span>"
             for metric in evaluation.metrics
             if kind != _SHARP
         ]
         title = kind.capitalize() if kind in (BLURRED, RESTORED, _SHARP) else kind
+        image = f'<img src="{uri}" width="{width}" height="{height}" alt="{_text(name)}, {_text(kind)}">'
+        if boxes:
+            image = f'<div class="picture">{image}{_drawn(boxes, exhibit.size)}</div>'
         figures.append(
-            f'<figure><img src="{uri}" width="{width}" height="{height}" alt="{_text(name)}, {_text(kind)}">'
+            f"<figure>{image}"
             f"<figcaption><b>{_text(title)}</b>{' · '.join(texts) or 'the truth'}</figcaption></figure>"
         )
     columns = min(len(figures), _MOST_BESIDE)
@@ -251,6 +276,19 @@ def _article(exhibit: _Exhibit, evaluation: Evaluation, gallery: Gallery) -> str
         f'<article><h3>{_text(name)}</h3><p class="quiet">{gained}; {note}</p>'
         f'<div class="pictures" style="--columns: {columns}">{"".join(figures)}</div></article>'
     )
+
+
+def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> str:
+    """Boxes to lie over a picture of that width and height."""
+    shapes = []
+    for box in boxes:
+        left, top, right, bottom = box.sides
+        shapes.append(
+            f'<rect class="{box.kind}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{bottom - top:.1f}"/><text class="{box.kind}" x="{left + 4:.1f}" y="{max(top - 6, 22):.1f}">'
+            f"{_text(box.text)}</text>"
+        )
+    return f'<svg viewBox="0 0 {size[0]} {size[1]}" aria-hidden="true">{"".join(shapes)}</svg>'
 
 
 def _score(metric: Metric, value: float, sign: str = "") -> str:

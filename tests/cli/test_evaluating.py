@@ -13,7 +13,8 @@ from PIL import Image
 
 from deblurgan.errors import InputError
 from deblurgan.restoring import opening
-from deblurgan.scoring import lpips
+from deblurgan.scoring import lpips, nanodet
+from deblurgan.scoring.detections import Detections
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, psnr, ssim_3d
 from tests.cli.program import deblurgan
 
@@ -105,7 +106,7 @@ def test_chosen_metrics_are_in_table_csv_and_json(evaluate, pairs, tmp_path):
 
 @pytest.mark.parametrize("names", ["psnr,mse", "psnr,,ssim", "psnr,psnr", "all"])
 def test_unknown_and_repeated_metrics_are_refused_and_the_known_listed(evaluate, names):
-    known = "psnr, ssim, ssim3d, cwssim, lpips"
+    known = "psnr, ssim, ssim3d, cwssim, lpips, detection"
     error = error_of(evaluate("--metrics", names))
     assert error == f"--metrics: expected some of {known}, each once, with commas between, received {names}"
 
@@ -245,3 +246,50 @@ def test_lpips_without_weights_is_one_line_before_any_work(evaluate, tmp_path, m
 def test_weights_of_a_metric_that_is_not_asked_for_are_refused(evaluate, tmp_path):
     error = error_of(evaluate("--lpips_weights", tmp_path / "lpips.pth"))
     assert error == f"--lpips_weights {tmp_path / 'lpips.pth'}: expected lpips among --metrics"
+
+
+class Bright:
+    """A detector that finds the brightest quarter of a picture, if it is bright enough."""
+
+    names = ("lamp",)
+
+    def __init__(self, score):
+        self.score = score
+
+    def __call__(self, image):
+        height, width = (side // 2 for side in image.shape[:2])
+        means = {(x, y): image[y : y + height, x : x + width].mean() / 255 for x in (0, width) for y in (0, height)}
+        (x, y), score = max(means.items(), key=lambda item: item[1])
+        rows = [[x, y, x + width, y + height]] if score >= self.score else []
+        return Detections(np.array(rows, float).reshape(-1, 4), np.full(len(rows), score), np.zeros(len(rows), int))
+
+
+def test_detections_are_scored_and_drawn(evaluate, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(nanodet, "NanoDet", Bright)
+    for name, sides in {"0": "rr", "1": "lr", "<script>alert(1)": "l."}.items():  # A, B: lamp left, right or nowhere
+        for side, where in zip("AB", sides, strict=True):
+            picture = np.zeros((48, 64, 3), np.uint8)
+            picture[:24, {"l": slice(0, 32), "r": slice(32, 64), ".": slice(0, 0)}[where]] = 200
+            Image.fromarray(picture).save(pairs / side / f"{name}.png")
+    files = ["--csv", tmp_path / "s.csv", "--json", tmp_path / "s.json", "--html", tmp_path / "s.html"]
+    result = evaluate("--metrics", "detection,psnr", "--detector_score", "0.5", *files)
+    assert result.exit_code == 0
+    assert "of the boxes of NanoDet-g 416 with a score from 0.5, against" in result.stdout
+    content = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    kinds = ("precision", "recall", "f1")
+    found = [tuple(row[f"{kind}_restored"] for kind in kinds) for row in content["pairs"]]
+    assert found == [(1, 1, 1), (0, 0, 0), (0, None, 0)]
+    assert [content["means"][f"{kind}_blurred"] for kind in kinds] == [1 / 3, 1 / 2, 2 / 5]
+    page = (tmp_path / "s.html").read_text(encoding="utf-8")
+    for kind, count in {"wanted": 2, "right": 2, "wrong": 4, "missed": 2}.items():
+        assert page.count(f'<rect class="{kind}"') == count
+    assert page.count("lamp 0.78</text>") == 2 + 1 + 2 + 2  # as it was; the darkened ones are at 0.69
+    assert "green where found" in page
+
+
+def test_a_detector_is_a_file_and_is_named_with_detection(evaluate, tmp_path):
+    missing = tmp_path / "yolo.onnx"
+    error = error_of(evaluate("--metrics", "detection", "--detector", missing))
+    assert error == f"{missing}: expected a detector, found nothing"
+    error = error_of(evaluate("--detector", missing))
+    assert error == f"--detector {missing}: expected detection among --metrics"
