@@ -30,6 +30,7 @@ GIVES = {
     "tiff": "TIFF pictures with floats, 32 bits, planes or Lab",
     "avif": "all bits of AVIF pictures with 10 and 12",
     "plots": "the learning curves of a training as a picture",
+    "iqa": "other metrics in evaluate --metrics, such as niqe",
     "lpips": "evaluate --metrics lpips",
     "video": "videos",
     "web": "the page that `deblurgan web` serves",

@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips", "detection")
     default="psnr,ssim",
     metavar="NAMES",
     help=f"What to compute, of {','.join(METRICS)}; ssim3d is MATLAB's SSIM of RGB, cwssim the DeblurGAN paper's, "
-    "detection precision, recall and F1 of what a detector finds.",
+    "detection precision, recall and F1 of what a detector finds. With the package pyiqa also its names: niqe ...",
 )
 @click.option(
     "--lpips_weights",
@@ -121,21 +122,27 @@ def evaluate(
     compared with. Higher is better, except for LPIPS, which is a distance. No restored picture is written: for that
     there are `deblur` and `test`.
 
+    With metrics that need no sharp picture, such as niqe, --input_dir may be a folder of pictures without A and B.
+
     Several --weight_path or --quality are compared, each weights in each quality, one after the other, on the pairs
     that all of them can restore.
     """
     from deblurgan.data.opening import open_pairs
-    from deblurgan.data.pairs import choose_pairs
+    from deblurgan.data.pairs import LonePicture, choose_pairs
+    from deblurgan.pictures.listing import list_images
     from deblurgan.pictures.pixels import channels_of
     from deblurgan.scoring import evaluation
     from deblurgan.scoring.page import Gallery, write_report
     from deblurgan.scoring.tables import check_table, write_table
 
-    pairs = choose_pairs(open_pairs(str(input_dir)), n_images, seed)
+    names = _metric_names(metrics)
+    without = input_dir.is_dir() and not any((input_dir / side).is_dir() for side in "AB")
+    alone = list_images(input_dir) if without and not set(names) <= set(METRICS) else []
+    found: Sequence[Any] = list(map(LonePicture, alone)) or open_pairs(str(input_dir))
+    pairs = choose_pairs(found, n_images, seed)
     if table_path:
         check_table(table_path)
     _require_writable({"--csv": csv_path, "--json": json_path, "--table": table_path, "--html": html_path})
-    names = _metric_names(metrics)
     if lpips_weights and "lpips" not in names:
         raise InputError(f"--lpips_weights {lpips_weights}: expected lpips among --metrics")
     if detector_path and "detection" not in names:
@@ -150,10 +157,16 @@ def evaluate(
     if "detection" in names:
         judge = _judge(detector_path, detector_score)
         known["detection"], draw = judge.metrics, judge.drawn
+    if others := [name for name in names if name not in METRICS]:
+        from deblurgan.scoring.iqa import Server
+
+        known |= {metric.name: (metric,) for metric in Server(others).metrics}
     chosen = [metric for name in names for metric in known[name]]
+    if alone and (needy := [metric.name for metric in chosen if metric.reference]):
+        raise InputError(f"--metrics: {', '.join(needy)} need sharp pictures; {input_dir} has no folders A and B")
     networks = _networks(weight_path, quality, options)
     restored = list(networks) if len(networks) > 1 else [evaluation.RESTORED]
-    gallery = Gallery(chosen[0], html_pictures if html_path else 0, restored[0], draw)
+    gallery = Gallery(chosen[0], html_pictures if html_path else 0, restored[0], sharp=not alone, draw=draw)
     if len(networks) > 1:  # what cannot be loaded or compared is told before anything is computed
         channels = {channels_of(weights.restorer()) for weights in networks.values()}
         if len(channels) > 1:
@@ -163,11 +176,11 @@ def evaluate(
     left = pairs
     for name, weights in zip(restored, networks.values(), strict=True):
         show = gallery.add_beside if scores else gallery.add
-        found, about = _scored(weights, left, metrics=chosen, squash=resize, name=name, show=show)
+        of_network, about = _scored(weights, left, metrics=chosen, squash=resize, name=name, show=show)
         gc.collect()  # one network in memory at a time
-        scores = scores.beside(found) if scores else found
+        scores = scores.beside(of_network) if scores else of_network
         abouts.append(about)
-        done = {row["name"] for row in found.rows}
+        done = {row["name"] for row in of_network.rows}
         left = [pair for pair in left if pair.name in done]
     click.echo(evaluation.table(scores))
     about = {"weights": None, "input_dir": str(input_dir), "resize": resize}  # in this order
@@ -181,7 +194,7 @@ def evaluate(
     if html_path:
         write_report(scores, gallery, html_path, about)
         click.echo("\n" + one_line(f"Report: {html_path}"))
-    finish(scores.failed, f"{len(pairs)} pairs")
+    finish(scores.failed, f"{len(pairs)} {'pictures' if alone else 'pairs'}")
 
 
 def _judge(path: Path | None, score: float) -> Any:
@@ -219,7 +232,7 @@ def _scored(weights: Weights, pairs: Sequence[Any], **options: Any) -> tuple[Any
     restore = weights.opened()
     channels = channels_of(restore)
     if channels != (3, 3):
-        kinds = [{1: "grey", 3: "RGB"}[count] for count in channels]
+        kinds = [{1: "grey", 3: "RGB"}.get(count, f"{count} channels") for count in channels]
         notice("Pictures are compared as {} (blurred) and {} (sharp), as the network has them".format(*kinds))
         pairs = [PreparedPair(pair, channels) for pair in pairs]
     with pictures_bar(len(pairs), restore) as progress:
@@ -235,9 +248,12 @@ def _scored(weights: Weights, pairs: Sequence[Any], **options: Any) -> tuple[Any
 
 def _metric_names(text: str) -> list[str]:
     names = [name.strip().lower() for name in text.split(",")]
-    if len(set(names)) < len(names) or not set(names) <= set(METRICS):
-        known = ", ".join(METRICS)
+    known = ", ".join(METRICS)
+    if len(set(names)) < len(names) or "" in names:
         raise InputError(f"--metrics: expected some of {known}, each once, with commas between, received {text}")
+    if not set(names) <= set(METRICS) and not find_spec("pyiqa"):
+        others = "; those of pyiqa, such as niqe, need pip install 'deblurgan[iqa]'"
+        raise InputError(f"--metrics: expected some of {known}, with commas between, received {text}{others}")
     return names
 
 

@@ -56,6 +56,23 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class LonePicture:
+    """A blurred picture that has no sharp one, in whose place it stands itself: a pair for scores that need none."""
+
+    blurred: Path
+
+    @property
+    def name(self) -> str:
+        """See `WholePair`."""
+        return self.blurred.name
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `WholePair`."""
+        image = read_channels(self.blurred)
+        return image, image
+
+
+@dataclass(frozen=True)
 class PreparedPair:
     """A pair as a network sees it: of some channels, and square.
 

@@ -167,16 +167,16 @@ class Judge:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Precision, recall and F1."""
+        """F1, by which pages are ordered, precision and recall."""
         kinds = (
-            ("precision", "Precision", "right / (right + wrong)", lambda right, wrong, _: (right, right + wrong)),
-            ("recall", "Recall", "right / (right + missed)", lambda right, _, missed: (right, right + missed)),
             (
                 "f1",
                 "F1",
                 "2 right / (2 right + wrong + missed)",
                 lambda right, wrong, missed: (2 * right, 2 * right + wrong + missed),
             ),
+            ("precision", "Precision", "right / (right + wrong)", lambda right, wrong, _: (right, right + wrong)),
+            ("recall", "Recall", "right / (right + missed)", lambda right, _, missed: (right, right + missed)),
         )
         return tuple(
             Metric(

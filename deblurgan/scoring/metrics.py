@@ -128,6 +128,7 @@ class Metric:
         digits: after the point, in tables.
         lower_is_better: of a distance.
         mean: of the scores of some pictures.
+        reference: whether it needs the true image; if not, any will do in its place.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Metric:
     digits: int = 4
     lower_is_better: bool = False
     mean: Callable[[Sequence[Any]], float] = lambda scores: float(np.mean(scores))
+    reference: bool = True
 
     @property
     def heading(self) -> str:

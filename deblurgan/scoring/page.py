@@ -108,17 +108,27 @@ class Gallery:
         metric: whose gain decides.
         count: so many of the worst and so many of the best; half of all each where there are fewer.
         restored: whose gain decides, where networks are compared.
+        sharp: whether there are sharp pictures, which are shown then.
         draw: of the sharp and another picture, or itself, returns boxes to draw in the latter.
 
     Raises:
         InputError: `count` is negative.
     """
 
-    def __init__(self, metric: Metric, count: int, restored: str = RESTORED, draw: Draw | None = None) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        count: int,
+        restored: str = RESTORED,
+        *,
+        sharp: bool = True,
+        draw: Draw | None = None,
+    ) -> None:
         if count < 0:
             raise InputError(f"html_pictures: expected a number from 0 on, received {count}")
         self.metric = metric
         self.restored = restored
+        self.sharp = sharp
         self.draw = draw
         self.count = count
         self._exhibits: list[_Exhibit] = []  # from the smallest gain to the largest
@@ -134,7 +144,7 @@ class Gallery:
             return
         height, width = pictures[0].shape[:2]
         shown_size = data_uri(pictures[0], LARGEST_SHOWN)[1]
-        kept = [self._kept(picture, pictures[-1]) for picture in pictures]
+        kept = [self._kept(picture, pictures[-1]) for picture in pictures[: 2 + self.sharp]]
         self._exhibits.insert(place, _Exhibit(row, kept, (width, height), shown_size))
         if full:
             del self._exhibits[self.count]
@@ -144,7 +154,8 @@ class Gallery:
         for exhibit in self._exhibits:
             if exhibit.row["name"] == row["name"]:
                 exhibit.row = {**exhibit.row, **row}
-                exhibit.pictures.insert(-1, self._kept(pictures[1], pictures[-1]))
+                place = len(exhibit.pictures) - self.sharp
+                exhibit.pictures.insert(place, self._kept(pictures[1], pictures[-1]))
 
     def _kept(self, picture: NDArray[np.uint8], sharp: NDArray[np.uint8]) -> tuple[str, Sequence[Box]]:
         return data_uri(picture, LARGEST_SHOWN)[0], self.draw(sharp, picture) if self.draw else ()
@@ -192,7 +203,7 @@ def write_report(
         "</ul>",
     ]
     for title, exhibits in (("Worst", gallery.worst), ("Best", gallery.best)):
-        exhibits = [exhibit for exhibit in exhibits if len(exhibit.pictures) == len(evaluation.sides) + 1]
+        exhibits = [exhibit for exhibit in exhibits if len(exhibit.pictures) == len(evaluation.sides) + gallery.sharp]
         if exhibits:
             order = "least" if title == "Worst" else "most"
             ranked = f"{gallery.metric.title} gained {order} over the blurred picture"
@@ -257,7 +268,8 @@ def _article(exhibit: _Exhibit, evaluation: Evaluation, gallery: Gallery) -> str
         note += f", shown at {width} x {height}"
     gained = _score(gallery.metric, gain(gallery.metric, exhibit.row, gallery.restored), "+")
     figures = []
-    for kind, (uri, boxes) in zip((*evaluation.sides, _SHARP), exhibit.pictures, strict=True):
+    kinds = (*evaluation.sides, *([_SHARP] if gallery.sharp else []))
+    for kind, (uri, boxes) in zip(kinds, exhibit.pictures, strict=True):
         texts = [
             f"<span>{_score(metric, exhibit.row[f'{metric.name}_{kind}'])}</span>"
             for metric in evaluation.metrics

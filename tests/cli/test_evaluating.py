@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deblurgan.cli import evaluating
 from deblurgan.errors import InputError
 from deblurgan.restoring import opening
 from deblurgan.scoring import lpips, nanodet
 from deblurgan.scoring.detections import Detections
 from deblurgan.scoring.metrics import CW_SSIM, PSNR, SSIM, SSIM_3D, Metric, cw_ssim, psnr, ssim_3d
 from tests.cli.program import deblurgan
+from tests.scoring.pyiqa import stand_in
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_chosen_metrics_are_in_table_csv_and_json(evaluate, pairs, tmp_path):
     assert content["protocols"] == [SSIM_3D.protocol, CW_SSIM.protocol]
 
 
-@pytest.mark.parametrize("names", ["psnr,mse", "psnr,,ssim", "psnr,psnr", "all"])
+@pytest.mark.parametrize("names", ["psnr,,ssim", "psnr,psnr"])
 def test_unknown_and_repeated_metrics_are_refused_and_the_known_listed(evaluate, names):
     known = "psnr, ssim, ssim3d, cwssim, lpips, detection"
     error = error_of(evaluate("--metrics", names))
@@ -293,3 +295,38 @@ def test_a_detector_is_a_file_and_is_named_with_detection(evaluate, tmp_path):
     assert error == f"{missing}: expected a detector, found nothing"
     error = error_of(evaluate("--detector", missing))
     assert error == f"--detector {missing}: expected detection among --metrics"
+
+
+@pytest.fixture
+def pyiqa(tmp_path, monkeypatch):
+    stand_in(tmp_path / "stand-ins", monkeypatch)
+
+
+def test_other_names_need_pyiqa(evaluate, monkeypatch):
+    monkeypatch.setattr(evaluating, "find_spec", lambda name: None)
+    error = error_of(evaluate("--metrics", "psnr,niqe"))
+    assert error.endswith("received psnr,niqe; those of pyiqa, such as niqe, need pip install 'deblurgan[iqa]'")
+
+
+def test_pictures_without_sharp_ones_are_scored_without_reference(evaluate, pairs, pyiqa, tmp_path):
+    page, table = tmp_path / "s.html", tmp_path / "s.csv"
+    result = evaluate("--input_dir", pairs / "A", "--metrics", "darkness", "--html", page, "--csv", table)
+    assert result.exit_code == 0
+    assert "darkness: pyiqa's, of 8-bit RGB, without a sharp picture; lower is better" in result.stdout
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in rows] == sorted(path.name for path in (pairs / "A").iterdir())
+    for row in rows:
+        blurred = np.asarray(Image.open(pairs / "A" / row["name"]))
+        assert float(row["darkness_blurred"]) == pytest.approx(1 - blurred.mean() / 255)
+        assert float(row["darkness_restored"]) == pytest.approx(1 - (blurred - blurred // 8).mean() / 255)
+    assert page.read_text(encoding="utf-8").count("<img ") == 2 * 3
+    error = error_of(evaluate("--input_dir", pairs / "A", "--metrics", "darkness,psnr,apart"))
+    assert error == f"--metrics: psnr, apart need sharp pictures; {pairs / 'A'} has no folders A and B"
+
+
+def test_metrics_of_pyiqa_stand_beside_ours(evaluate, pairs, pyiqa, tmp_path):
+    result = evaluate("--metrics", "psnr,apart", "--csv", tmp_path / "s.csv")
+    assert result.exit_code == 0
+    for row in csv.DictReader((tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()):
+        blurred, sharp = (np.asarray(Image.open(pairs / side / f"{row['name']}.png")) / 255 for side in "AB")
+        assert float(row["apart_blurred"]) == pytest.approx(np.abs(blurred - sharp).mean())

@@ -144,7 +144,7 @@ def test_precision_recall_and_f1_come_from_the_counts(pictures):
     scores = {metric.name: [metric.score(sharp, image) for image in (blurred, restored)] for metric in judge.metrics}
     assert scores == {"precision": [1 / 2, 1], "recall": [1 / 3, 2 / 3], "f1": [2 / 5, 4 / 5]}
     assert detector.calls == 3
-    precision = judge.metrics[0]
+    _, precision, _ = judge.metrics
     rows = [{"precision_blurred": Ratio(1, 2)}, {"precision_blurred": Ratio(1, 10)}]
     assert Evaluation(rows, metrics=(precision,), restored=()).means == {"precision_blurred": 2 / 12}
 
