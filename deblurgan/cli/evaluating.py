@@ -203,7 +203,7 @@ def _judge(path: Path | None, score: float) -> Any:
     from deblurgan.scoring.detections import Judge
 
     if path:
-        from deblurgan.scoring.detectors import FileDetector
+        from deblurgan.runtimes.detectors import FileDetector
 
         return Judge(FileDetector(path, score), f"{shown(path.name)} with a score from {score:g}")
     from deblurgan.scoring.nanodet import NanoDet

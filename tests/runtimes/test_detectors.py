@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deblurgan.errors import FileError, InputError
-from deblurgan.scoring.detectors import FileDetector
+from deblurgan.runtimes.detectors import FileDetector
 
 FLOAT = TensorProto.FLOAT
 CAT, DOG = [8.0, 8, 24, 24], [40.0, 16, 56, 48]  # left, top, right, bottom in the network's 64x64
