@@ -65,7 +65,6 @@ METRICS = ("psnr", "ssim", "ssim3d", "cwssim", "lpips", "detection")
 )
 @click.option(
     "--detector_score",
-    type=click.FloatRange(0, 1),
     default=0.3,
     help="For detection: the score from which a box counts.",
 )
@@ -199,6 +198,8 @@ def evaluate(
 
 def _judge(path: Path | None, score: float) -> Any:
     """Return what compares detections, with the detector in a file, or the one in the package."""
+    if not 0 <= score <= 1:
+        raise InputError(f"--detector_score: expected a number from 0 to 1, received {score:g}")
     start_quietly()
     from deblurgan.scoring.detections import Judge
 
