@@ -4,6 +4,7 @@ import contextlib
 import os
 import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,8 @@ DAMAGE = (  # what the standard library, NumPy and h5py raise for damaged files,
     AttributeError,
     RuntimeError,
     MemoryError,
+    SyntaxError,  # this and the next: of the header of NumPy's arrays
+    tokenize.TokenError,
     DeprecationWarning,  # of an invalid escape in a string, where warnings are errors
 )
 

@@ -18,7 +18,8 @@ import click
 
 from deblurgan import __version__
 from deblurgan.devices import PRECISIONS, describe, start_quietly
-from deblurgan.errors import DeblurganError, FileError, nearest
+from deblurgan.errors import DeblurganError, FileError, InputError, nearest
+from deblurgan.files import shown
 from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.weights import catalogue
 from deblurgan.weights.qualities import QUALITIES
@@ -267,14 +268,15 @@ class Weights:
         return located(self.weight_path)
 
     def restorer(self) -> Any:
-        """Load them."""
+        """Load them; raise InputError where they are not for photographs."""
         path = self.path
         if not (os.path.exists(path) or os.path.exists(f"{path}.index")):  # the latter: a checkpoint
             raise FileError(f"--weight_path {path}: no such file{catalogue.hint(path)}")
         start_quietly()
+        from deblurgan.pictures.pixels import channels_of
         from deblurgan.restoring.opening import open_restorer
 
-        return open_restorer(
+        restorer = open_restorer(
             path,
             quality=self.quality,
             precision=self.precision,
@@ -284,6 +286,12 @@ class Weights:
             memory=self.memory,
             **self.assume,
         )
+        if not {1, 3}.issuperset(channels_of(restorer)):
+            raise InputError(
+                f"{shown(path)}: expected a network for photographs, from 1 or 3 channels to 1 or 3, found one of "
+                f"{channels_of(restorer)}; deblurgan.load(...).restore takes its arrays"
+            )
+        return restorer
 
     def opened(self) -> Any:
         """Load them, and say which they are and on which device they will run."""

@@ -163,7 +163,7 @@ def train(
         result = trainer.train(plan, folder, resume=resume, progress=progress)
     report(ctx, result)
     if plan.dataset is None:
-        _say_how_to_deblur(ctx, result, plan.val_dir)
+        _say_how_to_deblur(ctx, result, plan)
     if result.bad:
         kind = "pairs" if plan.dataset is None else "pictures"
         raise click.ClickException(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
@@ -181,10 +181,13 @@ def report(ctx: click.Context, result: Result) -> None:
     click.echo(f"\nPictures of each epoch: {result.run / 'samples'}\nLosses and scores: {result.run / 'log.csv'}")
 
 
-def _say_how_to_deblur(ctx: click.Context, result: Result, val_dir: str | None) -> None:
+def _say_how_to_deblur(ctx: click.Context, result: Result, plan: Recipe) -> None:
+    if not {1, 3}.issuperset((plan.input_channels, plan.output_channels)):
+        click.echo(f"Restore arrays with the result:\n  deblurgan.load({str(result.weights)!r}).restore(array)")
+        return
     pictures = "YOUR_PICTURES"
-    if val_dir and (Path(val_dir) / "A").is_dir():
-        pictures = str(Path(val_dir) / "A")
+    if plan.val_dir and (Path(plan.val_dir) / "A").is_dir():
+        pictures = str(Path(plan.val_dir) / "A")
     options = ["--weight_path", str(result.weights), "--input_dir", pictures, "--output_dir", "out"]
     program = "python deblur.py" if ctx.info_name == "train.py" else "deblurgan deblur"
     click.echo(f"Deblur with the result:\n  {program} {shlex.join(options)}")

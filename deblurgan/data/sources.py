@@ -101,6 +101,10 @@ class Source(ABC):
         """
         raise self._no_pairs
 
+    def called(self, index: int) -> str:
+        """Return what messages call picture `index`: by its source where that does not tell."""
+        return f"{self.kind}={shown(self.folder)}"
+
     @property
     def _no_pairs(self) -> InputError:
         return InputError(
@@ -135,6 +139,10 @@ class PairSource(Source):
         blurred, sharp = read(pair.blurred), read(pair.sharp)
         _same_size(blurred, pair.blurred, sharp, pair.sharp)
         return [(_cut(blurred, window), _cut(sharp, window)) for window in choose(sharp)]
+
+    def called(self, index: int) -> str:
+        """See `Source`."""
+        return f"{super().called(index)}: {self.pairs[index].name}"
 
     def drawn(self, n_images: int, seed: int) -> Source:
         """See `Source`."""

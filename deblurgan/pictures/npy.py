@@ -12,6 +12,7 @@ from deblurgan.files import reason, shown
 from deblurgan.pictures.formats import is_an_image_file
 from deblurgan.pictures.pixels import as_rgb
 from deblurgan.pictures.reading import read_rgb, read_size
+from deblurgan.untrusted import DAMAGE
 
 SUFFIX = ".npy"
 
@@ -40,9 +41,9 @@ def read_sides(path: str | os.PathLike[str]) -> tuple[int, int]:
 def _opened(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """The array in a file, which stays there until it is used."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        why = "of objects" if "pickled" in str(error) or "Python objects" in str(error) else reason(error)
+        array: NDArray[Any] = np.lib.format.open_memmap(os.fspath(path), mode="r")  # which unpickles nothing
+    except (OSError, *DAMAGE) as error:
+        why = "of objects" if "Python objects" in str(error) else reason(error).partition(". ")[0]
         raise FileError(f"{shown(path)}: not a readable array ({why})") from error
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
         found = f"{array.dtype} {array.shape}"

@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.errors import FileError
+from deblurgan.errors import FileError, InputError, prefixed
+from deblurgan.pictures.pixels import with_channels
 from deblurgan.scoring import metrics
 from deblurgan.training.logs import picture_grid
 from deblurgan.training.progress import Progress
@@ -65,17 +66,18 @@ class Validation:
     def of_blurred(self) -> Mapping[str, float]:
         """Return the mean scores of the blurred pictures as they are: what training must beat."""
         pictures = self._pictures(self.pairs)
-        return _means([_scores(sharp, blurred) for blurred, sharp in pictures if blurred.shape == sharp.shape])
+        return _means([_scores(sharp, blurred) for _, blurred, sharp in pictures if blurred.shape == sharp.shape])
 
     def score(self) -> dict[str, float]:
         """Restore the pictures and return the mean scores, if there are pairs: `val_psnr` and `val_ssim`."""
         scores: list[tuple[float, float]] = []
         rows: list[list[NDArray[np.uint8]]] = []
         shown = self.pairs or self.samples
-        for number, (blurred, sharp) in enumerate(self._pictures(shown), 1):
-            restored = self.restore(blurred)
-            if self.pairs:
-                scores.append(_scores(sharp, restored))
+        for number, (name, blurred, sharp) in enumerate(self._pictures(shown), 1):
+            with prefixed(f"validation/{name}", InputError):
+                restored = self.restore(blurred)
+                if self.pairs:
+                    scores.append(_scores(with_channels(sharp, restored.shape[2]), restored))
             if len(rows) < GRID_ROWS:
                 pictures = {"blurred": blurred, "restored": restored, "sharp": sharp}
                 if self.judge is not None:
@@ -86,10 +88,12 @@ class Validation:
             self.grid = picture_grid(rows, titles=list(self.panels.values()))
         return _means(scores)
 
-    def _pictures(self, pairs: Sequence[Readable]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def _pictures(self, pairs: Sequence[Readable]) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
         for pair in pairs:
             try:
-                yield pair.read()
+                with prefixed(f"validation/{pair.name}", InputError):
+                    pictures = pair.read()
+                yield pair.name, *pictures
             except FileError as error:
                 self.bad[pair.name] = str(error)
 

@@ -1,5 +1,6 @@
 import urllib.error
 import urllib.request
+import zipfile
 
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ def test_a_file_of_pictures_with_labels_as_keras_has_them(tmp_path):
     found = open_set(tmp_path / "own.npz")
     np.testing.assert_array_equal(found.images, images)
     assert found.labels.tolist() == [1, 2, 0, 1]
+    np.savez(tmp_path / "named.npz", images=images, labels=["cat", "dog", "cat", "dog"])
+    assert open_set(tmp_path / "named.npz").labels is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_values_that_are_no_bytes_are_told_by_their_range(values, taken_for, tmp
         ({"x": np.zeros((4, 8, 8, 2), np.uint8)}, r"found uint8 \(4, 8, 8, 2\)$"),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, r"found uint8 \(0, 8, 8, 1\)$"),
         ({"a": np.zeros(3), "b": np.zeros(3)}, r"own.npz: expected an array called x_train, images, x, found a, b$"),
-        ({"x": np.array([{}])}, r"own.npz: expected a .npz file of pictures: "),
+        ({"x": np.array([{}])}, r"own.npz: damaged, or not a .npz file of pictures .*Object arrays"),
     ],
 )
 def test_a_file_of_something_else_is_told(arrays, message, tmp_path):
@@ -112,11 +115,15 @@ def test_a_file_of_something_else_is_told(arrays, message, tmp_path):
 def test_what_is_no_set_is_told(tmp_path):
     with pytest.raises(InputError, match=r"^dataset: expected digits, .* received digit; did you mean digits\?$"):
         open_set("digit")
-    with pytest.raises(FileError, match=r"missing.npz: expected a .npz file of pictures: No such file"):
+    with pytest.raises(FileError, match=r"missing.npz: expected a .npz file of pictures, found nothing$"):
         open_set(tmp_path / "missing.npz")
     (tmp_path / "broken.npz").write_bytes(b"PK\3\4 no more")
     with pytest.raises(FileError, match=r"broken.npz: expected a .npz file of pictures: "):
         open_set(tmp_path / "broken.npz")
+    with zipfile.ZipFile(tmp_path / "damaged.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\1\0\2\0{(")
+    with pytest.raises(FileError, match=r"damaged.npz: damaged, or not a .npz file of pictures \(TokenError"):
+        open_set(tmp_path / "damaged.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(FileError, match=r"text.npz: expected a .npz file of pictures: it is not one$"):
         open_set(tmp_path / "text.npz")

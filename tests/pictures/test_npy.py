@@ -7,6 +7,8 @@ from deblurgan.errors import FileError
 from deblurgan.pictures.npy import read_channels, read_sides
 from tests.photographs import noise, save
 
+HUGE = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 1)}" % (10**30)
+
 
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 5])
 def test_a_file_gives_what_it_holds_and_grey_as_three_equal_channels(tmp_path, channels):
@@ -33,6 +35,9 @@ def test_other_pictures_are_read_as_ever(tmp_path):
         (np.array([{}]), r"x.npy: not a readable array \(of objects\)$"),
         (b"no array", r"x.npy: not a readable array \("),
         (b"", r"x.npy: not a readable array \("),
+        (b"PK\5\6" + bytes(18), r"x.npy: not a readable array \(the magic string is not correct"),  # as of a .npz
+        (b"\x93NUMPY\1\0\2\0{(", r"x.npy: not a readable array \(.*EOF in multi-line"),
+        (b"\x93NUMPY\1\0\x60\0%-96s" % HUGE, r"x.npy: not a readable array \(.*too large"),
     ],
 )
 def test_what_is_no_picture_is_one_line(tmp_path, array, message):

@@ -1,5 +1,8 @@
 """Training on pictures of more channels than three, and restoring such."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,8 @@ from deblurgan.restoring.opening import open_restorer
 from deblurgan.training.pictures import training_stream
 from deblurgan.training.recipe import make
 from deblurgan.training.trainer import train
+from tests.cli.program import deblurgan as run_command
+from tests.cli.program import error_of
 from tests.photographs import noise, save
 
 
@@ -67,6 +72,12 @@ def test_a_run_is_validated_and_its_weights_restore_arrays(five_to_two, tmp_path
         deblurgan.load(result.weights).restore(picture[..., :3])
     with pytest.raises(InputError, match=r"strength: expected 1 with a network of \(5, 2\) channels"):
         deblurgan.load(result.weights, strength=0.5)
+    save(tmp_path / "photos" / "x.png", noise(40, 40))
+    for command, folder in (("deblur", tmp_path / "photos"), ("evaluate", five_to_two[1] / "test")):
+        told = error_of(run_command(command, "--weight_path", result.weights, "--input_dir", folder))
+        assert re.search(
+            r"generator_best.weights.h5: expected a network for photographs, .* found one of \(5, 2\);", told
+        )
 
 
 def test_pictures_of_other_channels_than_the_recipes_are_told(five_to_two, tmp_path):
@@ -75,5 +86,7 @@ def test_pictures_of_other_channels_than_the_recipes_are_told(five_to_two, tmp_p
     recipe = make(
         vars(five_to_two[0]), [("sources", [{"kind": "pairs", "folder": str(tmp_path)}]), ("val_dir", None)]
     )
-    with pytest.raises(InputError, match=r"^pairs=.*: expected a picture of 5 channels, found 3$"):
+    with pytest.raises(InputError, match=r"^pairs=.*: x: expected a picture of 5 channels, found 3$"):
         train(recipe, tmp_path / "run")
+    with pytest.raises(InputError, match=r"^validation/x: expected a picture of 5 channels, found 3$"):
+        train(replace(five_to_two[0], val_dir=str(tmp_path)), tmp_path / "run2")
