@@ -45,7 +45,7 @@ def read(
             if OBJECTS in names:
                 wanted |= _of_keras_3(TrackableObjectGraph.FromString(reader.get_tensor(OBJECTS)).nodes)
             return names, {name: np.asarray(reader.get_tensor(key)) for name, key in wanted.items()}
-    except (tf.errors.OpError, DecodeError, ValueError, RuntimeError, IndexError) as error:
+    except (tf.errors.OpError, DecodeError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path or prefix)}: not a readable {kind}: {reason(error)}") from error
 
 

@@ -36,9 +36,10 @@ def from_checkpoint(variables: Mapping[str, np.ndarray]) -> list[LayerWeights]:
     networks: dict[str, list[tuple[np.ndarray, ...]]] = {}
     for path, tensors in checkpoint.by_layer(variables).items():
         names = NORM_TENSORS if "gamma" in tensors else ("kernel", "bias")
-        networks.setdefault(path.rpartition("/")[0], []).append(
-            tuple(tensors[name] for name in names if name in tensors)
-        )
+        known = tuple(tensors[name] for name in names if name in tensors)
+        if not known:  # another kind of layer
+            return []
+        networks.setdefault(path.rpartition("/")[0], []).append(known)
     found = []
     for network in sorted(networks.values(), key=lambda layers: layers[0][0].ndim):  # the generator's dense first
         dense = [i for i, tensors in enumerate(network) if tensors[0].ndim == 2]

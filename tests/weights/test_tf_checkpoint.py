@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.weights import any_file
+from deblurgan.weights import any_file, checkpoint
 from tests import pix2pix_reference
 from tests.cli.program import succeeds
 
@@ -106,3 +106,17 @@ def test_a_folder_whose_checkpoint_is_gone_is_told(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
     with pytest.raises(FileError, match="expected a TensorFlow checkpoint, found a folder without any"):
         any_file.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "error"),
+    [
+        ({checkpoint.OBJECTS: 3.0}, r"forged: not a readable TensorFlow checkpoint: expected bytes"),
+        ({f"m/layer_with_weights-0/moving_mean{checkpoint.VALUE}": [3.0]}, r"forged: expected a generator's"),
+    ],
+)
+def test_a_forged_checkpoint_is_one_line(tensors, error, tmp_path):
+    path, values = str(tmp_path / "forged"), list(map(tf.constant, tensors.values()))
+    tf.raw_ops.SaveV2(prefix=path, tensor_names=list(tensors), shape_and_slices=[""], tensors=values)
+    with pytest.raises((FileError, WeightsError), match=error):
+        any_file.read(path)
