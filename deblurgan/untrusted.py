@@ -102,3 +102,16 @@ def counts(values: Iterable[Any]) -> tuple[int, ...]:
     if len(found) > MAX_DIMENSIONS or not all(type(count) is int and 0 <= count < 2**63 for count in found):
         raise ValueError("expected sizes or positions, found something else")
     return found
+
+
+def check_own(content: Any) -> None:
+    """Raise FileError where an open HDF5 file takes values from other files: those may be any that its reader can."""
+    import h5py
+
+    links: list[tuple[str, Any]] = []
+    content.visititems_links(lambda name, link: links.append((name, link)))
+    for name, link in links:
+        item = content[name] if isinstance(link, h5py.HardLink) else None
+        from_elsewhere = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
+        if isinstance(link, h5py.ExternalLink) or from_elsewhere:
+            raise FileError(f"expected values in the file itself, found that {shown(name)} takes them from another")

@@ -19,7 +19,7 @@ from keras import ops
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import reason
-from deblurgan.untrusted import opened
+from deblurgan.untrusted import check_own, opened
 
 VGG16_LAYERS = (  # VGG19's are the same so far; it goes on with a block3_conv4
     "block1_conv1",
@@ -172,6 +172,7 @@ def _read_hdf5(path: str) -> dict[str, np.ndarray]:
     """
     tensors: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
+        check_own(file)
 
         def take(name: str, entry: h5py.HLObject) -> None:
             if isinstance(entry, h5py.Dataset) and entry.ndim in (1, 4):

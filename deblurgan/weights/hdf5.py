@@ -20,7 +20,7 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, shown
-from deblurgan.untrusted import opened
+from deblurgan.untrusted import check_own, opened
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
 ATTRIBUTE = "deblurgan"  # of a file that says which network it belongs to; see `labelled`
@@ -132,6 +132,7 @@ def read(path: str | os.PathLike[str]) -> Content:
                     raise FileError("expected a weight file, found an archive without model.weights.h5")
                 stored, kind = io.BytesIO(archive.read("model.weights.h5")), "Keras 3 archive"
         with h5py.File(stored, "r", locking=False) as content:
+            check_own(content)
             if "state" in content.attrs:  # see training.checkpoint
                 run = Path(path).parent.parent if Path(path).parent.name == "checkpoints" else Path(path).parent
                 best = shown(run / "generator_best.weights.h5")

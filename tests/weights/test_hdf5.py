@@ -504,3 +504,26 @@ def test_save_weights_asks_for_its_extension(model, tmp_path, name):
     with pytest.raises(InputError, match=r"expected a name that ends in \.weights\.h5"):
         save_weights(model, tmp_path / name)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["external storage", "external link", "virtual dataset"])
+def test_values_from_other_files_are_refused(way, model, tmp_path):
+    secret, path, name = tmp_path / "secret.h5", tmp_path / "g.weights.h5", "layers/conv2d/vars/0"
+    model.save_weights(path)
+    model.save_weights(tmp_path / "secret.weights.h5")
+    (tmp_path / "secret.weights.h5").rename(secret)
+    with h5py.File(path, "a") as file:
+        shape = file[name].shape
+        del file[name]
+        if way == "external storage":
+            file.create_dataset(name, shape, "float32", external=[(secret, 0, 4 * int(np.prod(shape)))])
+        elif way == "external link":
+            file[name] = h5py.ExternalLink(secret, name)
+        else:
+            layout = h5py.VirtualLayout(shape, "float32")
+            layout[...] = h5py.VirtualSource(secret, name, shape)
+            file.create_virtual_dataset(name, layout)
+    with pytest.raises(
+        FileError, match=r"g\.weights\.h5: expected values in the file itself, found that layers/conv2d/"
+    ):
+        read(path)
