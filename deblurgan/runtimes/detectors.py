@@ -67,6 +67,9 @@ class FileDetector:
         self._first = shape[3] != 3  # channels before height and width
         sides = shape[2:] if self._first else shape[1:3]
         self._sides: Any = None if None in sides else sides
+        self(
+            np.zeros((_MULTIPLE, _MULTIPLE, 3), np.uint8)
+        )  # what gives no boxes is told before pictures are restored
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
         """Detect; boxes are in pixels of the image."""
@@ -92,15 +95,15 @@ def _yolo(output: NDArray, size: tuple[int, int], least: float) -> Detections:
     rows = np.asarray(output, np.float32)
     if rows.ndim == 3 and len(rows) == 1:
         rows = rows[0]
-    if rows.ndim != 2 or min(rows.shape) < 5:
-        raise FileError(f"expected boxes of YOLO, one picture's, found an output of the shape {output.shape}")
-    by_columns = rows.shape[0] < rows.shape[1]
+    by_columns = rows.ndim == 2 and rows.shape[0] < rows.shape[1] != 6  # rows of 6 may be few
     rows = rows.T if by_columns else rows
+    if rows.ndim != 2 or rows.shape[1] < 5:
+        raise FileError(f"expected boxes of YOLO, one picture's, found an output of the shape {output.shape}")
     relative = np.abs(rows[:, :4]).max(initial=0) <= _RELATIVE
     sides = np.array([size[1], size[0]] * 2) if relative else 1
     if rows.shape[1] == 6 and not by_columns and not np.any(rows[:, 5] % 1):  # classes, not scores of a single one
         found = Detections(rows[:, :4] * sides, rows[:, 4], rows[:, 5].astype(int))
-        return found[found.scores >= least].sorted()
+        return found[found.scores >= least].surest()
     scores = rows[:, 4:] if by_columns else rows[:, 5:] * rows[:, 4:5]
     centres, halves = rows[:, :2], rows[:, 2:4] / 2
     found = Detections.of_scores(np.hstack([centres - halves, centres + halves]) * sides, scores, least)
@@ -122,7 +125,7 @@ def _ssd(outputs: Outputs, size: tuple[int, int], least: float) -> Detections:
     height, width = size
     boxes = boxes[0][:, [1, 0, 3, 2]].clip(0, 1) * [width, height, width, height]
     found = Detections(boxes, scores[0], classes[0].astype(int))
-    return found[found.scores >= least].sorted()
+    return found[found.scores >= least].surest()
 
 
 def _named(outputs: Outputs) -> dict[str, NDArray]:
@@ -180,8 +183,11 @@ def _tflite(path: str | os.PathLike[str]) -> Opened:
         raise FileError(f"{shown(path)}: expected a detector with one input, found {len(more) + 1}")
 
     def run(images: NDArray) -> Outputs:
-        interpreter.set_tensor(taken["index"], images)
-        interpreter.invoke()
+        try:
+            interpreter.set_tensor(taken["index"], images)
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise FileError(f"does not run: {reason(error)[:200]}") from error
         return {output["name"]: _floats(interpreter.get_tensor(output["index"]), output) for output in outputs}
 
     return run, tuple(map(int, taken["shape"])), np.dtype(taken["dtype"]), len(outputs), ()

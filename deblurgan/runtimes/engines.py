@@ -129,8 +129,7 @@ def _session(content: str | bytes) -> tuple[Any, Callable[[Images], Images]]:
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return session, lambda images: session.run(None, {name: images})[0]
+    return session, lambda images: session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
@@ -143,14 +142,17 @@ def open_session(path: str | os.PathLike[str]) -> tuple[Any, Callable[[Images], 
     """Return the ONNX Runtime session of a file, and what runs one that has one input and one output.
 
     Raises:
-        FileError: it is damaged, or holds what the runtime does not know.
+        FileError: it is damaged, takes nothing, or holds what the runtime does not know.
         InputError: the runtime is not installed.
     """
     errors = onnxruntime_errors()
     try:
-        return _session(os.fspath(path))
+        session, run = _session(os.fspath(path))
     except errors as error:
         raise FileError(f"{shown(path)}: not a readable ONNX file: {reason(error)[:200]}") from error
+    if not session.get_inputs():
+        raise FileError(f"{shown(path)}: expected a network with an input, found none")
+    return session, run
 
 
 def _open_onnxruntime(path: Path, precision: str) -> Engine:

@@ -13,6 +13,7 @@ from deblurgan.pictures.pixels import resize
 from deblurgan.scoring.metrics import Metric, check_pair
 
 OVERLAP = 0.5  # intersection over union from which a box is the same thing
+MOST = 1000  # boxes of a picture
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Detections:
     def of_scores(cls, boxes: NDArray[np.floating], scores: NDArray[np.floating], least: float) -> "Detections":
         """Return the boxes (count, 4) with a score of at least `least`, of (count, classes); a box for each class."""
         which, classes = np.nonzero(scores >= least)
-        return cls(boxes[which], scores[which, classes], classes).sorted()
+        return cls(boxes[which], scores[which, classes], classes).surest()
 
-    def sorted(self) -> "Detections":
-        """Return them with the surest first."""
-        return self[np.argsort(-self.scores, kind="stable")]
+    def surest(self) -> "Detections":
+        """Return them with the surest first, `MOST` of them at most."""
+        return self[np.argsort(-self.scores, kind="stable")[:MOST]]
 
     def __getitem__(self, which: NDArray) -> "Detections":
         """Return some of them, by their numbers or by a mask."""

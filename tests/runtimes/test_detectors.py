@@ -95,6 +95,13 @@ def test_outputs_of_yolo_are_read(tmp_path, layout, shape):
     assert len(detector(np.full((64, 64, 3), 80, np.uint8))) == 1  # the dog's score is below 0.3
 
 
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_few_rows_without_doubles_are_read(tmp_path, count):
+    rows = np.array([[*CAT, 0.9, 1]] * count, np.float32).reshape(1, count, 6)
+    detector = FileDetector(onnx_file(tmp_path / "yolo.onnx", (1, 3, 64, 64), {"output0": (rows, 0.0)}), 0.3)
+    assert detector(np.zeros((64, 64, 3), np.uint8)).boxes.tolist() == [CAT] * count
+
+
 def test_pictures_keep_their_proportions_on_grey_and_classes_their_names(tmp_path):
     path = onnx_file(tmp_path / "yolo.onnx", (1, 3, 64, 64), {"output0": LAYOUTS["v8"]}, names={0: "dog", 1: "cat"})
     detector = FileDetector(path, 0.3)
@@ -181,8 +188,17 @@ def test_networks_that_detect_nothing_are_told_in_one_line(tmp_path):
         FileDetector(path, 0.3)
     path = onnx_file(tmp_path / "classes.onnx", (1, 3, 64, 64), plain)
     with pytest.raises(FileError, match=r"classes\.onnx: expected boxes of YOLO.* an output of the shape \(1, 3\)"):
-        FileDetector(path, 0.3)(np.zeros((64, 64, 3), np.uint8))
+        FileDetector(path, 0.3)
     two = {name: (np.zeros((1, 3)), 0.0) for name in "abc"}
     path = onnx_file(tmp_path / "three.onnx", (1, 3, 64, 64), two)
     with pytest.raises(FileError, match=r"three\.onnx: expected boxes, classes and scores of SSD, found outputs of"):
-        FileDetector(path, 0.3)(np.zeros((64, 64, 3), np.uint8))
+        FileDetector(path, 0.3)
+
+
+def test_a_network_that_takes_nothing_is_told_in_one_line(tmp_path):
+    node = helper.make_node("Constant", [], ["output0"], value=numpy_helper.from_array(yolo_end()[None]))
+    graph = helper.make_graph([node], "tiny", [], [helper.make_tensor_value_info("output0", FLOAT, (1, 20, 6))])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(FileError, match=r"a\.onnx: expected a network with an input, found none"):
+        FileDetector(tmp_path / "a.onnx", 0.3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deblurgan.scoring.detections import (
+    MOST,
     Detections,
     Judge,
     Ratio,
@@ -19,14 +20,14 @@ from deblurgan.scoring.evaluation import Evaluation
 def detections(*boxes):
     """From (score, class, left, top, right, bottom), in any order."""
     rows = np.array(boxes, float).reshape(-1, 6)
-    return Detections(rows[:, 2:], rows[:, 0], rows[:, 1].astype(int)).sorted()
+    return Detections(rows[:, 2:], rows[:, 0], rows[:, 1].astype(int)).surest()
 
 
 def drawn_at_random(seed, count, side=24):
     """Boxes with corners at whole pixels of a small picture, so that many overlap."""
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.integers(0, side, (count, 2, 2)), axis=1).reshape(count, 4)
-    return Detections(corners.astype(float), rng.permutation(count) / count, rng.integers(0, 2, count)).sorted()
+    return Detections(corners.astype(float), rng.permutation(count) / count, rng.integers(0, 2, count)).surest()
 
 
 def painted(box, side=24):
@@ -91,6 +92,12 @@ def test_doubles_are_left_out_class_by_class():
     assert without_doubles(found, 0.5).scores.tolist() == [0.9, 0.7, 0.6, 0.5]
     assert without_doubles(found, 0.3).scores.tolist() == [0.9, 0.6, 0.5]
     assert len(without_doubles(detections(), 0.5)) == 0
+
+
+def test_of_very_many_boxes_the_surest_are_looked_at():
+    scores = np.random.default_rng(0).permutation(300_000).reshape(-1, 80) / 300_000
+    found = Detections.of_scores(np.zeros((len(scores), 4)), scores, 0)
+    assert found.scores.tolist() == sorted(scores.ravel())[: -MOST - 1 : -1]
 
 
 @pytest.mark.parametrize("shape", [(30, 60), (60, 30), (40, 40), (7, 400)])
