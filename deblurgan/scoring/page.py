@@ -21,6 +21,7 @@ from deblurgan.scoring.metrics import Metric
 LARGEST_SHOWN = 1280  # pixels, of a picture's longer side
 _MOST_BESIDE = 4  # pictures in a row
 _SHARP = "sharp"
+_LETTERS = 36  # as high as letters at boxes are, on a picture's width
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #c9ced6; --soft: #f3f5f8; --text: #1b1f24; --quiet: #4c5561; --page: #fff; }
@@ -55,9 +56,9 @@ figcaption b { display: block; }
 figcaption span { white-space: nowrap; }
 summary { cursor: pointer; }
 .picture { position: relative; }
-svg { position: absolute; inset: 0; width: 100%; height: 100%; font: 600 22px system-ui, sans-serif; }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; font-family: system-ui, sans-serif; }
 svg rect { fill: none; stroke-width: 2px; vector-effect: non-scaling-stroke; }
-svg text { paint-order: stroke; stroke: #000; stroke-width: 4px; }
+svg text { font-weight: 600; paint-order: stroke; stroke: #000; stroke-width: .18em; }
 .wanted { stroke: #4aa3ff; } text.wanted { fill: #8cc4ff; }
 .right { stroke: #2fd06b; } text.right { fill: #7df0a6; }
 .wrong { stroke: #ff4d4d; } text.wrong { fill: #ff9c9c; }
@@ -293,14 +294,17 @@ def _article(exhibit: _Exhibit, evaluation: Evaluation, gallery: Gallery) -> str
 def _drawn(boxes: Sequence[Box], size: tuple[int, int]) -> str:
     """Boxes to lie over a picture of that width and height."""
     shapes = []
+    letters = size[0] / _LETTERS
     for box in boxes:
         left, top, right, bottom = box.sides
         shapes.append(
             f'<rect class="{box.kind}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-            f'height="{bottom - top:.1f}"/><text class="{box.kind}" x="{left + 4:.1f}" y="{max(top - 6, 22):.1f}">'
+            f'height="{bottom - top:.1f}"/>'
+            f'<text class="{box.kind}" x="{left:.1f}" y="{max(top - letters / 4, letters):.1f}">'
             f"{_text(box.text)}</text>"
         )
-    return f'<svg viewBox="0 0 {size[0]} {size[1]}" aria-hidden="true">{"".join(shapes)}</svg>'
+    sized = f'viewBox="0 0 {size[0]} {size[1]}" font-size="{letters:.1f}"'
+    return f'<svg {sized} aria-hidden="true">{"".join(shapes)}</svg>'
 
 
 def _score(metric: Metric, value: float, sign: str = "") -> str:

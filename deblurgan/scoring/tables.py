@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,9 +92,10 @@ def _texts(metrics: Sequence[Metric], rows: Rows, values: Sequence[float], bold:
     """The scores of one row, as they are printed; `bold` is put around those that no row's print surpasses."""
     texts = []
     for place, metric in enumerate(metrics):
-        best = (min if metric.lower_is_better else max)(row[place] for _, row in rows)
-        text, best_text = (f"{value:.{metric.digits}f}" for value in (values[place], best))
-        texts.append(bold.format(text) if text == best_text else text)
+        numbers = [row[place] for _, row in rows if not math.isnan(row[place])]
+        best = (min if metric.lower_is_better else max)(numbers, default=None)
+        text = f"{values[place]:.{metric.digits}f}"
+        texts.append(bold.format(text) if best is not None and text == f"{best:.{metric.digits}f}" else text)
     return texts
 
 

@@ -286,6 +286,7 @@ def test_detections_are_scored_and_drawn(evaluate, pairs, tmp_path, monkeypatch)
     for kind, count in {"wanted": 2, "right": 2, "wrong": 4, "missed": 2}.items():
         assert page.count(f'<rect class="{kind}"') == count
     assert page.count("lamp 0.78</text>") == 2 + 1 + 2 + 2  # as it was; the darkened ones are at 0.69
+    assert 'viewBox="0 0 64 48" font-size="1.8"' in page  # letters grow with the picture
     assert "green where found" in page
 
 

@@ -1,4 +1,5 @@
 import csv
+import math
 
 import pytest
 
@@ -49,6 +50,15 @@ def test_latex_needs_no_package_and_escapes_what_it_would_interpret(tmp_path):
         r"C:\textbackslash{}w\{\}\textasciitilde{}\textasciicircum{}\$\# & \textbf{26.00} & 0.7000 & \textbf{1.0} \\",
         r"\hline",
         r"\end{tabular}",
+    ]
+
+
+def test_what_is_not_a_number_is_not_the_best(tmp_path):
+    row = {"psnr_blurred": math.nan, "psnr_a": 26.0, "ssim_blurred": math.nan, "ssim_a": math.nan}
+    write_table(Evaluation([{"name": "0", **row}], metrics=(PSNR, SSIM), restored=("a",)), tmp_path / "a.md", ["A"])
+    assert (tmp_path / "a.md").read_text(encoding="utf-8").splitlines()[2:] == [
+        "| blurred input | nan | nan |",
+        "| A | **26.00** | nan |",
     ]
 
 
