@@ -37,7 +37,14 @@ def check_auth(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @weight_path_option
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, help="Port to listen on; 0: any free one.")
-@click.option("--auth", metavar="USER:PASSWORD", callback=check_auth, help="Ask for this name and password.")
+@click.option(
+    "--auth",
+    metavar="USER:PASSWORD",
+    envvar="DEBLURGAN_WEB_AUTH",
+    show_envvar=True,
+    callback=check_auth,
+    help="Ask for this name and password; others see what is on the command line.",
+)
 @click.option(
     "--share",
     is_flag=True,

@@ -1,15 +1,20 @@
 """What of Gradio's server is let through: what the page and its API use, and no file but theirs."""
 
+import ipaddress
 import re
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from deblurgan.web.sessions import Sessions
 
 _SERVED = re.compile(
     r"/|/(assets|static|svelte)/.*|/(config|favicon\.ico|login|logout|manifest\.json|robots\.txt|theme\.css)/?"
-    r"|/gradio_api/(api|call|heartbeat|info|queue|run)/.*"
+    r"|/gradio_api/(heartbeat|info|queue)/.*"
+    r"|/gradio_api/(api|call|run)/(predict|restore)(/.*)?"
     r"|/gradio_api/(app_id|cancel|info|login_check|openapi\.json|reset|startup-events|theme\.css|token|user)/?"
     r"|/gradio_api/(upload|upload_progress)"
 )
@@ -21,17 +26,33 @@ class Gate:
     """Middleware that answers 404 to all but that; a session is connected as long as its page sends heartbeats.
 
     Gradio by itself would also fetch addresses for a client, show the interface of its server with scripts from
-    elsewhere, convert recordings, and more that this page does not have.
+    elsewhere, convert recordings, and more that this page does not have. It would let pages of other sites upload
+    and, where the server is no `localhost`, read.
+
+    Args:
+        app: what is behind it.
+        sessions: whose files are served.
+        names: of the server, besides IP addresses; other sites may have their names lead here. None: any.
     """
 
-    def __init__(self, app: Any, sessions: Sessions) -> None:
+    def __init__(self, app: Any, sessions: Sessions, names: Collection[str] | None = None) -> None:
         self._app = app
         self._sessions = sessions
+        self._names = names
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not (self._names is None or _is_named(headers, self._names)):
+            await PlainTextResponse("Refused: open the page by its IP address, or start it with --auth", 421)(
+                scope, receive, send
+            )
+            return
+        if _is_of_another_site(headers, scope["method"]):
+            await PlainTextResponse("Refused: asked for by a page of another site", 403)(scope, receive, send)
             return
         path = scope["path"]
         file, heartbeat = _FILE.fullmatch(path), _HEARTBEAT.fullmatch(path)
@@ -42,3 +63,22 @@ class Gate:
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _is_named(headers: Headers, names: Collection[str]) -> bool:
+    """Whether a request is for an IP address or one of these names."""
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        return name in names or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def _is_of_another_site(headers: Headers, method: str) -> bool:
+    """Whether a page of another site asks for more than a link or an image does."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site:
+        other = site not in ("same-origin", "none")
+    else:  # an old browser, or an address without HTTPS, for which browsers do not tell
+        other = origin is not None and origin.partition("://")[2] != headers.get("host")
+    return other and (origin is not None or method not in ("GET", "HEAD"))

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from deblurgan.errors import DeblurganError, FileError
+from deblurgan.files import shown
 from deblurgan.web import runs
 from deblurgan.web.restoring import Choices, Restored, Restoring
 from deblurgan.web.sessions import Sessions
@@ -20,6 +21,21 @@ _ALONE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibi
 _QUEUED: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "restoring"}
 
 
+class Page(gr.Blocks):
+    """A page that answers what is not as it should be with a line, where Gradio prints where that was found."""
+
+    async def preprocess_data(self, *args: Any, **options: Any) -> Any:
+        """Return what a function is called with."""
+        try:
+            return await super().preprocess_data(*args, **options)
+        except (ValueError, LookupError, OSError) as error:
+            line = str(error).strip().partition("\n")[0]
+            raise gr.Error(f"refused: {line}", print_exception=False) from error
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+
+
 def built(restoring: Restoring, sessions: Sessions, runs_folder: Path) -> gr.Blocks:
     """Return the page.
 
@@ -28,7 +44,7 @@ def built(restoring: Restoring, sessions: Sessions, runs_folder: Path) -> gr.Blo
         sessions: hold the files.
         runs_folder: of runs that may be looked at.
     """
-    with gr.Blocks(title="deblurgan", analytics_enabled=False) as page:
+    with Page(title="deblurgan", analytics_enabled=False) as page:
         gr.Markdown("# deblurgan\nTakes motion blur out of photographs and videos.")
         with gr.Row():
             quality = gr.Radio(
@@ -65,20 +81,20 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         label="Before and after", buttons=["fullscreen"], max_height=900, elem_id="slider", **hidden
     )
     gallery = gr.Gallery(
-        label="Restored; choose one to compare", allow_preview=False, columns=6, height=180, buttons=[], **hidden
+        label="Restored; choose one to compare", allow_preview=False, columns=6, height="auto", buttons=[], **hidden
     )
     files = gr.File(label="Download", file_count="multiple", elem_id="results", **hidden)
     archive = gr.DownloadButton("Download all (zip)", visible=False)
     state = gr.State([])
 
-    def shown(results: Sequence[Restored], archived: Path | None = None) -> list[Any]:
+    def all_of(results: Sequence[Restored], archived: Path | None = None) -> list[Any]:
         comparable = [result for result in results if result.shown]
         thumbnails = [(str(result.shown[2]), result.file.name) for result in comparable]
         return [
             gr.File(value=[str(result.file) for result in results] or None, visible=bool(results)),
             gr.DownloadButton(value=archived and str(archived), visible=archived is not None),
             gr.Gallery(value=thumbnails, visible=len(thumbnails) > 1),
-            gr.ImageSlider(value=_pair(comparable[-1]) if comparable else None, visible=bool(comparable)),
+            _compared(comparable[-1] if comparable else None),
             results,
         ]
 
@@ -95,8 +111,8 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         sessions.release(client, [result.file for result in before])
         chosen = (quality, strength, tta)
         for results, lines in _work(restoring, sessions, client, photographs, chosen, progress, videos=False):
-            yield [_said(lines), *shown(results)]
-        yield [_said(lines), *shown(results, restoring.zipped(client, results))]
+            yield [_said(lines), *all_of(results)]
+        yield [_said(lines), *all_of(results, restoring.zipped(client, results))]
 
     def removed(photographs: list[str] | None, results: list[Restored], request: gr.Request) -> list[Any]:
         there = {Path(path) for path in photographs or []}
@@ -106,10 +122,10 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         client = _client(request)
         sessions.release(client, gone)
         results = [result for result in results if result.upload in there]
-        return shown(results, restoring.zipped(client, results))
+        return all_of(results, restoring.zipped(client, results))
 
     def chosen(results: list[Restored], event: gr.SelectData) -> Any:
-        return _pair([result for result in results if result.shown][event.index])
+        return _compared([result for result in results if result.shown][event.index])
 
     outputs = [files, archive, gallery, slider, state]
     start.click(_begin(sessions), **_ALONE).then(
@@ -309,8 +325,12 @@ def _client(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
-def _pair(result: Restored) -> tuple[str, str]:
-    return str(result.shown[0]), str(result.shown[1])
+def _compared(result: Restored | None) -> gr.ImageSlider:
+    """A result beside its original; None: nothing."""
+    if result is None:
+        return gr.ImageSlider(value=None, visible=False)
+    before, after, _ = map(str, result.shown)
+    return gr.ImageSlider(value=(before, after), label=f"{shown(result.upload.name)}: before and after", visible=True)
 
 
 def _said(lines: Sequence[str]) -> str:

@@ -168,7 +168,7 @@ class Restoring:
 
             yield add
 
-        done(0, 0, "")
+        done(0, 1, "files")  # there may be weights to load
         restorer = self._opened(None if choices.quality == self.quality else choices.quality)
         restorer.strength, restorer.tta = choices.strength, choices.tta
         restorer.on_tile = lambda count, total: done(count, total, "tiles")
@@ -202,5 +202,7 @@ def _counted(tell: Tell, text: str, session: Session) -> Done:
         if count:
             left = (time.monotonic() - start) / count * (total - count)
             tell(count, total, unit, f"{text}, {tqdm.format_interval(left)} left")
+        elif total:
+            tell(count, total, unit, text)
 
     return done

@@ -73,10 +73,11 @@ def served(
                     auth=place.auth,
                     share=place.share,
                     max_file_size=place.max_upload,
-                    app_kwargs={"middleware": [Middleware(Gate, sessions=sessions)]},
+                    app_kwargs={"middleware": [Middleware(Gate, sessions=sessions, names=_names(place))]},
                     theme=gr.themes.Default(
                         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
                     ),
+                    css="#results table button { display: none }",  # would take results away from the list alone
                     enable_monitoring=False,
                     footer_links=["api"],
                     inline=False,
@@ -109,6 +110,14 @@ def _configure(folder: str, host: str) -> None:
     folder = os.path.realpath(folder)
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "localhost", host]))
+
+
+def _names(place: Place) -> set[str] | None:
+    """Return by what names the page is reached that trusts whoever reaches it; None: one that asks, or is public."""
+    if place.auth or place.share:
+        return None
+    machine = socket.gethostname()
+    return {name.lower() for name in ("localhost", place.host, machine, f"{machine}.local")}
 
 
 def _free_port(place: Place) -> int:

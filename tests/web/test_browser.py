@@ -89,6 +89,8 @@ def test_downloads_are_the_command_line_s_and_errors_its_words(page, tmp_path):
     assert f"failed: {text.parent}/{messages(page).input_value()}" in said.splitlines()
     links = page.locator("#results a")
     assert links.count() == 2
+    assert page.locator("#results button:visible").count() == 0  # nothing to take away there
+    assert page.get_by_text("deep.png: before and after").count() == 1
     for number, name in enumerate(["lorry_deblurred.jpg", "deep_deblurred.png"]):
         with page.expect_download() as download:
             links.nth(number).click()

@@ -1,5 +1,6 @@
 import gc
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,45 @@ def test_the_server_fetches_nothing_for_a_client(address):
         assert got(f"{address}{path}") is None
 
 
+def test_what_is_refused_leaves_no_traceback_on_the_terminal(address, photograph, capfd):
+    mine = uploaded(address, photograph)
+    for path in ("/etc/passwd", "a\0b", "x" * 5000, ""):
+        assert asked(address, [path])["error"].startswith("refused: ")
+    for choices in ({"quality": ["a"]}, {"strength": "much"}, {"strength": None}, {"strength": 5}):
+        assert asked(address, [mine], **choices)["error"]
+    assert httpx.post(f"{address}gradio_api/call/nothing", json={"data": []}).status_code == 404
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("evil.example", 421), ("localhost.evil.example", 421), ("[::1", 421), ("", 421)]
+    + [(host, 200) for host in ("LOCALHOST:7860", "192.168.1.5:7860", "[::1]:7860", socket.gethostname())],
+)
+def test_other_sites_cannot_have_their_names_lead_here(address, host, code):
+    assert httpx.get(f"{address}config", headers={"host": host}).status_code == code
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://127.0.0.1:8888", "sec-fetch-site": "same-site"}, 403),
+        ({"origin": "https://proxy.example", "sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://192.168.1.5:80", "host": "192.168.1.5:80"}, 200),
+        ({}, 200),
+    ],
+)
+def test_pages_of_other_sites_can_neither_upload_nor_read(address, headers, code):
+    answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.jpg", b"a")}, headers=headers)
+    assert answer.status_code == code
+    answer = httpx.get(f"{address}config", headers=headers)
+    assert answer.status_code == (code if "origin" in headers else 200)  # as a link that is followed
+
+
 def test_another_s_picture_cannot_be_guessed_by_who_has_it_too(address, photograph, tmp_path):
     path = uploaded(address, photograph)
     (result,), _ = asked(address, [path])
@@ -236,5 +276,8 @@ def test_the_command_says_what_is_wrong_in_one_line(address, monkeypatch):
     assert error_of(deblurgan("web", "--port", port)) == taken
     assert "nowhere.invalid:7860" in error_of(deblurgan("web", "--host", "nowhere.invalid"))
     assert "USER:PASSWORD" in deblurgan("web", "--auth", "me").stderr
+    monkeypatch.setenv("DEBLURGAN_WEB_AUTH", "me")
+    assert "USER:PASSWORD" in deblurgan("web").stderr
+    monkeypatch.delenv("DEBLURGAN_WEB_AUTH")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert error_of(deblurgan("web")) == "the page needs Gradio: pip install 'deblurgan[web]'"
