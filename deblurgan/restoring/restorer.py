@@ -174,7 +174,7 @@ class Restorer:
                 raise InputError(
                     f"images: expected all as the first, {images[0].dtype} {images[0].shape}, found {found}"
                 )
-        if not images:
+        if len(images) == 0:
             return []
         height, width = images[0].shape[:2]
         held = 2 * sum(image.nbytes for image in images)

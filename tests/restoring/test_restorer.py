@@ -325,6 +325,7 @@ def test_images_of_a_batch_are_restored_as_each_alone(generator, restorer):
             assert one.dtype == np.uint8
             assert largest_difference(one, other) <= 1
     assert restorer.batch([]) == []
+    assert all(map(np.array_equal, restorer.batch(np.stack(images)), restorer.batch(images)))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"expected all as the first, uint8 \(22, 30, 3\), found uint8 \(8, 8, 3\)"):
         restorer.batch([images[0], noise(8, 8)])
 
