@@ -83,7 +83,7 @@ def test_preview_is_one_stage_at_half_size_with_the_strength_for_the_whole(opene
     restore = opened(folder, quality="preview", strength=0.25)
     assert isinstance(restore, HalfSizeRestorer)
     assert restore._restorer.stages == {0}
-    assert (restore._restorer.strength, restore._strength) == (1, 0.25)
+    assert (restore._restorer.strength, restore.strength) == (1, 0.25)
     assert restore.quality == "preview (1 stage at half size)"
 
 
