@@ -161,7 +161,10 @@ def test_networks_from_and_to_grey(tmp_path, randomised, monkeypatch, target, ch
 
 @pytest.mark.parametrize(
     ("network", "target"),
-    [("paper", "g.onnx"), ("paper", "g.tflite"), ("unet", "g.xml"), ("unet", "g"), *(("nafnet", t) for t in TARGETS)],
+    [
+        *(("paper", "g.onnx"), ("paper", "g.tflite"), ("unet", "g.xml"), ("unet", "g"), ("nafnet", TARGETS[0])),
+        *(pytest.param("nafnet", target, marks=pytest.mark.slow) for target in TARGETS[1:]),
+    ],
 )
 def test_the_other_networks_compute_what_keras_does(files, tmp_path, network, target):
     needs_runtime(target)

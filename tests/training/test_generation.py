@@ -112,7 +112,8 @@ def test_a_run_of_each_recipe(kind, losses, tmp_path):
     np.testing.assert_array_equal(read_rgb(tmp_path / "samples" / f"epoch_00{best['epoch']}.png"), validation.grid)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision(precision, tmp_path):
     result = train(from_noise("wgan-gp", precision=precision, steps=3), tmp_path)
     assert np.isfinite([result.history[-1][name] for name in ("d_loss", "g_loss", "val_distance")]).all()
