@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
 
-.PHONY: demo test test-slow test-browser test-notebooks test-torch lint docs clean
+.PHONY: demo test test-slow test-browser test-notebooks test-torch faults faults-short lint docs clean
 
 demo: .venv/runtime
 	rm -rf $(OUT)
@@ -46,6 +46,12 @@ test-notebooks: .venv/dev
 
 test-torch: .venv/torch
 	$(BIN)/python -m pytest -m torch
+
+faults: .venv/dev
+	$(BIN)/python -m pytest --numprocesses 2 -m faults --whole --table docs/faults.md tests/faults
+
+faults-short: .venv/dev
+	$(BIN)/python -m pytest --numprocesses 2 -m faults tests/faults
 
 lint: .venv/dev
 	$(BIN)/ruff check

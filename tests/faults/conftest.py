@@ -1,0 +1,49 @@
+"""The fault campaign: in its short form part of CI (`make faults-short`), whole by `make faults`.
+
+Each of its tests is marked `faults`, asks `often` how much it has to do, and notes what it found for the table of
+`docs/faults.md`.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+HEAD = "| what was done | how often | what came of it |\n| --- | --- | --- |\n"
+ROW = re.compile(r"\| (?P<what>.+?) \| .+ \|\n")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--whole", action="store_true", help="the fault campaign at its full length")
+    parser.addoption("--table", type=Path, help="page whose table gets the rows of what was run")
+
+
+@pytest.fixture(scope="session")
+def often(request):
+    """A function that returns the first number, or the second in the whole campaign."""
+    return lambda short, whole: whole if request.config.option.whole else short
+
+
+@pytest.fixture
+def note(record_property):
+    """A function that notes a row of the table: what was done, how often, what came of it."""
+    return lambda what, times, outcome: record_property("faults", (what, f"{times:,}", outcome))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = {
+        value[0]: "| {} | {} | {} |\n".format(*value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "faults"
+    }
+    if not rows:
+        return
+    terminalreporter.section("faults")
+    terminalreporter.write(HEAD + "".join(rows.values()))
+    if config.option.table:
+        page = config.option.table.read_text("utf-8")
+        before, _, after = page.partition(HEAD)
+        there = {match["what"]: match[0] for match in ROW.finditer(after)}
+        rest = after[sum(map(len, there.values())) :]
+        config.option.table.write_text(before + HEAD + "".join((there | rows).values()) + rest, "utf-8")
