@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT := demo_output
+# CI sets CONSTRAINTS to a file with the versions that it takes.
+PIP = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
 .PHONY: demo test test-slow test-browser test-notebooks test-torch faults faults-short lint docs clean
 
@@ -68,21 +70,21 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/runtime: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(PIP) --editable .
 	touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 .venv/docs: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 .venv/browser: .venv/dev
-	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(PIP) --editable '.[browser]'
 	touch $@
 
 .venv/torch: .venv/dev
-	$(BIN)/python -m pip install --quiet --editable '.[torch]'
+	$(PIP) --editable '.[torch]'
 	touch $@

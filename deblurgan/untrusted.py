@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import struct
 import tarfile
 import tokenize
@@ -19,6 +20,13 @@ MAX_HEADER = 100_000_000  # bytes of a safetensors header, as its specification 
 MAX_INFLATION = 20  # times the size of an archive that it may unpack to, or else up to
 MAX_SMALL = 2**26  # bytes
 MAX_DIMENSIONS = 32  # NumPy's own limit before 2.0
+
+# Where the classes are from that a model's JSON may name, and which of Keras' layers hold code or read files.
+_CLASSES_FROM = re.compile(
+    r"keras(\.(layers|initializers|regularizers|constraints|src\.models\.\w+))?|deblurgan\.networks\.\w+"
+)
+_RUN_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
+_READ_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})
 
 DAMAGE = (  # what the standard library, NumPy and h5py raise for damaged files, and what unexpected contents lead to
     zipfile.BadZipFile,
@@ -115,3 +123,25 @@ def check_own(content: Any) -> None:
         from_elsewhere = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
         if isinstance(link, h5py.ExternalLink) or from_elsewhere:
             raise FileError(f"expected values in the file itself, found that {shown(name)} takes them from another")
+        if (
+            isinstance(item, h5py.Dataset) and item.chunks and len(item.chunks) != item.ndim
+        ):  # HDF5 divides by 0 there
+            raise FileError(f"damaged: {shown(name)} has {item.ndim} dimensions, and chunks of {len(item.chunks)}")
+
+
+def check_classes(config: Any) -> None:
+    """Raise FileError where the JSON of a Keras model names what is no plain layer of Keras' or of this package.
+
+    Keras' safe mode refuses such, too; versions before 3.13.2 can be led around it.
+    """
+    found = [config]
+    while found:
+        value = found.pop()
+        if isinstance(value, list):
+            found += value
+        elif isinstance(value, dict):
+            found += value.values()
+            name, module = value.get("class_name", "__keras_tensor__"), value.get("module")
+            is_plain = name not in _RUN_CODE | _READ_FILES and _CLASSES_FROM.fullmatch(str(module))
+            if name != "__keras_tensor__" and not is_plain:
+                raise FileError(f"expected Keras' plain layers, found {quoted(name)} of {quoted(module)}")

@@ -15,7 +15,7 @@ from deblurgan.errors import InputError
 from deblurgan.restoring.memory import keep_freed
 from deblurgan.training.from_noise import KINDS, SIZES, fields
 from deblurgan.training.progress import Result
-from deblurgan.training.recipe import RECIPE_NAME, Recipe, make, parse_change, read_run
+from deblurgan.training.recipe import RECIPE_NAME, Recipe, elsewhere, make, parse_change, read_run
 from deblurgan.training.troubles import troubles
 
 
@@ -91,6 +91,8 @@ def gan(
     else:
         known = fields(kind, dataset, size=network, side=image_size)
     plan = make(known, [*given, *map(parse_change, changes)])
+    if found := elsewhere(known, plan, folder / RECIPE_NAME) if is_stored else None:
+        click.echo(found)
     if plan.dataset is None:
         raise InputError(f"{folder}: expected a run of gan, found one of `deblurgan train`")
 

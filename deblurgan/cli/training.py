@@ -25,6 +25,7 @@ from deblurgan.training.recipe import (
     RECIPE_NAME,
     TUTORIAL,
     Recipe,
+    elsewhere,
     make,
     names,
     parse_change,
@@ -152,6 +153,8 @@ def train(
         was_started = resume and (folder / RECIPE_NAME).exists()
         val_dir = read_run(folder).val_dir if was_started else _validation_beside(plan)
         plan = dataclasses.replace(plan, val_dir=val_dir)
+    if found := elsewhere(fields, plan, folder / RECIPE_NAME if is_stored else recipe):
+        click.echo(found)
 
     start_quietly()
     if not gpu_names():

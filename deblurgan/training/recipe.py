@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ ALIASES = {  # what the tutorial calls fields
     "upsampling": "network_options.upsampling",
     "legacy_batchnorm": "critic_options.legacy_batchnorm",
 }
+_PATHS = ("init_weights", "teacher", "vgg_weights", "dataset", "val_dir", "log_dir")  # and the folders of sources
 _LEAST = {  # numbers, by their smallest value
     0: (
         *("warmup_steps", "save_every", "early_stopping", "reduce_lr", "weight_decay", "final_learning_rate", "seed"),
@@ -423,6 +425,23 @@ def make(fields: Mapping[str, Any], changes: Iterable[tuple[str, Any]] = ()) -> 
             if value is not None and head in ("epochs", "steps"):
                 values["steps" if head == "epochs" else "epochs"] = None
     return Recipe(**values)
+
+
+def elsewhere(fields: Mapping[str, Any], recipe: Recipe, file: str | os.PathLike[str]) -> str | None:
+    """Return a line that says which paths in `fields`, read from `file`, lead out of its folder and the present one.
+
+    Those count that `recipe`, made from them, still has: not those in whose place options were given. None: no path.
+    """
+    named = [(name, fields.get(name)) for name in _PATHS if fields.get(name) == getattr(recipe, name)]
+    if fields.get("sources") == recipe.sources:
+        named += [("sources", spec.get("folder")) for spec in recipe.sources]
+    near = [os.path.realpath(folder) for folder in (os.curdir, os.path.dirname(file))]
+    found = []
+    for name, value in named:
+        path = os.path.realpath(re.sub(r"^\w+=", "", str(value or "")))  # val_dir may have a kind before it
+        if value and not any(path == folder or path.startswith(os.path.join(folder, "")) for folder in near):
+            found.append(f"{name} {shown(str(value))}")
+    return f"{shown(file)} names what lies elsewhere: {', '.join(found)}" if found else None
 
 
 def parse_change(text: str) -> tuple[str, Any]:

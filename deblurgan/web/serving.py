@@ -84,6 +84,7 @@ def served(
                     prevent_thread_lock=True,
                     quiet=True,
                     run_history=False,
+                    ssr_mode=False,
                 )
         except (OSError, ValueError) as error:
             raise InputError(f"{place.host}:{port}: the page cannot be served: {reason(error)}") from error

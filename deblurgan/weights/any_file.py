@@ -22,7 +22,7 @@ import numpy as np
 from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import zoo
-from deblurgan.untrusted import DAMAGE, opened
+from deblurgan.untrusted import DAMAGE, check_classes, opened
 from deblurgan.weights import (
     catalogue,
     checkpoint,
@@ -326,13 +326,17 @@ def _read_keras_archive(path: Path) -> WeightFile:
     """Read a tutorial network by its tensors, and one of `deblurgan.networks` as Keras loads it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name = json.loads(archive.read("config.json"))["config"]["name"]
+            config = json.loads(archive.read("config.json"))
+            name = config["config"]["name"]
     except (OSError, *DAMAGE):
         name = None  # the weights may still tell what they are
     entry = zoo.in_archive(name)
     if entry is None:
         return _read_hdf5(path)
     kind = entry.family or entry.kind
+    hdf5.check_archive(path)
+    with prefixed(shown(path), FileError):
+        check_classes(config)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, *DAMAGE) as error:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from tqdm import TqdmWarning, tqdm
 
@@ -385,7 +386,11 @@ def _fetch(address: str, target: Path, entry: Entry) -> None:
 
     with _Bar(total=entry.size, desc=entry.name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         # Without "identity" a server may pack the file, and its length would be that of the packed one.
-        options = {"headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT}
+        options = {
+            "headers": {"Accept-Encoding": "identity"},
+            "timeout": TIMEOUT,
+            "hooks": {"response": _require_https},
+        }
         download = _pooch().HTTPDownloader(progressbar=bar, chunk_size=CHUNK, **options)
         try:
             download(address, str(target), None)
@@ -397,6 +402,13 @@ def _fetch(address: str, target: Path, entry: Entry) -> None:
             raise _NotDownloadedError(_cause(error)) from error
     if target.stat().st_size < (bar.total or 0):  # of which urllib3 before version 2 says nothing
         raise _broken_off(target, bar)
+
+
+def _require_https(response: Any, **_: Any) -> None:
+    """Raise _NotDownloadedError where a server leads from HTTPS to an address without; called for each response."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    if response.is_redirect and response.url.startswith("https:") and not target.startswith("https:"):
+        raise _NotDownloadedError(f"expected https, was led to {shown(target)}")
 
 
 def _broken_off(target: Path, bar: _Bar) -> _NotDownloadedError:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import keras
@@ -124,14 +124,8 @@ def read(path: str | os.PathLike[str]) -> Content:
         FileError: it is missing, unreadable or damaged.
     """
     with opened(path, "a weight file (HDF5 or .keras)") as file:
-        stored: Any = path
-        kind = None
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                if "model.weights.h5" not in archive.namelist():
-                    raise FileError("expected a weight file, found an archive without model.weights.h5")
-                stored, kind = io.BytesIO(archive.read("model.weights.h5")), "Keras 3 archive"
-        with h5py.File(stored, "r", locking=False) as content:
+        is_archive = zipfile.is_zipfile(file)
+        with h5py.File(_in_archive(file) if is_archive else path, "r", locking=False) as content:
             check_own(content)
             if "state" in content.attrs:  # see training.checkpoint
                 run = Path(path).parent.parent if Path(path).parent.name == "checkpoints" else Path(path).parent
@@ -143,7 +137,22 @@ def read(path: str | os.PathLike[str]) -> Content:
                 found, layers = f"HDF5 of Keras 1 or 2, {whole}", _read_keras2(root)
             else:
                 found, layers = "Keras 3 weights", _read_keras3(root.get("layers", {}))
-            return Content(kind or found, content.attrs.get(ATTRIBUTE), list(layers))
+            kind = "Keras 3 archive" if is_archive else found
+            return Content(kind, content.attrs.get(ATTRIBUTE), list(layers))
+
+
+def check_archive(path: str | os.PathLike[str]) -> None:
+    """Raise FileError where a `.keras` archive, which Keras itself is to read, takes values from other files."""
+    with opened(path, "a .keras archive") as file, h5py.File(_in_archive(file), "r") as content:
+        check_own(content)
+
+
+def _in_archive(file: IO[bytes]) -> IO[bytes]:
+    """The HDF5 file of a `.keras` archive."""
+    with zipfile.ZipFile(file) as archive:
+        if "model.weights.h5" not in archive.namelist():
+            raise FileError("expected a weight file, found an archive without model.weights.h5")
+        return io.BytesIO(archive.read("model.weights.h5"))
 
 
 def _read_keras2(root: h5py.Group) -> Iterator[LayerWeights]:

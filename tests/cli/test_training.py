@@ -229,6 +229,28 @@ def test_a_recipe_may_be_a_file(trainings, tmp_path):
     assert plan.network_options == read_fields("nafnet-small")["network_options"]
 
 
+def test_a_recipe_that_names_what_lies_elsewhere_says_so(trainings, tmp_path, monkeypatch):
+    """In its own folder and the present one it may name anything; an option in place of a path leaves none to say."""
+    for folder in ("got", "here", "photos/A", "photos/B"):
+        (tmp_path / folder).mkdir(parents=True)
+    fields = {
+        "val_dir": f"gopro={CROPS}",
+        "log_dir": "../logs",
+        "teacher": "maxim-gopro",
+        "init_weights": str(tmp_path / "got" / "start.h5"),
+        "sources": [{"kind": "pairs", "folder": str(tmp_path / "photos")}],
+    }
+    (tmp_path / "got" / "mine.json").write_text(json.dumps(fields))
+    monkeypatch.chdir(tmp_path / "here")
+    command = ["train", "--recipe", "../got/mine.json"]
+    assert succeeds(*command).splitlines()[0] == (
+        f"../got/mine.json names what lies elsewhere: val_dir gopro={CROPS}, log_dir ../logs, "
+        f"sources {tmp_path / 'photos'}"
+    )
+    given = ["--log_dir", "logs", "--val_dir", "gopro=" + str(CROPS / "test"), "--input_dir", "../photos"]
+    assert "elsewhere" not in succeeds(*command, *given)
+
+
 def test_the_networks_of_a_recipe_are_drawn(tmp_path):
     small = tmp_path / "small.json"
     fields = read_fields("pix2pix")

@@ -5,7 +5,9 @@ tf_keras is Keras 2: it writes the files, and computes what the networks in them
 
 import contextlib
 import fcntl
+import io
 import json
+import zipfile
 from collections import OrderedDict
 
 import h5py
@@ -15,6 +17,7 @@ import pytest
 import tf_keras
 
 from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.networks import zoo
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.restoring.opening import open_restorer
 from deblurgan.restoring.restorer import Restorer
@@ -190,6 +193,63 @@ def test_a_converted_keras_archive_loads_in_safe_mode(generator, tmp_path):
     convert(path, tmp_path / "out.keras")
     loaded = keras.saving.load_model(tmp_path / "out.keras", safe_mode=True)
     np.testing.assert_allclose(run(loaded, images(32)), run(model, images(32)), atol=1e-6)
+
+
+HOSTILE = [
+    {"module": "keras.layers", "class_name": "Lambda", "config": {"function": "code"}},
+    {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "saved_model"}},
+    {"module": "keras.config", "class_name": "function", "config": "enable_unsafe_deserialization"},
+    {"module": "builtins", "class_name": "function", "config": "eval"},
+    {"module": "deblurgan.files", "class_name": "copy_file", "config": {}},
+    {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A .keras archive of a small NAFNet, and a function that writes it anew with a member changed."""
+    path = tmp_path / "n.keras"
+    zoo.build_generator("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]}).save(path)
+
+    def change(name, edit):
+        with zipfile.ZipFile(path) as file:
+            members = {member: file.read(member) for member in file.namelist()}
+        members[name] = edit(members[name])
+        with zipfile.ZipFile(path, "w") as file:
+            for member, content in members.items():
+                file.writestr(member, content)
+
+    return path, change
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda layer: layer["class_name"])
+def test_a_keras_archive_that_names_more_than_plain_layers_is_refused(archive, hostile, monkeypatch):
+    path, change = archive
+
+    def edit(content):
+        config = json.loads(content)
+        config["config"]["layers"][-1]["config"]["activity_regularizer"] = hostile
+        return json.dumps(config)
+
+    assert read(path).network == "NAFNet generator"
+    change("config.json", edit)
+    monkeypatch.setattr(keras.saving, "load_model", None)  # is not asked
+    with pytest.raises(FileError, match=r"n\.keras: expected Keras' plain layers, found '" + hostile["class_name"]):
+        read(path)
+
+
+def test_a_keras_archive_that_takes_values_from_other_files_is_refused(archive, tmp_path):
+    path, change = archive
+    (tmp_path / "secret").write_bytes(bytes(1000))
+
+    def edit(content):
+        with h5py.File(buffer := io.BytesIO(content), "a") as file:
+            file.create_dataset("more", 10, "float32", external=[(tmp_path / "secret", 0, 40)])
+        return buffer.getvalue()
+
+    change("model.weights.h5", edit)
+    with pytest.raises(FileError, match=r"n\.keras: expected values in the file itself, found that more takes"):
+        read(path)
 
 
 def test_another_extension_is_refused_and_nothing_is_written(generator, tmp_path):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pooch
 import pytest
+import requests
 
 import deblurgan
 from deblurgan.errors import FileError, InputError
+from deblurgan.networks.vgg import VGG19_URL
 from deblurgan.weights import catalogue
 from deblurgan.weights.catalogue import ABSENT, CACHED, KNOWN, SHIPPED, Entry
 from tests.photographs import names
@@ -314,6 +316,30 @@ def test_without_a_connection_address_and_place_are_told(known, cache):
         f"mine: cannot be downloaded from {address}: {os.strerror(errno.ECONNREFUSED)}. By hand: get it there, or as "
         f"https://example.org/weights tells, and put it at {target}"
     )
+    assert names(cache) == []
+
+
+def test_addresses_are_of_https():
+    addresses = [VGG19_URL, *(address for entry in KNOWN.values() for address in entry.addresses)]
+    assert all(address.startswith("https://") for address in addresses)
+
+
+def test_a_server_that_leads_away_from_https_is_not_followed(known, cache, monkeypatch):
+    asked = []
+
+    def send(self, request, **_):
+        asked.append(request.url)
+        response = requests.Response()
+        response.status_code, response.url, response.request = 302, request.url, request
+        response.headers["Location"] = "http://elsewhere.org/w.pth" if len(asked) == 2 else "/other.pth"
+        response.raw = io.BytesIO()
+        return response
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    known(addresses=("https://host.org/w.pth",))
+    text = error_of(catalogue.get, "mine")
+    assert "https://host.org/w.pth: expected https, was led to http://elsewhere.org/w.pth" in text
+    assert asked == ["https://host.org/w.pth", "https://host.org/other.pth"]
     assert names(cache) == []
 
 

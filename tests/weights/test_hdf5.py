@@ -1,5 +1,6 @@
 import contextlib
 import os
+import struct
 import zipfile
 
 import h5py
@@ -526,4 +527,18 @@ def test_values_from_other_files_are_refused(way, model, tmp_path):
     with pytest.raises(
         FileError, match=r"g\.weights\.h5: expected values in the file itself, found that layers/conv2d/"
     ):
+        read(path)
+
+
+def test_chunks_of_other_dimensions_than_their_values_are_damage(model, tmp_path):
+    path = tmp_path / "g.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("more", (6, 10), "float32", chunks=(3, 7), data=np.ones((6, 10)))
+    content = bytearray(path.read_bytes())
+    sizes = content.index(struct.pack("<3I", 3, 7, 4))  # of a chunk and its values, behind how many they are
+    content[sizes : sizes + 8] = struct.pack("<2I", 3, 4)
+    content[sizes - 9] = 2
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"g\.weights\.h5: damaged: more has 2 dimensions, and chunks of 1"):
         read(path)
