@@ -98,7 +98,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that has meanwhile become read-only: it is told already
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -114,11 +115,15 @@ def held(folder: Path, taken: DeblurganError) -> Iterator[None]:
 
     Raises:
         DeblurganError: it is held already: `taken`.
+        FileError: it is gone, or cannot be opened.
     """
     if fcntl is None:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise FileError(f"{shown(folder)}: the folder cannot be opened: {reason(error)}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

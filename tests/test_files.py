@@ -155,6 +155,17 @@ def test_a_full_disk_while_replacing_is_named_and_leaves_the_earlier_file(tmp_pa
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_disk_that_becomes_read_only_meanwhile_is_named(tmp_path, monkeypatch):
+    def read_only(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", read_only)
+        patch.setattr(type(tmp_path), "unlink", read_only)
+        message = message_of(write, tmp_path / "a.txt")
+    assert message == f"{tmp_path / 'a.txt'}: cannot be written: {os.strerror(errno.EROFS)}"
+
+
 def test_an_error_of_several_lines_becomes_one(tmp_path):
     message = message_of(write, tmp_path / "a.h5", OSError("file write failed: time = Mon\n, errno = 28"))
     assert message.endswith("a.h5: cannot be written: file write failed: time = Mon , errno = 28")
@@ -220,6 +231,11 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
 
 
 # Folders that are held
+
+
+def test_a_folder_that_is_gone_cannot_be_held(tmp_path):
+    with pytest.raises(FileError, match="gone: the folder cannot be opened"), held(tmp_path / "gone", FileError("t")):
+        pass
 
 
 def test_a_folder_is_held_by_one_at_a_time(tmp_path):

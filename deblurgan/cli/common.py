@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -19,7 +20,7 @@ import click
 from deblurgan import __version__
 from deblurgan.devices import PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, InputError, nearest
-from deblurgan.files import shown
+from deblurgan.files import reason, shown
 from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.weights import catalogue
 from deblurgan.weights.qualities import QUALITIES
@@ -38,7 +39,7 @@ class Program(click.Command):
             pass
         os.close(opened)
         sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
-        with ended_as_by_ctrl_c():
+        with ended_as_by_ctrl_c(), told_of_full_disks():
             return super().main(*args, **kwargs)
 
 
@@ -56,6 +57,21 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def told_of_full_disks() -> Iterator[None]:
+    """End the program with one line where what it says, or something temporary, does not fit on a disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        where = shown(error.filename) if isinstance(error.filename, str) else "standard output"
+        with contextlib.suppress(OSError):  # where nothing can be said, either
+            click.echo(f"Error: {where}: cannot be written: {reason(error)}", err=True)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (Python would try once more at its end)
+        sys.exit(1)
 
 
 class OneOf(click.Choice):

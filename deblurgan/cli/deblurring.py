@@ -147,7 +147,7 @@ def deblur(
 
     if watch:
         running.check_watched(inputs, where, dry_run)
-        restoring.watch(lambda: find()[0])
+        restoring.watch(find)
         return
     found, problems = find()
     jobs = plan(found, where)

@@ -11,15 +11,15 @@ from typing import IO, Any
 
 import click
 
-from deblurgan.cli.common import INTERRUPTED, Weights, finish, one_line
+from deblurgan.cli.common import INTERRUPTED, Weights, finish, notice, one_line
 from deblurgan.cli.progress import frames_bar, pictures_bar
-from deblurgan.errors import InputError
+from deblurgan.errors import DeblurganError, InputError
 from deblurgan.jobs.before_after import is_page
 from deblurgan.jobs.finding import STANDARD, Input, is_zip
 from deblurgan.jobs.planning import Job, Where, plan, same_result
 from deblurgan.jobs.report import Report
 from deblurgan.jobs.running import PictureOptions, Streams, restore_jobs
-from deblurgan.jobs.watching import watched
+from deblurgan.jobs.watching import Find, watched
 from deblurgan.pictures.formats import is_an_image_file
 from deblurgan.pictures.pixels import Pixels
 from deblurgan.video.options import VideoOptions
@@ -61,31 +61,36 @@ class Restoring:
         click.echo(one_line(summary), err=to_standard)
         finish(problems + report.failed, f"{total} {what}")
 
-    def watch(self, find: Callable[[], list[Input]]) -> None:
-        """Restore what appears, and say so, until Ctrl-C."""
+    def watch(self, find: Find) -> None:
+        """Restore what appears, and say so, until Ctrl-C; exit with an error where pictures are left that failed."""
         network = self.weights.opened()
         output_dir = Path(self.where.output_dir or "")
         written = 0
-        failed: list[str] = []
+        failed: set[Path] = set()
         results: dict[Path, Input] = {}
-        click.echo("Watching; Ctrl-C ends it.", err=True)
+        notice("Watching; Ctrl-C ends it.")
         try:
-            for found in watched(find):
-                for source in found:  # one by one, so that each is told as soon as it is done
+            for look in watched(find):
+                for problem in look.problems:
+                    notice(problem)
+                results = {target: source for target, source in results.items() if source.path in look.there}
+                failed &= look.there
+                for source in look.settled:  # one by one, so that each is told as soon as it is done
                     try:
                         (job,) = plan([source], self.where)
                         first = results.setdefault(job.target, source)
                         if first.path != source.path:
                             raise same_result(output_dir / job.target, first, source)
                         report = self._restored(network, [job], Streams(), lambda path: None)
-                    except InputError as error:
+                    except DeblurganError as error:
                         report = Report(failed=[str(error)])
                     written += len(report.written)
-                    failed += report.failed
+                    failed.discard(source.path)
                     for path in report.written:
                         click.echo(one_line(str(path)))
                     for failure in report.failed:
-                        click.echo(f"failed: {failure}", err=True)
+                        failed.add(source.path)
+                        notice(f"failed: {failure}")
         except KeyboardInterrupt as stop:
             if str(stop):  # from a video
                 click.echo(one_line(str(stop)), err=True)

@@ -20,7 +20,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool] = lambda path: True) -> list[Path]:
     """The files directly in `folder` whose names are `wanted`, as `list_images` sorts them and what it raises."""
-    folder = Path(folder)
+    return [path for path in _listed(Path(folder)) if wanted(path) and not is_odd(path)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name, without what is hidden; raises what `list_files` does."""
     try:
         paths = list(folder.iterdir())
     except FileNotFoundError as error:
@@ -29,10 +33,7 @@ def list_files(folder: str | os.PathLike[str], wanted: Callable[[Path], bool] = 
         raise FileError(f"{shown(folder)}: expected a folder, found a file") from error
     except OSError as error:
         raise FileError(f"{shown(folder)}: the folder cannot be listed: {reason(error)}") from error
-    return sorted(
-        (path for path in paths if wanted(path) and not path.name.startswith(".") and not is_odd(path)),
-        key=lambda path: path.name,
-    )
+    return sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
 
 
 def list_images_below(folder: str | os.PathLike[str]) -> list[Path]:
@@ -64,14 +65,14 @@ def list_files_below(
             continue
         seen.add(os.path.realpath(here))
         try:
-            paths += list_files(here, wanted)
+            found = _listed(here)
         except FileError as error:
             if problems is None or here == Path(folder):
                 raise
             problems.append(str(error))
             continue
-        below = (path for path in here.iterdir() if not path.name.startswith(".") and os.path.isdir(path))
-        waiting += sorted(below, key=lambda path: path.name, reverse=True)
+        paths += [path for path in found if wanted(path) and not is_odd(path)]
+        waiting += [path for path in reversed(found) if os.path.isdir(path)]
     return paths
 
 

@@ -1,5 +1,6 @@
 """The finished parts of a video, which outlast an interruption."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -44,7 +45,8 @@ class Parts:
         self._encoder: Encoder | None = None
         self._started = 0
         self._count = 0
-        state = os.stat(video.path)
+        with named_errors(video.path, "cannot be read"):
+            state = os.stat(video.path)
         source = [video.path.name, state.st_size, state.st_mtime_ns, options.start, options.end]
         settings = json.dumps([*source, options.crf, options.settings, pyav().__version__])
         note = folder / _SETTINGS
@@ -107,7 +109,8 @@ class Parts:
         if self._encoder is not None:
             self._encoder.abandon()
             self._encoder = None
-        (self.folder / _UNFINISHED).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that has meanwhile become read-only: it is told already
+            (self.folder / _UNFINISHED).unlink(missing_ok=True)
         if not self.files:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -711,6 +711,47 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
     assert result.exit_code == 1
 
 
+def test_watching_outlasts_folders_that_go_and_forgets_failures_that_have_gone(
+    fake_restorer, tmp_path, monkeypatch
+):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    save(folder / "a.bmp", noise())
+    (folder / "bad.png").touch()
+    script = [
+        lambda: None,
+        lambda: [(folder / "a.bmp").unlink(), save(folder / "a.png", noise())],  # of the same result
+        lambda: None,
+        lambda: [shutil.rmtree(out), out.touch(), save(folder / "b.png", noise())],
+        lambda: None,
+        lambda: [out.unlink(), save(folder / "b.png", noise(), compress_level=0)],
+        lambda: None,
+        lambda: folder.rename(tmp_path / "away"),
+        lambda: (tmp_path / "away").rename(folder),
+        lambda: (folder / "bad.png").unlink(),
+        lambda: None,
+    ]
+
+    def pause(seconds):
+        if not script:
+            raise KeyboardInterrupt
+        script.pop(0)()
+
+    monkeypatch.setattr(watching.time, "sleep", pause)
+    result = deblurgan("deblur", folder, "--output_dir", out, "--watch", "--format", "webp")
+    assert result.stdout.splitlines() == [
+        *(str(out / name) for name in ("a.webp", "a.webp", "b.webp")),
+        f"3 pictures restored into {out}",
+    ]
+    assert told(result) == [
+        "Watching; Ctrl-C ends it.",
+        f"failed: {folder / 'bad.png'}: not a readable image (the file is empty)",
+        f"failed: {out}: expected a folder, found a file",
+        f"{folder}: expected a picture or a folder of pictures, found nothing",
+    ]
+    assert result.exit_code == 0
+
+
 def test_watching_goes_on_after_two_pictures_of_one_result_and_leaves_out_what_it_writes(
     fake_restorer, tmp_path, monkeypatch
 ):

@@ -30,6 +30,20 @@ def note(record_property):
     return lambda what, times, outcome: record_property("faults", (what, f"{times:,}", outcome))
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A file with the weights of a tiny generator that leaves pictures recognisable."""
+    import keras
+
+    from deblurgan.networks.tutorial import generator_model
+    from deblurgan.weights.hdf5 import save_weights
+
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
+    return path
+
+
 def pytest_terminal_summary(terminalreporter, config):
     rows = {
         value[0]: "| {} | {} | {} |\n".format(*value)

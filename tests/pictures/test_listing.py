@@ -1,10 +1,11 @@
 import os
+import shutil
 
 import pytest
 
 from deblurgan.errors import FileError
 from deblurgan.pictures.formats import is_an_image_file
-from deblurgan.pictures.listing import list_images, list_images_below
+from deblurgan.pictures.listing import list_files_below, list_images, list_images_below
 from deblurgan.pictures.reading import read_rgb
 
 
@@ -41,6 +42,22 @@ def test_listing_below_takes_each_folder_after_the_pictures_in_its_own_and_each_
     assert names == ["z.png", "a/w.png", "b/y.png", "b/c/x.png"]
     with pytest.raises(FileError, match="absent: no such folder"):
         list_images_below(tmp_path / "absent")
+
+
+def test_a_folder_may_go_while_it_is_listed(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+
+    def wanted(path):
+        if path.name == "1.png":
+            shutil.rmtree(tmp_path / "a")
+            shutil.rmtree(tmp_path / "b")
+        return True
+
+    problems = []
+    assert list_files_below(tmp_path, wanted, problems=problems) == [tmp_path / "a" / "1.png"]
+    assert problems == [f"{tmp_path / 'b'}: no such folder"]
 
 
 def test_listing_an_empty_folder_is_an_empty_list(tmp_path):

@@ -1,0 +1,58 @@
+"""The program as a child process: started with a tiny network, and how much memory it holds meanwhile."""
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def started(*arguments, **options):
+    """Start `deblurgan` with these arguments; it tells by `Popen.communicate` what it said."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("env", {})}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    command = [sys.executable, "-m", "deblurgan", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, **options)
+
+
+def restored_by(weights, *arguments, **options):
+    """Run `deblurgan deblur` with these weights to its good end; return what it printed."""
+    child = started("deblur", "--weight_path", weights, *arguments, **options)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    return out
+
+
+def resident(pid):
+    """The resident memory of a process in bytes; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+class Memory(threading.Thread):
+    """Looks several times a second how much a process holds; beside each look, how far its work is."""
+
+    def __init__(self, pid, done=time.monotonic, pause=0.05):
+        super().__init__(daemon=True)
+        self.looks, self._pid, self._done, self._pause = [], pid, done, pause
+        self.start()
+
+    def run(self):
+        """Look until the process has ended."""
+        while held := resident(self._pid):
+            self.looks.append((self._done(), held))
+            time.sleep(self._pause)
+
+    def growth(self, start, end):
+        """How much more is held in the last tenth of the work than in the second, as medians; and both in MB."""
+        tenth = (end - start) / 10
+        second = statistics.median(held for done, held in self.looks if tenth <= done - start <= 2 * tenth)
+        last = statistics.median(held for done, held in self.looks if end - tenth <= done <= end)
+        return last / second - 1, f"{second / 1e6:.0f} MB after the first tenth, {last / 1e6:.0f} MB at the end"
