@@ -1,12 +1,16 @@
 """What of Gradio's server is let through: what the page and its API use, and no file but theirs."""
 
+import contextlib
+import errno
 import ipaddress
+import json
 import re
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from deblurgan.web.sessions import Sessions
@@ -20,6 +24,8 @@ _SERVED = re.compile(
 )
 _FILE = re.compile(r"/gradio_api/file=(.*)", re.DOTALL)
 _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(.*)")
+_UPLOAD = "/gradio_api/upload"
+_JOIN = "/gradio_api/queue/join"
 
 
 class Gate:
@@ -61,8 +67,38 @@ class Gate:
         elif heartbeat:
             with self._sessions.connected(heartbeat[1], page=True):
                 await self._app(scope, receive, send)
+        elif path == _UPLOAD:
+            await self._upload(scope, receive, send)
+        elif path == _JOIN:
+            await self._join(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _upload(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take files, unless there are too many already."""
+        if self._sessions.full():
+            await PlainTextResponse("Refused: too many files are waiting here; try later", 507)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            await PlainTextResponse("Refused: the server's disk is full", 507)(scope, receive, send)
+
+    async def _join(self, scope: Any, receive: Any, send: Any) -> None:
+        """Queue a job, which has to be of a session: it would be queued, and fail, without."""
+        content = await Request(scope, receive).body()
+        with contextlib.suppress(ValueError, RecursionError):  # which Gradio refuses, too
+            if isinstance(body := json.loads(content), dict) and not body.get("session_hash"):
+                await PlainTextResponse("Refused: expected a session_hash", 400)(scope, receive, send)
+                return
+        messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def again() -> Any:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, again, send)
 
 
 def _is_named(headers: Headers, names: Collection[str]) -> bool:

@@ -1,5 +1,6 @@
 """The page: what stands on it, and what is done when something of it is pressed."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from deblurgan.errors import DeblurganError, FileError
+from deblurgan.errors import DeblurganError
 from deblurgan.files import shown
 from deblurgan.web import runs
 from deblurgan.web.restoring import Choices, Restored, Restoring
@@ -112,7 +113,9 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         chosen = (quality, strength, tta)
         for results, lines in _work(restoring, sessions, client, photographs, chosen, progress, videos=False):
             yield [_said(lines), *all_of(results)]
-        yield [_said(lines), *all_of(results, restoring.zipped(client, results))]
+        with _refused():
+            archived = restoring.zipped(client, results)
+        yield [_said(lines), *all_of(results, archived)]
 
     def removed(photographs: list[str] | None, results: list[Restored], request: gr.Request) -> list[Any]:
         there = {Path(path) for path in photographs or []}
@@ -122,7 +125,8 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
         client = _client(request)
         sessions.release(client, gone)
         results = [result for result in results if result.upload in there]
-        return all_of(results, restoring.zipped(client, results))
+        with _refused():
+            return all_of(results, restoring.zipped(client, results))
 
     def chosen(results: list[Restored], event: gr.SelectData) -> Any:
         return _compared([result for result in results if result.shown][event.index])
@@ -228,10 +232,8 @@ def _training(folder: Path) -> None:
             return [gr.skip()] * 5
         if name not in there:
             return [gr.Dropdown(choices=there), "", None, [], state]
-        try:
+        with _refused():
             run = runs.look_at(folder, name)
-        except FileError as error:
-            raise gr.Error(str(error), print_exception=False) from error
         return [gr.Dropdown(choices=there), run.text, run.curves, run.samples, state]
 
     gr.on([clock.tick, name.change], look, [name, seen], [name, text, curves, samples, seen], **_ALONE)
@@ -255,17 +257,24 @@ def _work(
     def tell(done: int, total: int, unit: str, text: str) -> None:
         progress((done, total), desc=text, unit=unit)
 
-    try:
+    with _refused():
         for found in restoring.restored(client, paths, Choices(*choices), tell, **options):
             if isinstance(found, str):
                 lines.append(found)
             else:
                 results.append(found)
             yield [*results], lines
-    except DeblurganError as error:
-        raise gr.Error(str(error), print_exception=False) from error
     if not results:
         yield [], lines
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Let the page show an error of this package."""
+    try:
+        yield
+    except DeblurganError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def _uploads(label: str, **options: Any) -> gr.File:

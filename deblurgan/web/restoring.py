@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from deblurgan.errors import DeblurganError, FileError, InputError
-from deblurgan.files import shown
+from deblurgan.files import shown, written
 from deblurgan.jobs.finding import Input
 from deblurgan.jobs.planning import BESIDE_SUFFIX, Where, plan
 from deblurgan.jobs.running import PictureOptions, restore_jobs
@@ -185,11 +185,16 @@ class Restoring:
             profile = Metadata(icc_profile=picture.metadata.icc_profile)
             plain = replace(picture, alpha=None, kind=picture.kind.rstrip("A"), format="PNG", metadata=profile)
             rgb = to_8_bits(picture.rgb)
-            target.write_bytes(encode_picture(plain, rgb, "JPEG"))
+            _write(target, encode_picture(plain, rgb, "JPEG"))
         thumbnail = Image.fromarray(rgb)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-        small.write_bytes(encode_picture(plain, np.asarray(thumbnail), "JPEG"))
+        _write(small, encode_picture(plain, np.asarray(thumbnail), "JPEG"))
         return before, after, small
+
+
+def _write(target: Path, content: bytes) -> None:
+    with written(target):
+        target.write_bytes(content)
 
 
 def _counted(tell: Tell, text: str, session: Session) -> Done:

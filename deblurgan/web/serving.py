@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import logging
 import os
 import socket
 import tempfile
@@ -23,6 +24,7 @@ from deblurgan.web.restoring import Restoring
 from deblurgan.web.sessions import Sessions
 
 SWEEP = 60.0  # seconds between two
+MOST_UPLOADS = 10  # of the largest size that fit into the folder of files at once
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ def served(
     port = _free_port(place)
     with tempfile.TemporaryDirectory(prefix="deblurgan-web-", ignore_cleanup_errors=True) as folder:
         _configure(folder, place.host)
-        sessions = Sessions(Path(folder))
+        sessions = Sessions(Path(folder), MOST_UPLOADS * place.max_upload)
         restoring = Restoring(opened, sessions, max_pixels)
         page = built(restoring, sessions, runs_folder)
+        logging.getLogger("uvicorn.error").addFilter(_in_one_line)
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # on which Gradio says what the caller does
                 page.launch(
@@ -111,6 +114,15 @@ def _configure(folder: str, host: str) -> None:
     folder = os.path.realpath(folder)
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "localhost", host]))
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Let a request that Gradio fails at be told in one line, whatever a client may have sent."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, Exception):
+        record.msg, record.args = "a request failed: %s: %s", (type(error).__name__, reason(error))
+        record.exc_info = None
+    return True
 
 
 def _names(place: Place) -> set[str] | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deblurgan.files import written
+
 GRACE = 600.0  # seconds that files outlast their session's connection, which a telephone drops when its screen locks
 UNHELD = 3600.0  # seconds that an upload waits to be restored where no session holds it, as by the API
 
@@ -42,10 +44,12 @@ class Sessions:
 
     Args:
         folder: holds nothing else. Whatever is in it when `keep` is called stays.
+        most: bytes that files may take in it; None: any.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int | None = None) -> None:
         self.folder = Path(os.path.realpath(folder))
+        self._most = most
         self._sessions: dict[str, Session] = {}
         self._kept: set[str] = set()
         self._lock = threading.Lock()
@@ -90,6 +94,10 @@ class Sessions:
             return False
         return os.path.isfile(real) and Path(real).is_relative_to(self.folder)
 
+    def full(self) -> bool:
+        """Whether the files take as much as they may."""
+        return self._most is not None and _size(self.folder) >= self._most
+
     def hold(self, name: str, paths: Iterable[str | os.PathLike[str]]) -> None:
         """Note that a session has files of the folder."""
         self[name].held.update(self._name(path) for path in paths)
@@ -97,7 +105,8 @@ class Sessions:
     def new_folder(self, name: str) -> Path:
         """Return a folder for results of a session, which nobody can guess."""
         folder = self.folder / secrets.token_hex(32)
-        folder.mkdir()
+        with written(folder):
+            folder.mkdir()
         self.hold(name, [folder])
         return folder
 
@@ -131,6 +140,17 @@ class Sessions:
     def _name(self, path: str | os.PathLike[str]) -> str:
         """What stands in the folder itself of a path below it."""
         return Path(os.path.realpath(path)).relative_to(self.folder).parts[0]
+
+
+def _size(folder: Path | str) -> int:
+    """How many bytes the files in a folder take."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # what goes meanwhile
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                is_folder = entry.is_dir(follow_symlinks=False)
+                total += _size(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _remove(path: Path) -> None:

@@ -711,9 +711,7 @@ def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypat
     assert result.exit_code == 1
 
 
-def test_watching_outlasts_folders_that_go_and_forgets_failures_that_have_gone(
-    fake_restorer, tmp_path, monkeypatch
-):
+def test_watching_outlasts_folders_that_go_and_forgets_failures_that_have_gone(fake_restorer, tmp_path, monkeypatch):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     save(folder / "a.bmp", noise())
@@ -883,6 +881,14 @@ def test_streams_may_be_closed(weights, tmp_path, closed, arguments, error):
     assert error in ran.stderr
     assert (ran.returncode == 0) is (not error)
     assert (tmp_path / "out" / "a.png").exists() is (closed != (1,))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_behind_standard_output_is_one_line():
+    command = f"{shlex.join([sys.executable, '-m', 'deblurgan', 'recipes'])} >/dev/full"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "Error: standard output: cannot be written: No space left on device\n")
 
 
 def test_deblur_py_works_from_anywhere_and_says_nothing_but_what_matters(weights, small_pairs, tmp_path):

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def started(*arguments, **options):
+def started(*arguments, program=("deblurgan",), **options):
     """Start `deblurgan` with these arguments; it tells by `Popen.communicate` what it said."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("env", {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    command = [sys.executable, "-m", "deblurgan", *map(str, arguments)]
+    command = [sys.executable, "-m", *map(str, [*program, *arguments])]
     return subprocess.Popen(command, env=environment, **options)
 
 
@@ -26,6 +26,11 @@ def restored_by(weights, *arguments, **options):
     out, err = child.communicate()
     assert child.returncode == 0, err
     return out
+
+
+def stand_in(pause, *arguments, **options):
+    """As `started`, with the network of `stand_in.py`, which takes so many seconds for a picture."""
+    return started(*arguments, program=("tests.faults.stand_in", pause), **options)
 
 
 def resident(pid):

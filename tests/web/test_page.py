@@ -1,3 +1,4 @@
+import errno
 import gc
 import os
 import socket
@@ -126,14 +127,31 @@ def test_the_server_fetches_nothing_for_a_client(address):
         assert got(f"{address}{path}") is None
 
 
-def test_what_is_refused_leaves_no_traceback_on_the_terminal(address, photograph, capfd):
+def test_what_is_refused_leaves_no_traceback_on_the_terminal(address, photograph, capfd, caplog):
     mine = uploaded(address, photograph)
     for path in ("/etc/passwd", "a\0b", "x" * 5000, ""):
         assert asked(address, [path])["error"].startswith("refused: ")
     for choices in ({"quality": ["a"]}, {"strength": "much"}, {"strength": None}, {"strength": 5}):
         assert asked(address, [mine], **choices)["error"]
     assert httpx.post(f"{address}gradio_api/call/nothing", json={"data": []}).status_code == 404
+    for session in ("", None):
+        body = {"data": [], "fn_index": 0, "session_hash": session}
+        assert httpx.post(f"{address}gradio_api/queue/join", json=body).status_code == 400
     assert capfd.readouterr().err == ""
+    assert [record for record in caplog.records if record.name == "uvicorn.error"] == []
+
+
+def test_what_gradio_fails_at_is_one_line_on_the_terminal(address, caplog):
+    body = {"data": [], "fn_index": 9999, "session_hash": "mine"}
+    assert httpx.post(f"{address}gradio_api/queue/join", json=body).status_code == 500
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{address}gradio_api/queue/data?session_hash=nobody")
+    told = ["KeyError: 9999", "RuntimeError: Caught handled exception, but response already started."]
+    deadline = time.monotonic() + 20
+    while len(caplog.records) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [record.message for record in caplog.records] == [f"a request failed: {line}" for line in told]
+    assert [record.exc_info for record in caplog.records] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +204,35 @@ def test_an_upload_that_is_too_large_is_refused(address, folder):
     answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("large.jpg", b"x" * 300_000)})
     assert answer.status_code == 413
     assert "200000" in answer.text
+
+
+def test_uploads_are_refused_where_no_more_files_fit(address, folder, photograph, monkeypatch):
+    mine = uploaded(address, photograph)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Sessions, "full", lambda self: True)
+        answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.jpg", b"a")})
+        assert (answer.status_code, answer.text) == (507, "Refused: too many files are waiting here; try later")
+        assert asked(address, [mine])[1] == ""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("gradio.route_utils.GradioMultiPartParser.parse", full)
+    answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.jpg", b"a")})
+    assert (answer.status_code, answer.text) == (507, "Refused: the server's disk is full")
+
+
+def test_a_full_disk_is_told_on_the_page(address, standing, photograph, monkeypatch, capfd):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    mine = uploaded(address, photograph)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert "No space left on device" in asked(address, [mine])[1]
+        patch.setattr(Path, "mkdir", full)
+        assert "No space left on device" in asked(address, [mine])["error"]
+    assert capfd.readouterr().err == ""
 
 
 def test_a_job_is_cancelled_at_its_next_tile_and_the_next_one_runs(address, standing, photograph, monkeypatch):

@@ -81,3 +81,13 @@ def test_results_go_where_nobody_guesses(sessions):
     first, second = sessions.new_folder("a"), sessions.new_folder("a")
     assert first != second
     assert len(first.name) == 64
+
+
+def test_what_files_take_is_bounded(sessions):
+    (sessions.folder / "deep").mkdir()
+    (sessions.folder / "deep" / "a").write_bytes(b"12345")
+    (sessions.folder / "link").symlink_to("/")
+    assert not Sessions(sessions.folder).full()
+    size = 5 + (sessions.folder / "link").lstat().st_size
+    assert Sessions(sessions.folder, size).full()
+    assert not Sessions(sessions.folder, size + 1).full()
