@@ -92,7 +92,7 @@ def plan(inputs: Sequence[Input], where: Where) -> list[Job]:
     if where.output_dir is None:
         return _planned_beside(inputs, where)
     output = where.output_dir
-    jobs = [Job(source, _target(source, where.file_format, where.suffix or "")) for source in inputs]
+    jobs = [Job(source, target_of(source, where.file_format, where.suffix or "")) for source in inputs]
     videos = [source for source in inputs if source.is_video]
     if videos and (output == STANDARD or is_zip(output)):
         raise InputError(f"{shown(videos[0].name)}: a video goes into a folder, received {shown(output)} for output")
@@ -122,7 +122,7 @@ def _planned_beside(inputs: Sequence[Input], where: Where) -> list[Job]:
     """As `plan`, for results beside their pictures."""
     jobs: dict[Path, Job] = {}
     for source in inputs:
-        target = _target(source, where.file_format, where.suffix or BESIDE_SUFFIX)
+        target = target_of(source, where.file_format, where.suffix or BESIDE_SUFFIX)
         beside = source.path.parent / target.name
         if beside in jobs:
             raise same_result(beside, jobs[beside].source, source)
@@ -167,8 +167,8 @@ def check_originals(jobs: Sequence[Job], output: Path, overwrite: bool) -> None:
             )
 
 
-def _target(source: Input, file_format: str | None, suffix: str) -> Path:
-    """The name of the result of a picture or video, with its folders."""
+def target_of(source: Input, file_format: str | None, suffix: str) -> Path:
+    """Return the name of the result of a picture or video, with its folders; see `plan`."""
     relative = source.relative
     if source.is_video:
         extension = relative.suffix if relative.suffix.lower() in CONTAINERS else VIDEO_INSTEAD

@@ -3,9 +3,9 @@
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -86,55 +86,64 @@ def restore_jobs(
     """
     if where.compare is not None:
         check_comparison(jobs, where.output_dir, where.compare)
-    pictures, streams = pictures or PictureOptions(), streams or Streams()
+    streams = streams or Streams()
     report = Report()
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(opened_output(where.output_dir, streams.output))
         add = stack.enter_context(opened_comparison(where.compare))
-        work = _Work(restore, where, pictures, videos, streams, write, add)
-        writer = stack.enter_context(ThreadPoolExecutor(1))
-        saving: collections.deque[tuple[Job, Future[_Saved]]] = collections.deque()
-        found = ((job, work.read(job)) for job in jobs)
-        groups = _groups(found) if hasattr(restore, "batch") else ([one] for one in found)
-        for group in stack.enter_context(ahead(groups)):
-            while len(saving) > 1:
-                _settle(*saving.popleft(), report, progress)
-            for job, restored in work.restored(group):
-                saving.append((job, writer.submit(work.saved, job, restored)))
-            del group, restored
-        while saving:
-            _settle(*saving.popleft(), report, progress)
+        work = Work(restore, write, pictures or PictureOptions(), where, videos, streams, add)
+        for job, outcome in stack.enter_context(contextlib.closing(work.done(jobs))):
+            _report(job, outcome, report)
+            progress(job.source.name)
     return report
 
 
 @dataclass(frozen=True)
-class _Saved:
-    """Where a result has been written (None: it was there), and what was not kept."""
+class Saved:
+    """Where a result has been written (None: it was there), what was not kept, and (height, width) of a picture."""
 
     path: Path | None
-    notices: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
-_Found = Picture | Job | _Saved | InputError | FileError  # a job: its video, which is read bit by bit
-_Outcome = tuple[Picture, Pixels] | _Saved | InputError | FileError  # the first: what is to be written
+Outcome = Saved | InputError | FileError
+_Found = Picture | Job | Outcome  # a job: its video, which is read bit by bit
+_Restored = tuple[Picture, Pixels] | Outcome  # the first: what is to be written
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What is done with each job: `read` in one thread, `restored` in the main one, `saved` in a third."""
 
     restore: Restore
-    where: Where
-    pictures: PictureOptions
-    videos: VideoOptions | None
-    streams: Streams
     write: Write
-    add: Compare
+    pictures: PictureOptions
+    where: Where = field(default_factory=Where)
+    videos: VideoOptions | None = None
+    streams: Streams = field(default_factory=Streams)
+    add: Compare = lambda name, picture, rgb: None
+
+    def done(self, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
+        """Yield each job, in their order, with what became of it; `jobs` is gone through in the reading thread."""
+        with ThreadPoolExecutor(1) as writer:
+            saving: collections.deque[tuple[Job, Future[Saved]]] = collections.deque()
+            found = ((job, self.read(job)) for job in jobs)
+            groups = _groups(found) if hasattr(self.restore, "batch") else ([one] for one in found)
+            with ahead(groups) as following:
+                for group in following:
+                    while len(saving) > 1:
+                        yield _settled(*saving.popleft())
+                    for job, restored in self.restored(group):
+                        saving.append((job, writer.submit(self.saved, job, restored)))
+                    del group, restored
+                while saving:
+                    yield _settled(*saving.popleft())
 
     def read(self, job: Job) -> _Found:
         """The picture of a job, or what became of the job without one."""
         if job.exists:
-            return _Saved(None, ())
+            return Saved(None)
         if job.source.is_video:
             return job
         try:
@@ -146,7 +155,7 @@ class _Work:
             return error
         return picture if self.pictures.resize is None else _squashed(picture, self.pictures.resize)
 
-    def restored(self, group: Sequence[tuple[Job, _Found]]) -> Iterator[tuple[Job, _Outcome]]:
+    def restored(self, group: Sequence[tuple[Job, _Found]]) -> Iterator[tuple[Job, _Restored]]:
         """Restore what has been found; whoever takes a result lets it go before asking for the next."""
         batch = _batch(self.restore, group)
         for job, found in group:
@@ -157,7 +166,7 @@ class _Work:
             else:
                 yield job, self._picture(job, found, batch)
 
-    def _picture(self, job: Job, picture: Picture, batch: Iterator[Pixels] | None) -> _Outcome:
+    def _picture(self, job: Job, picture: Picture, batch: Iterator[Pixels] | None) -> _Restored:
         """Restore a picture, or take it from the `batch`."""
         alpha = None
         try:
@@ -175,7 +184,7 @@ class _Work:
             kind, rgb = kind.rstrip("A"), side_by_side([picture.rgb, rgb])
         return dataclasses.replace(picture, alpha=alpha, kind=kind), rgb
 
-    def _video(self, job: Job) -> _Outcome:
+    def _video(self, job: Job) -> _Restored:
         """Restore a video into its file."""
         if self.pictures.resize is not None or self.pictures.side_by_side:
             return InputError(
@@ -189,11 +198,11 @@ class _Work:
             notices = restore_video(self.restore, job.source.path, target, self.videos)
         except (InputError, FileError) as error:
             return error
-        return _Saved(target, notices + (("a video: not compared",) if self.where.compare is not None else ()))
+        return Saved(target, notices + (("a video: not compared",) if self.where.compare is not None else ()))
 
-    def saved(self, job: Job, outcome: _Outcome) -> _Saved:
+    def saved(self, job: Job, outcome: _Restored) -> Saved:
         """Write a result, and before and after; or tell what else became of the job."""
-        if isinstance(outcome, _Saved):
+        if isinstance(outcome, Saved):
             return outcome
         if isinstance(outcome, Exception):
             raise outcome
@@ -204,7 +213,7 @@ class _Work:
             content = encode_picture(picture, rgb, file_format, quality=self.pictures.jpeg_quality)
         path = self.write(job.place, content)
         self.add(job.target, picture, rgb)
-        return _Saved(path, picture.notices + tuple(not_kept(picture, file_format)))
+        return Saved(path, picture.notices + tuple(not_kept(picture, file_format)), picture.rgb.shape[:2])
 
 
 def _groups(found: Iterable[tuple[Job, _Found]]) -> Iterator[list[tuple[Job, _Found]]]:
@@ -253,17 +262,21 @@ def _squashed(picture: Picture, side: int) -> Picture:
     return dataclasses.replace(picture, rgb=rgb, alpha=alpha[0] if alpha else None, notices=picture.notices + deep)
 
 
-def _settle(job: Job, saving: "Future[_Saved]", report: Report, progress: Callable[[Path], None]) -> None:
-    """Wait until a picture is done, and report it."""
+def _settled(job: Job, saving: "Future[Saved]") -> tuple[Job, Outcome]:
+    """Wait until a picture is done."""
     try:
-        saved = saving.result()
+        return job, saving.result()
     except (InputError, FileError) as error:
-        report.failed.append(str(error))
+        return job, error
+
+
+def _report(job: Job, outcome: Outcome, report: Report) -> None:
+    if not isinstance(outcome, Saved):
+        report.failed.append(str(outcome))
+        return
+    if outcome.path is None:
+        report.skipped.append(job.place)
     else:
-        if saved.path is None:
-            report.skipped.append(job.place)
-        else:
-            report.written.append(saved.path)
-        if saved.notices:
-            report.notices.append(f"{shown(job.source.name)}: {'; '.join(saved.notices)}")
-    progress(job.source.name)
+        report.written.append(outcome.path)
+    if outcome.notices:
+        report.notices.append(f"{shown(job.source.name)}: {'; '.join(outcome.notices)}")
