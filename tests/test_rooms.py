@@ -19,6 +19,7 @@ ROOMS = (  # from the top: folders, and modules beside them
     "gan",
     "doctor",
     "training",
+    "batch",
     "jobs",
     "restoring",
     "runtimes",

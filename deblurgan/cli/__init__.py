@@ -4,6 +4,7 @@
 TensorFlow is imported only when a command starts its work.
 """
 
+from deblurgan.cli.batch import batch
 from deblurgan.cli.common import main
 from deblurgan.cli.data import combine, organize, split, synthesize
 from deblurgan.cli.deblurring import deblur
@@ -23,6 +24,7 @@ _COMMANDS = (
     recipes,
     gan,
     deblur,
+    batch,
     web,
     test,
     evaluate,

@@ -21,6 +21,7 @@ from deblurgan import __version__
 from deblurgan.devices import PRECISIONS, describe, start_quietly
 from deblurgan.errors import DeblurganError, FileError, InputError, nearest
 from deblurgan.files import reason, shown
+from deblurgan.pictures.formats import EXTENSIONS
 from deblurgan.runtimes import AUTO, ENGINES
 from deblurgan.weights import catalogue
 from deblurgan.weights.qualities import QUALITIES
@@ -239,6 +240,35 @@ resize_option = click.option(
     metavar="SIDE",
     help="First squash each picture to SIDE x SIDE pixels, as the tutorial did with 256.  [default: full size]",
 )
+format_option = click.option(
+    "--format",
+    "file_format",
+    type=OneOf(list(EXTENSIONS)),
+    help="Write pictures in this format.  [default: the input's]",
+)
+jpeg_quality_option = click.option(
+    "--jpeg_quality",
+    type=click.IntRange(1, 100),
+    help="Quality of JPEG, WebP, AVIF and HEIC files that are written.  [default: JPEG: the input's; else 95]",
+)
+max_pixels_option = click.option(
+    "--max_pixels",
+    type=click.IntRange(min=1),
+    help="Refuse pictures of more pixels, which may be made to fill the memory.  [default: 178956970]",
+)
+tta_option = click.option(
+    "--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better."
+)
+strength_option = click.option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    help="How much of the result to take: 0 leaves the picture as it is, 0.5 goes half of the way.  [default: 1]",
+)
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="What the program may take, such as 1.5GB; large pictures are restored in tiles.  [default: a safe share]",
+)
 pairs_dir_option = click.option(
     "--input_dir",
     type=path_type,
@@ -283,11 +313,15 @@ class Weights:
         """Where they are; see `located`."""
         return located(self.weight_path)
 
+    def check(self) -> None:
+        """Raise FileError where there are none."""
+        if not (os.path.exists(self.path) or os.path.exists(f"{self.path}.index")):  # the latter: a checkpoint
+            raise FileError(f"--weight_path {self.path}: no such file{catalogue.hint(self.path)}")
+
     def restorer(self) -> Any:
         """Load them; raise InputError where they are not for photographs."""
         path = self.path
-        if not (os.path.exists(path) or os.path.exists(f"{path}.index")):  # the latter: a checkpoint
-            raise FileError(f"--weight_path {path}: no such file{catalogue.hint(path)}")
+        self.check()
         start_quietly()
         from deblurgan.pictures.pixels import channels_of
         from deblurgan.restoring.opening import open_restorer
@@ -312,12 +346,15 @@ class Weights:
     def opened(self) -> Any:
         """Load them, and say which they are and on which device they will run."""
         restorer = self.restorer()
-        other = restorer.engine_precision
-        device = f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(self.precision)
         chosen = f", quality {restorer.quality}" if restorer.quality else ""
         notice(f"Weights: {catalogue.called(self.path)}{chosen}")
-        notice(f"Device: {device}")
+        notice(f"Device: {self.device(restorer)}")
         return restorer
+
+    def device(self, restorer: Any) -> str:
+        """Return in words on which device what has been loaded runs."""
+        other = restorer.engine_precision
+        return f"CPU ({platform.machine()}), {restorer.engine}, {other}" if other else describe(self.precision)
 
     def settings(self, restorer: Any) -> str:
         """Return a text that differs where what is restored would."""

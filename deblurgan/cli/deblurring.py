@@ -7,21 +7,25 @@ from typing import Any
 import click
 
 from deblurgan.cli.common import (
-    OneOf,
     Weights,
     assume_option,
     command,
     engine_option,
     finish,
+    format_option,
     gathered,
+    jpeg_quality_option,
+    max_pixels_option,
+    memory_option,
     notice,
     path_type,
     precision_option,
     quality_option,
     resize_option,
+    strength_option,
+    tta_option,
     weight_path_option,
 )
-from deblurgan.pictures.formats import EXTENSIONS
 
 
 @command("deblur", "Restore pictures and videos.")
@@ -37,17 +41,8 @@ from deblurgan.pictures.formats import EXTENSIONS
     "[default: beside each picture, as NAME_deblurred]",
 )
 @click.option("--recursive", is_flag=True, help="Look into folders below folders, too, and keep them apart.")
-@click.option(
-    "--format",
-    "file_format",
-    type=OneOf(list(EXTENSIONS)),
-    help="Write pictures in this format.  [default: the input's]",
-)
-@click.option(
-    "--jpeg_quality",
-    type=click.IntRange(1, 100),
-    help="Quality of JPEG, WebP, AVIF and HEIC files that are written.  [default: JPEG: the input's; else 95]",
-)
+@format_option
+@jpeg_quality_option
 @click.option(
     "--suffix",
     metavar="TEXT",
@@ -73,11 +68,7 @@ from deblurgan.pictures.formats import EXTENSIONS
     help="Also write before and after beside each other: into a folder, or onto a page with sliders when the name "
     "ends in .html.",
 )
-@click.option(
-    "--max_pixels",
-    type=click.IntRange(min=1),
-    help="Refuse pictures of more pixels, which may be made to fill the memory.  [default: 178956970]",
-)
+@max_pixels_option
 @click.option(
     "--start",
     type=click.FloatRange(min=0),
@@ -92,17 +83,9 @@ from deblurgan.pictures.formats import EXTENSIONS
     type=click.IntRange(0, 63),
     help="Quality of videos, as the encoder counts it: less is better and larger.  [default: 17; WebM: 20]",
 )
-@click.option("--tta", is_flag=True, help="Average over 8 flips and turns of each picture: slower, a little better.")
-@click.option(
-    "--strength",
-    type=click.FloatRange(0, 1),
-    help="How much of the result to take: 0 leaves the picture as it is, 0.5 goes half of the way.  [default: 1]",
-)
-@click.option(
-    "--memory",
-    metavar="SIZE",
-    help="What the program may take, such as 1.5GB; large pictures are restored in tiles.  [default: a safe share]",
-)
+@tta_option
+@strength_option
+@memory_option
 @click.option("--side_by_side", is_flag=True, help="Write input and result beside each other, as the tutorial did.")
 @resize_option
 @precision_option

@@ -14,6 +14,7 @@ from deblurgan.cli.common import (
     command,
     engine_option,
     gathered,
+    max_pixels_option,
     notice,
     path_type,
     precision_option,
@@ -50,11 +51,7 @@ def check_auth(ctx: click.Context, param: click.Parameter, value: str | None) ->
     is_flag=True,
     help="Make the page public, at an address that Gradio's servers give and all pictures then go through.",
 )
-@click.option(
-    "--max_pixels",
-    type=click.IntRange(min=1),
-    help="Refuse pictures of more pixels, which may be made to fill the memory.  [default: 178956970]",
-)
+@max_pixels_option
 @click.option("--max_upload", metavar="SIZE", default="2GB", help="Refuse files that are larger.")
 @click.option(
     "--runs",

@@ -1,7 +1,7 @@
 """Listing the pictures in a folder."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from deblurgan.errors import FileError
@@ -56,7 +56,17 @@ def list_files_below(
     Raises:
         FileError: as `list_images`; without `problems` also for folders below.
     """
-    paths: list[Path] = []
+    return list(files_below(folder, wanted, but_not_in=but_not_in, problems=problems))
+
+
+def files_below(
+    folder: str | os.PathLike[str],
+    wanted: Callable[[Path], bool] = lambda path: True,
+    *,
+    but_not_in: Iterable[str] = (),
+    problems: list[str] | None = None,
+) -> Iterator[Path]:
+    """Yield what `list_files_below` lists, with the files of one folder at a time in memory."""
     seen = set(but_not_in) - {os.path.realpath(folder)}
     waiting = [Path(folder)]
     while waiting:
@@ -71,9 +81,8 @@ def list_files_below(
                 raise
             problems.append(str(error))
             continue
-        paths += [path for path in found if wanted(path) and not is_odd(path)]
+        yield from (path for path in found if wanted(path) and not is_odd(path))
         waiting += [path for path in reversed(found) if os.path.isdir(path)]
-    return paths
 
 
 def is_odd(path: Path) -> bool:

@@ -1,0 +1,194 @@
+"""Ray, started on this machine or found elsewhere: a group of workers, and the shares that Ray Data hands to them."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from deblurgan.batch.worker import Task, Worker
+from deblurgan.errors import InputError
+from deblurgan.runtimes.engines import threads
+
+OBJECT_STORE = 500_000_000  # bytes; nothing but paths and rows goes through it
+START_DEATHS = 10  # of actors in a row while they start, before the batch ends
+
+
+class LostError(InputError):
+    """Ray has ended, or could not go on."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to compute.
+
+    Attributes:
+        address: of a Ray cluster, as `ray.init` takes it; None: Ray is started on this machine, and ended.
+        actors: how many workers; None: one for each GPU (or share of one), or one for each machine without.
+        gpus_per_actor: GPUs of each, which may be a part of one; None: 1 where there are any.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+    gpus_per_actor: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Workers: how many, what each may use, and in how many threads it computes."""
+
+    actors: int
+    cpus: float
+    gpus: float
+    threads: int
+
+    def restored(self, task: Task, shares: Sequence[pa.Table]) -> Iterator[pa.Table]:
+        """Yield what `worker.Worker` makes of each share, as soon as one is done.
+
+        Ray Data spreads the workers over the machines, starts those that end anew, and repeats what they were at.
+
+        Raises:
+            LostError: Ray has ended.
+        """
+        import ray
+        import ray.data
+
+        _quiet(ray.data.DataContext.get_current())
+        results = ray.data.from_arrow(list(shares)).map_batches(
+            Worker,
+            fn_constructor_args=(task,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=2),
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+        )
+        with _as_lost():
+            yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+    def stop(self) -> None:
+        """End the workers."""
+        import ray
+
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def started(cluster: Cluster) -> Iterator[Group]:
+    """Start Ray, or go to where it is, and yield the workers that are asked for; Ray ends with the block.
+
+    Raises:
+        InputError: there is no such cluster, or it has less than is asked for.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ray_muted())
+        import ray
+
+        stack.callback(ray.shutdown)
+        with _signals_kept(), _as_lost():
+            ray.init(**_where(cluster, stack), log_to_driver=False, logging_level=logging.CRITICAL)
+        yield _group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
+    if cluster.address is not None:
+        return {"address": cluster.address}
+    options: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": max(threads(), cluster.actors or 1),
+        "object_store_memory": OBJECT_STORE,
+        "include_dashboard": False,
+    }
+    if "RAY_TMPDIR" not in os.environ:
+        options["_temp_dir"] = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+        )
+    return options
+
+
+def _group(cluster: Cluster, nodes: Sequence[dict[str, float]]) -> Group:
+    """Spread workers evenly over the machines that have what they need."""
+    gpus = cluster.gpus_per_actor
+    if gpus is None:
+        gpus = 1 if any(node.get("GPU", 0) for node in nodes) else 0
+    usable = [node for node in nodes if node.get("CPU", 0) > 0 and node.get("GPU", 0) >= gpus]
+    if not usable:
+        have = max((node.get("GPU", 0) for node in nodes), default=0)
+        raise InputError(f"--gpus_per_actor {gpus:g}: expected a machine with so many GPUs, found at most {have:g}")
+    most = sum(int(node["GPU"] / gpus) for node in usable) if gpus else None
+    actors = cluster.actors or most or len(usable)
+    if most is not None and actors > most:
+        raise InputError(
+            f"--actors {actors}: expected at most {most}, of {gpus:g} GPUs each, which the machines have"
+        )
+    cpus = min(node["CPU"] for node in usable) / -(-actors // len(usable))
+    cpus = float(int(cpus)) if cpus >= 1 else cpus
+    return Group(actors, cpus, gpus, max(1, int(cpus)))
+
+
+def _quiet(context: Any) -> None:
+    """Set Ray Data so that it says nothing, and that workers are started and shares repeated whatever happens."""
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a picture may take long
+    context.actor_task_retry_on_errors = True  # such as a lack of memory that Python tells of
+    context.max_consecutive_actor_init_deaths = START_DEATHS
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _ray_muted() -> Iterator[None]:
+    """Let nothing of Ray reach the terminal: it tells of each worker that ends there, and its part in C++ of more.
+
+    What Python writes to standard error still comes there.
+    """
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        try:
+            own = sys.stderr.fileno() == 2
+        except OSError:  # it is no file, as in tests
+            own = False
+        if own:
+            sys.stderr.flush()
+            terminal = stack.enter_context(open(os.dup(2), "w", buffering=1))
+            stack.callback(os.dup2, terminal.fileno(), 2)
+            os.dup2(nowhere.fileno(), 2)
+            stack.enter_context(contextlib.redirect_stderr(terminal))
+        yield
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Let SIGTERM do after the block what it did before: Ray would end the process without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _as_lost() -> Iterator[None]:
+    """Raise a LostError where Ray raises an error."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise LostError(f"Ray: {lines[-1] if lines else type(error).__name__}") from error
