@@ -1,0 +1,132 @@
+"""A batch from beginning to end: with Ray once; else with outputs as killed runs leave them."""
+
+import pytest
+
+from deblurgan.batch.cluster import Cluster
+from deblurgan.batch.manifest import Manifest, table_of
+from deblurgan.batch.places import Place
+from deblurgan.batch.running import restore_all
+from deblurgan.batch.shares import FOLDER, OWN, Share
+from deblurgan.errors import InputError
+from deblurgan.files import held
+from tests.batch import standins
+from tests.cli.program import deblurgan, error_of
+from tests.jobs.doing import restored
+from tests.photographs import names, noise, save
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it warns of what it does itself
+
+
+def run(source, output, opener=standins.opened, settings=None, **options):
+    return restore_all(str(source), str(output), opener, settings=settings or {}, **options)
+
+
+def rows_of(output):
+    return {row["output"]: row for row in Manifest(Place(str(output))).read().to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Twelve pictures, one that ends whoever restores it, and one that is damaged."""
+    folder = tmp_path_factory.mktemp("batch") / "in"
+    for number in range(12):
+        save(folder / f"{number}.png", noise(seed=number))
+    save(folder / "poison.png", standins.poison())
+    (folder / "damaged.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(source):
+    """The output folder of a run with two workers."""
+    output = source.parent / "out"
+    seen = []
+    summary = run(
+        source,
+        output,
+        standins.opened_but_killed_by_poison,
+        cluster=Cluster(actors=2),
+        progress=lambda rows, so_far: seen.append(so_far.restored + so_far.failed),
+    )
+    assert (summary.total, summary.restored, summary.failed, summary.before) == (14, 12, 2, 0)
+    assert (seen[0], seen[-1]) == (0, 14)
+    assert seen == sorted(seen)
+    return output
+
+
+def test_all_pictures_are_restored_but_those_that_cannot_be(source, finished):
+    report = restored([path for path in source.iterdir() if path.stem.isdecimal()], source.parent / "expected")
+    assert report.failed == []
+    for name in names(source.parent / "expected"):
+        assert (finished / name).read_bytes() == (source.parent / "expected" / name).read_bytes()
+    rows = rows_of(finished)
+    assert {name for name, row in rows.items() if row["status"] == "restored"} == {f"{n}.png" for n in range(12)}
+    assert rows["poison.png"]["error"] == f"{source}/poison.png: it ended its worker 3 times"
+    assert "not a readable image" in rows["damaged.png"]["error"]
+    assert names(finished / FOLDER) == []
+
+
+def test_a_second_run_finds_nothing_to_do(source, finished):
+    before = rows_of(finished)
+    summary = run(source, finished)
+    assert (summary.total, summary.restored, summary.failed, summary.before) == (14, 12, 2, 12)
+    assert rows_of(finished) == before
+
+
+@pytest.fixture
+def begun(source, tmp_path):
+    """An output whose run was killed when all was done, but nothing was in the manifest."""
+    place = Place(str(tmp_path))
+    place.write(f"{OWN}/job.json", f'{{"input": "{source}"}}'.encode())
+    share = Share(place, "earlier-0")
+    for path in sorted(source.iterdir()):
+        share.end({"path": str(path), "output": path.name, "status": "restored"})
+    share.save()
+    return tmp_path
+
+
+def test_what_a_killed_run_has_done_comes_into_the_manifest_once(source, begun):
+    kept = (begun / FOLDER / "earlier-0.json").read_bytes()
+    for _ in range(2):  # the second time it was killed when the manifest was written, before the share was removed
+        (begun / FOLDER / "earlier-0.json").write_bytes(kept)
+        assert run(source, begun).before == 14
+        assert Manifest(Place(str(begun))).read().num_rows == 14
+        assert names(begun / FOLDER) == []
+
+
+def test_what_failed_is_forgotten_when_it_is_to_be_tried_again(begun):
+    manifest = Manifest(Place(str(begun)))
+    share = Share.opened(Place(str(begun)), "earlier-0")
+    share.fail("/a.png", "a.png", "no")
+    manifest.add("one", table_of(share.rows))
+    manifest.add("two", table_of(share.rows[-1:]))
+    manifest.forget_failed()
+    assert "a.png" not in rows_of(begun)
+    assert len(rows_of(begun)) == 14
+    assert names(begun / "manifest.parquet") == ["one.parquet"]
+
+
+def test_one_batch_at_a_time_works_in_a_folder(source, begun):
+    with (
+        held(begun / OWN, InputError("taken")),
+        pytest.raises(InputError, match="another batch is at work in it"),
+    ):
+        run(source, begun)
+
+
+def test_a_folder_is_this_batchs_alone(source, begun, tmp_path_factory):
+    with pytest.raises(InputError, match=r'was begun with input ".*"; expected the same, or another folder'):
+        run(source.parent, begun)
+    other = tmp_path_factory.mktemp("other")
+    (other / "file").write_text("")
+    with pytest.raises(InputError, match="expected an empty folder, or one that `deblurgan batch` began"):
+        run(source, other)
+    assert names(other) == ["file"]
+
+
+def test_the_command_tells_what_is_left_out_and_what_is_wrong(tmp_path):
+    assert "expected a folder, a list (.txt) or a manifest (.parquet)" in error_of(
+        deblurgan("batch", tmp_path / "none", tmp_path / "out")
+    )
+    result = deblurgan("batch", tmp_path, tmp_path / "out", "--weight_path", tmp_path / "none.h5")
+    assert error_of(result) == f"--weight_path {tmp_path}/none.h5: no such file"
