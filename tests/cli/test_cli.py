@@ -42,6 +42,7 @@ ALL_COMMANDS = (
     "recipes",
     "gan",
     "deblur",
+    "batch",
     "web",
     "test",
     "evaluate",
