@@ -23,6 +23,17 @@ def pyav() -> Any:
     return av
 
 
+# What a file is read as, whatever its name: videos themselves, and no list of other files or addresses, which FFmpeg
+# would go and read.
+_READ = "asf avi dv flv h264 hevc ivf m4v matroska mov mpeg mpegts mpegvideo mxf ogg webm"
+
+
+def reading(path: str | os.PathLike[str]) -> Any:
+    """Open a video, which holds all that is read; what PyAV raises is not caught."""
+    options = {"format_whitelist": _READ.replace(" ", ","), "protocol_whitelist": "file"}
+    return pyav().open(file_url(path), metadata_errors="replace", options=options)
+
+
 def file_url(path: str | os.PathLike[str]) -> str:
     """Return the name of a file as FFmpeg takes it, which would read a protocol before the colon in "12:30.mp4"."""
     return f"file:{os.fspath(path)}"

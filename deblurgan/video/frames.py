@@ -15,7 +15,7 @@ from deblurgan.errors import FileError
 from deblurgan.files import shown
 from deblurgan.pictures.boxes import boxes
 from deblurgan.pictures.pixels import Pixels
-from deblurgan.video.ffmpeg import decoded, file_url, named_errors, pyav
+from deblurgan.video.ffmpeg import decoded, file_url, named_errors, pyav, reading
 from deblurgan.video.looking import Video
 
 _SCALE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -59,11 +59,10 @@ def read_frames(video: Video, first: int | None, end: int | None, lost: list[int
     Raises:
         FileError: it cannot be read, or the frames change their size.
     """
-    av = pyav()
     path, step = video.path, max(1, round(1 / (video.rate * video.time_base)))
     colours = f"in_color_matrix={video.matrix}:in_range={video.value_range}:out_range=full"
     converters: dict[str, _Converter] = {}
-    with named_errors(path, "cannot be read"), av.open(file_url(path), metadata_errors="replace") as file:
+    with named_errors(path, "cannot be read"), reading(path) as file:
         stream = file.streams[video.index]
         stream.thread_type = "AUTO"
         before: int | None = None

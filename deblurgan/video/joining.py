@@ -7,7 +7,7 @@ from typing import Any
 
 from deblurgan.files import atomic_path
 from deblurgan.video.containers import CONTAINERS
-from deblurgan.video.ffmpeg import file_url, fraction, is_a_cover, named_errors, pyav
+from deblurgan.video.ffmpeg import file_url, fraction, is_a_cover, named_errors, pyav, reading
 from deblurgan.video.looking import Video
 from deblurgan.video.options import Span
 from deblurgan.video.resuming import packets
@@ -25,7 +25,7 @@ def join(video: Video, parts: Sequence[Path], target: Path, span: Span) -> tuple
     with (
         atomic_path(target) as temporary,
         named_errors(target, "cannot be written"),
-        av.open(file_url(video.path), metadata_errors="replace") as file,
+        reading(video.path) as file,
         av.open(file_url(parts[0])) as template,
     ):
         own_tags = any(key.startswith("com.") for key in file.metadata)  # those of telephones

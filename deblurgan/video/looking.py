@@ -9,7 +9,7 @@ from typing import Any
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
 from deblurgan.video.containers import CONTAINERS, READ_ALONE
-from deblurgan.video.ffmpeg import decoded, file_url, fraction, is_a_cover, named_errors, pyav
+from deblurgan.video.ffmpeg import decoded, fraction, is_a_cover, named_errors, pyav, reading
 
 # Numbers of ITU-T H.273 and FFmpeg: matrix coefficients, and the range of the values
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
@@ -77,14 +77,13 @@ def look_at(path: Path, target: Path) -> Video:
         FileError: it cannot be read, or no frame in it.
         InputError: `target` has not the extension of a container that is known, or PyAV is missing.
     """
-    av = pyav()
     container = CONTAINERS.get(target.suffix.lower())
     if container is None:
         known = " ".join(sorted(CONTAINERS))
         raise InputError(f"{shown(target)}: expected one of {known}, got {target.suffix.lower() or 'none'!r}")
     if not os.path.isfile(path):
         raise FileError(f"{shown(path)}: {'not a file' if os.path.exists(path) else 'no such file'}")
-    with named_errors(path, "not a readable video"), av.open(file_url(path), metadata_errors="replace") as file:
+    with named_errors(path, "not a readable video"), reading(path) as file:
         stream = _video_stream(file, path)
         said = (stream.codec_context.color_range, stream.codec_context.colorspace)
         first = next(decoded(file, stream, []), None)

@@ -17,6 +17,7 @@ from deblurgan.video import restoring as videos
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import restore_video
 from tests.jobs.doing import planned, restored
+from tests.photographs import names
 from tests.video.clips import EXTENSIONS, Stops, greys, identity, levels, packets, read, times, write, write_tone
 
 av = pytest.importorskip("av")
@@ -311,3 +312,11 @@ def test_the_command_restores_a_part_and_tells_what_was_interrupted(clip, tmp_pa
     result = CliRunner().invoke(main, [*arguments, "--start", "0.3"])
     assert result.exit_code == 1
     assert "Error: end: expected more than the start, 0.3 s, received 0.2 s" in result.output
+
+
+def test_a_list_of_other_files_in_the_name_of_a_video_is_not_followed(tmp_path):
+    write(tmp_path / "private.mkv", levels(3))
+    (tmp_path / "sent.mp4").write_text("ffconcat version 1.0\nfile 'private.mkv'\n")
+    with pytest.raises(FileError, match=r"sent\.mp4: not a readable video"):
+        restore_video(identity, tmp_path / "sent.mp4", tmp_path / "out.mp4")
+    assert names(tmp_path) == ["private.mkv", "sent.mp4"]
