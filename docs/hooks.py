@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from deblurgan import cli
 
 ROOT = Path(__file__).parents[1]
-FROM_THE_ROOT = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+FROM_THE_ROOT = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
 FROM_ELSEWHERE = re.compile(
     r"<(?:script|img|iframe|video|source|link rel=\"?(?:stylesheet|icon))\b[^>]*=\"?https?:[^>]*>"
 )
