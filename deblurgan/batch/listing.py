@@ -29,7 +29,7 @@ def found(source: str, output: str, problems: list[str], tell: Callable[[str], o
             with a column `path`: `.parquet`. On this machine, or the address of one.
         output: where results go, which is not looked into.
         problems: gets a line for each folder that cannot be listed, and each path that cannot stand in a manifest.
-        tell: called with a line about what a folder holds besides pictures.
+        tell: called with a line about what a folder holds besides pictures, or what a list names that lies elsewhere.
 
     Raises:
         FileError: there is nothing, or it cannot be read.
@@ -53,9 +53,17 @@ def found(source: str, output: str, problems: list[str], tell: Callable[[str], o
     else:
         yield from _in_folder(place, output, problems, tell)
         return
-    base = "" if place.is_local else f"{source.rsplit('/', 1)[0]}/"
+    folder = source.rsplit("/", 1)[0]
+    base = "" if place.is_local else f"{folder}/"
+    count, first = 0, ""
     for path in paths:
-        yield absolute(path if is_address(path) or path.startswith("/") else base + path), without_root(path)
+        whole = absolute(path if is_address(path) or path.startswith("/") else base + path)
+        if "/../" in whole or not whole.startswith((f"{folder}/", f"{os.getcwd()}/")):
+            count, first = count + 1, first or whole
+        yield whole, without_root(path)
+    if count:
+        where = "elsewhere than in its folder or the present one"
+        tell(f"{shown(place.address)} names pictures {where}: {count}, such as {shown(first)}")
 
 
 def without_root(path: str) -> str:

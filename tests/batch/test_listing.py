@@ -43,12 +43,17 @@ def test_a_folder_gives_its_pictures_by_their_names_in_it(address):
 def test_a_list_gives_what_stands_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.txt").write_text("one.png\n\n/far/two.png\r\n../three.png\ns3://bucket/a/four.png\n")
-    assert listed(tmp_path / "all.txt")[0] == [
+    pictures, told = listed(tmp_path / "all.txt")
+    assert pictures == [
         (str(tmp_path / "one.png"), "one.png"),
         ("/far/two.png", "far/two.png"),
         (str(tmp_path.parent / "three.png"), "three.png"),
         ("s3://bucket/a/four.png", "bucket/a/four.png"),
     ]
+    where = "elsewhere than in its folder or the present one"
+    assert told == [f"{tmp_path}/all.txt names pictures {where}: 3, such as /far/two.png"]
+    (tmp_path / "all.txt").write_text(f"one.png\n{tmp_path}/two.png\n")
+    assert listed(tmp_path / "all.txt")[1] == []
 
 
 def test_a_list_elsewhere_has_paths_from_its_own_folder(tmp_path):
