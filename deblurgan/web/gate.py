@@ -76,7 +76,8 @@ class Gate:
 
     async def _upload(self, scope: Any, receive: Any, send: Any) -> None:
         """Take files, unless there are too many already."""
-        if self._sessions.full():
+        size = Headers(scope=scope).get("content-length", "")
+        if not self._sessions.takes(int(size) if size.isdecimal() else None):
             await PlainTextResponse("Refused: too many files are waiting here; try later", 507)(scope, receive, send)
             return
         try:

@@ -129,7 +129,10 @@ def _photographs(restoring: Restoring, sessions: Sessions, choices: list[Any]) -
             return all_of(results, restoring.zipped(client, results))
 
     def chosen(results: list[Restored], event: gr.SelectData) -> Any:
-        return _compared([result for result in results if result.shown][event.index])
+        comparable = [result for result in results if result.shown]
+        if not comparable:  # of a page that was left too long
+            return gr.skip()
+        return _compared(comparable[event.index])
 
     outputs = [files, archive, gallery, slider, state]
     start.click(_begin(sessions), **_ALONE).then(

@@ -24,7 +24,7 @@ from deblurgan.web.restoring import Restoring
 from deblurgan.web.sessions import Sessions
 
 SWEEP = 60.0  # seconds between two
-MOST_UPLOADS = 10  # of the largest size that fit into the folder of files at once
+STATES = 200  # pages whose state is kept, the latest used: 0.1 MB each, and each call of a program is one
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def served(
     port = _free_port(place)
     with tempfile.TemporaryDirectory(prefix="deblurgan-web-", ignore_cleanup_errors=True) as folder:
         _configure(folder, place.host)
-        sessions = Sessions(Path(folder), MOST_UPLOADS * place.max_upload)
+        sessions = Sessions(Path(folder), place.max_upload)
         restoring = Restoring(opened, sessions, max_pixels)
         page = built(restoring, sessions, runs_folder)
         logging.getLogger("uvicorn.error").addFilter(_in_one_line)
@@ -87,6 +87,7 @@ def served(
                     prevent_thread_lock=True,
                     quiet=True,
                     run_history=False,
+                    state_session_capacity=STATES,
                     ssr_mode=False,
                 )
         except (OSError, ValueError) as error:

@@ -15,6 +15,8 @@ from deblurgan.files import written
 GRACE = 600.0  # seconds that files outlast their session's connection, which a telephone drops when its screen locks
 UNHELD = 3600.0  # seconds that an upload waits to be restored where no session holds it, as by the API
 
+MOST = 10  # uploads of the largest size that fit into the folder
+
 
 @dataclass
 class Session:
@@ -44,12 +46,13 @@ class Sessions:
 
     Args:
         folder: holds nothing else. Whatever is in it when `keep` is called stays.
-        most: bytes that files may take in it; None: any.
+        largest: bytes of the largest upload that is taken; `MOST` times as many fit into the folder.
     """
 
-    def __init__(self, folder: Path, most: int | None = None) -> None:
+    def __init__(self, folder: Path, largest: int) -> None:
         self.folder = Path(os.path.realpath(folder))
-        self._most = most
+        self._largest = largest
+        self._taken = 0  # bytes, when last swept and by uploads since
         self._sessions: dict[str, Session] = {}
         self._kept: set[str] = set()
         self._lock = threading.Lock()
@@ -94,9 +97,13 @@ class Sessions:
             return False
         return os.path.isfile(real) and Path(real).is_relative_to(self.folder)
 
-    def full(self) -> bool:
-        """Whether the files take as much as they may."""
-        return self._most is not None and _size(self.folder) >= self._most
+    def takes(self, size: int | None) -> bool:
+        """Whether an upload of so many bytes, None: unknown, is taken beside what was there at the last sweep."""
+        size = self._largest if size is None else size
+        with self._lock:
+            fits = self._taken + size <= MOST * self._largest
+            self._taken += size if fits else 0
+        return fits
 
     def hold(self, name: str, paths: Iterable[str | os.PathLike[str]]) -> None:
         """Note that a session has files of the folder."""
@@ -128,6 +135,7 @@ class Sessions:
             with contextlib.suppress(FileNotFoundError):
                 if entry.name not in held and time.time() - entry.stat(follow_symlinks=False).st_ctime > UNHELD:
                     _remove(Path(entry.path))
+        self._taken = _size(self.folder)
 
     def _release(self, session: Session, names: set[str]) -> None:
         with self._lock:

@@ -209,7 +209,7 @@ def test_an_upload_that_is_too_large_is_refused(address, folder):
 def test_uploads_are_refused_where_no_more_files_fit(address, folder, photograph, monkeypatch):
     mine = uploaded(address, photograph)
     with monkeypatch.context() as patch:
-        patch.setattr(module.Sessions, "full", lambda self: True)
+        patch.setattr(module.Sessions, "takes", lambda self, size: size < 100)
         answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.jpg", b"a")})
         assert (answer.status_code, answer.text) == (507, "Refused: too many files are waiting here; try later")
         assert asked(address, [mine])[1] == ""

@@ -6,11 +6,13 @@ import pytest
 from deblurgan.web import sessions as module
 from deblurgan.web.sessions import Sessions
 
+LARGEST = 100
+
 
 @pytest.fixture
 def sessions(tmp_path):
     (tmp_path / "files").mkdir()
-    return Sessions(tmp_path / "files")
+    return Sessions(tmp_path / "files", LARGEST)
 
 
 def upload(sessions, content, name="photo.jpg"):
@@ -84,10 +86,14 @@ def test_results_go_where_nobody_guesses(sessions):
 
 
 def test_what_files_take_is_bounded(sessions):
-    (sessions.folder / "deep").mkdir()
-    (sessions.folder / "deep" / "a").write_bytes(b"12345")
+    upload(sessions, "12345")
     (sessions.folder / "link").symlink_to("/")
-    assert not Sessions(sessions.folder).full()
     size = 5 + (sessions.folder / "link").lstat().st_size
-    assert Sessions(sessions.folder, size).full()
-    assert not Sessions(sessions.folder, size + 1).full()
+    sessions.sweep()
+    left = module.MOST * LARGEST - size
+    assert not sessions.takes(left + 1)
+    assert sessions.takes(left - LARGEST)
+    assert sessions.takes(None)  # of unknown size: may be the largest
+    assert not sessions.takes(1)
+    sessions.sweep()
+    assert sessions.takes(1)
