@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -248,14 +249,36 @@ def training_precision(precision: str, bfloat16_on_cpu: bool) -> str:
     return resolve_precision("auto") if bfloat16_on_cpu else "float32"
 
 
-def strategy(devices: str) -> Any:
+def local_devices(devices: str) -> str:
+    """Return how many devices of this machine "one" or "all" is, and of which kind, e.g. "2 GPU"."""
+    count = len(gpu_names())
+    return f"{min(count, 1) if devices == 'one' else count} GPU" if count else "1 CPU"
+
+
+def strategy(devices: str, hosts: Sequence[str] = (), index: int = 0) -> Any:
     """Return the `tf.distribute` strategy for "one" device, or for "all" of this machine: its GPUs, else its CPUs.
 
     TensorFlow sees one CPU unless `tf.config.set_logical_device_configuration` has split it.
+
+    Args:
+        devices: "one" or "all".
+        hosts: where there are several, their addresses, as "host:port"; the strategy is for as many devices of each
+            then, and returned when all have asked for theirs. TensorFlow must not have computed yet.
+        index: this one's place among them.
     """
     import tensorflow as tf
 
     gpu_names()
+    if hosts:
+        count, kind = local_devices(devices).split()
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(hosts)}),
+            task_type="worker",
+            task_id=index,
+            num_accelerators={"GPU": int(count) if kind == "GPU" else 0},
+            rpc_layer="grpc",
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if devices == "one" or len(found) == 1:
         return tf.distribute.get_strategy()

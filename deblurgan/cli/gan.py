@@ -13,6 +13,7 @@ from deblurgan.data.arrays import NAMES
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
 from deblurgan.restoring.memory import keep_freed
+from deblurgan.training import hosts
 from deblurgan.training.from_noise import KINDS, SIZES, fields
 from deblurgan.training.progress import Result
 from deblurgan.training.recipe import RECIPE_NAME, Recipe, elsewhere, make, parse_change, read_run
@@ -80,6 +81,8 @@ def gan(
     """
     if is_given(ctx, "steps") and is_given(ctx, "epochs"):
         raise InputError("--steps: expected this or --epochs, received both")
+    if hosts.from_environment().count > 1:
+        raise InputError(f"{hosts.VARIABLE}: expected one host; `deblurgan train --recipe {kind}` takes several")
     folder = run_folder(output_dir, run, resume=resume)
     given = [(name, value) for name, value in values.items() if is_given(ctx, name)]
     is_stored = resume and (folder / RECIPE_NAME).exists()

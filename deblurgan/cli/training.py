@@ -18,6 +18,7 @@ from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, ensure_folder
 from deblurgan.restoring.memory import keep_freed
+from deblurgan.training import hosts
 from deblurgan.training.progress import BOOKKEEPING, SCORES, Progress, Result
 from deblurgan.training.recipe import (
     ALIASES,
@@ -128,6 +129,25 @@ INPUT_DIR = "images/train"
     default="one",
     help="Train on one device, or on all GPUs of this machine.",
 )
+@click.option(
+    "--hosts",
+    metavar="HOST:PORT,...",
+    help="Train on several machines: their addresses, the same list on each. The first says how, scores and writes.  "
+    "[default: those of TF_CONFIG in the environment, or this machine alone]",
+)
+@click.option(
+    "--host_index",
+    type=int,
+    metavar="NUMBER",
+    help="Which of --hosts this machine is, from 0.  [default: as TF_CONFIG says]",
+)
+@click.option(
+    "--wait_for_hosts",
+    type=float,
+    metavar="SECONDS",
+    default=hosts.WAIT,
+    help="How long to wait for the others before giving up.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -136,6 +156,7 @@ def train(
     resume: bool,
     recipe: str,
     changes: tuple[str, ...],
+    wait_for_hosts: float,
     **values: Any,
 ) -> None:
     """Train a network to restore a sharp picture from a blurred one; the tutorial's, unless --recipe names another.
@@ -144,6 +165,10 @@ def train(
     the same command with --resume goes on from there. The defaults below are the tutorial's; another recipe brings
     its own, and an option that is given changes it.
     """
+    team = hosts.from_options(values.pop("hosts"), values.pop("host_index"))
+    if not team.is_first:
+        _follow(team, wait_for_hosts)
+        return
     folder = run_folder(output_dir, run, resume=resume)
     given = {name: value for name, value in values.items() if is_given(ctx, name)}
     is_stored = resume and not is_given(ctx, "recipe")
@@ -163,13 +188,29 @@ def train(
 
     _require_open(plan, [*given, *(field for field, _ in map(parse_change, changes))])
     with TrainingBars() as progress:
-        result = trainer.train(plan, folder, resume=resume, progress=progress)
+        result = trainer.train(
+            plan, folder, resume=resume, progress=progress, hosts=team, wait_for_hosts=wait_for_hosts
+        )
     report(ctx, result)
     if plan.dataset is None:
         _say_how_to_deblur(ctx, result, plan)
     if result.bad:
         kind = "pairs" if plan.dataset is None else "pictures"
         raise click.ClickException(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
+
+
+def _follow(team: hosts.Hosts, wait_for_hosts: float) -> None:
+    """Train as the first host says."""
+    start_quietly()
+    if not gpu_names():
+        keep_freed()
+    from deblurgan.training import trainer
+
+    with TrainingBars() as progress:
+        result = trainer.follow(team, progress=progress, wait_for_hosts=wait_for_hosts)
+    click.echo(f"{'Stopped' if result.interrupted else 'Done'}. The results are with {team.name(0)}")
+    if result.interrupted:
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
 def report(ctx: click.Context, result: Result) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.data.pairs import choose_pairs
+from deblurgan.data.shares import WHOLE, Share
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import reason, shown
 from deblurgan.pictures.listing import list_images_below
@@ -143,16 +144,21 @@ class ArrayStream:
         """Return the pictures of a training step, counted from 0: float32 in [-1, 1]."""
         return self._at(np.arange(step * self._per_step, (step + 1) * self._per_step))
 
-    def batches(self, first: int, count: int) -> Any:
-        """Return a tf.data.Dataset of what `of_step` returns, for `count` steps from step `first` on."""
+    def batches(self, first: int, count: int, share: Share = WHOLE) -> Any:
+        """Return a tf.data.Dataset of what `of_step` returns, for `count` steps from step `first` on.
+
+        Of a `share` it is what each device of the host gets, in turn.
+        """
         import tensorflow as tf
 
         def pictures(places: Any) -> Any:
             found = tf.numpy_function(self._at, (places,), tf.float32)
-            return tf.ensure_shape(found, (self._per_step, *self.images.shape[1:]))
+            return tf.ensure_shape(found, (at_once, *self.images.shape[1:]))
 
-        places = tf.data.Dataset.range(first * self._per_step, (first + count) * self._per_step)
-        return places.batch(self._per_step, drop_remainder=True).map(pictures).prefetch(2)
+        at_once, own = share.of_device(self._per_step), self._per_step // share.hosts
+        numbers = tf.data.Dataset.range(first * own, (first + count) * own)
+        places = numbers.map(lambda number: share.place(number, self._per_step))
+        return places.batch(at_once, drop_remainder=True).map(pictures).prefetch(2)
 
     def _at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the pictures at these places of the stream, which follow one another."""

@@ -18,6 +18,7 @@ from PIL import Image
 from deblurgan.data.cache import Cache
 from deblurgan.data.options import AUGMENT, PREPROCESS
 from deblurgan.data.pairs import choose_pairs
+from deblurgan.data.shares import WHOLE, Share
 from deblurgan.data.sources import Source, Window
 from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import shown
@@ -177,11 +178,11 @@ class CropStream:
         shape = (self._crop_size, self._crop_size, self._channels[1])
         return blurred, sharp if sharp.size else np.full(shape, np.nan, np.float32)
 
-    def batches(self, first: int, count: int) -> Any:
+    def batches(self, first: int, count: int, share: Share = WHOLE) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, channels).
 
         They are those of `count` steps of a training from step `first` on. Step s has the crops s * batch_size to
-        (s + 1) * batch_size - 1.
+        (s + 1) * batch_size - 1. Of a `share` they are what each device of the host gets, in turn.
         """
         import tensorflow as tf
 
@@ -190,9 +191,24 @@ class CropStream:
             shapes = [(self._crop_size, self._crop_size, channels) for channels in self._channels]
             return tf.ensure_shape(images[0], shapes[0]), tf.ensure_shape(images[1], shapes[1])
 
-        places = tf.data.Dataset.range(first * self._batch_size, (first + count) * self._batch_size)
+        own = self._batch_size // share.hosts
+        numbers = tf.data.Dataset.range(first * own, (first + count) * own)
+        places = numbers.map(lambda number: self.place(number, share))
         crops = places.map(crop, num_parallel_calls=self._workers, deterministic=True)
-        return crops.batch(self._batch_size, drop_remainder=True).prefetch(2)
+        return crops.batch(share.of_device(self._batch_size), drop_remainder=True).prefetch(2)
+
+    def place(self, number: Any, share: Share) -> Any:
+        """Return at which place of the stream crop `number`, from 0, of a host's share stands.
+
+        Where `crops_per_picture` can be shared out evenly, all crops of a visit are in the share of one host, so that
+        no other has to open the picture.
+        """
+        if self._crops_per_picture % share.hosts or self._batch_size % self._crops_per_picture:
+            return share.place(number, self._batch_size)
+        each = self._crops_per_picture // share.hosts
+        turn, nth = number // each, number % each
+        back = (share.host - turn // _LAG) % share.hosts + (each - 1 - nth) * share.hosts
+        return (turn + 1) * self._crops_per_picture - 1 - back
 
     def _crops_of(self, visit: int) -> Pixels:
         """Open the picture of a visit, or the next that can be read; return its crops.

@@ -10,18 +10,13 @@ import keras
 import numpy as np
 
 from deblurgan.errors import DeblurganError
-from deblurgan.files import copy_file
 from deblurgan.training import checkpoint
 from deblurgan.training.average import WeightAverage
 from deblurgan.training.epoch_losses import EpochLosses
+from deblurgan.training.keeping import Keeping
 from deblurgan.training.progress import Progress
 from deblurgan.training.recipe import Recipe
-from deblurgan.training.record import Record
-from deblurgan.training.samples import SampleValidation
-from deblurgan.training.snapshot import Snapshot
 from deblurgan.training.steps import Step
-from deblurgan.training.validation import Validation
-from deblurgan.weights.labelled import save_network
 
 # What Keras' callbacks remember between epochs, beside what their constructors set.
 CALLBACK_STATE = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
@@ -39,10 +34,7 @@ class Loop:
         per_epoch: steps between two validations.
         losses: those of the present epoch.
         average: averages the weights after each step, if it is wanted.
-        snapshot: the generator as it is validated and saved.
-        validation: scores it.
-        record: keeps what an epoch gave.
-        checkpoints: keep all that it takes to go on.
+        keeper: scores the generator, and writes what is to stay.
         callbacks: Keras callbacks. The logs of an epoch hold the means of its losses and the scores.
         progress: is told what happens.
         done: steps that are behind.
@@ -56,10 +48,7 @@ class Loop:
     per_epoch: int
     losses: EpochLosses
     average: WeightAverage | None
-    snapshot: Snapshot
-    validation: Validation | SampleValidation
-    record: Record
-    checkpoints: checkpoint.Checkpoints
+    keeper: Keeping
     callbacks: Sequence[keras.callbacks.Callback]
     progress: Progress
     done: int = 0
@@ -70,9 +59,9 @@ class Loop:
         model = self.step.model
         model.stop_training = False
         epochs = -(-self.steps // self.per_epoch)
-        if not self.record.history:
+        if not self.keeper.history:
             row = {"epoch": 0, "step": 0, "seconds": 0.0, "images_per_second": None}
-            self._end_epoch({**row, **self._scores()})
+            self._end_epoch({**row, **self.keeper.scores()})
         callbacks = keras.callbacks.CallbackList(self.callbacks, model=model, epochs=epochs, verbose=0)
         callbacks.on_train_begin()
         for callback, state in zip(self.callbacks, self.callbacks_state, strict=False):
@@ -96,12 +85,11 @@ class Loop:
                 callbacks.on_train_batch_end(self.done - first, losses)
                 self.done += 1
                 if self.recipe.log_every and self.done % self.recipe.log_every == 0:
-                    self.record.log(self.done, losses)
+                    self.keeper.log(self.done, losses)
                 if self.done == end:
                     break
                 if interrupted() or model.stop_training:
-                    self.snapshot.take()
-                    self.snapshot.save(self.record.folder.weights("last"))
+                    self.keeper.part_of_epoch()
                     self.save()
                     break
                 if self.done % self.recipe.checkpoint_every == 0:
@@ -110,7 +98,7 @@ class Loop:
                 break
 
             seconds = time.perf_counter() - begun
-            logs = self.losses.means() | self._scores()
+            logs = self.losses.means() | self.keeper.scores()
             callbacks.on_epoch_end(epoch, logs)
             row = {
                 "epoch": epoch + 1,
@@ -128,9 +116,13 @@ class Loop:
 
     def restore(self, path: Path, values: checkpoint.Values, state: Mapping[str, Any]) -> None:
         """Go back to the checkpoint that was read from `path`."""
-        checkpoint.assign(path, values, self._parts())
+        checkpoint.assign(path, values, self.parts())
+        self.go_on(state)
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Take over all that a checkpoint has beside the values of variables."""
         self.done, self.losses.sums = state["step"], state["losses"]
-        self.record.history, self.callbacks_state = state["history"], state["callbacks"]
+        self.keeper.history, self.callbacks_state = state["history"], state["callbacks"]
 
     def save(self, *, kept: bool = False) -> None:
         """Write a checkpoint of this moment, which stays if `kept`."""
@@ -138,12 +130,16 @@ class Loop:
             "step": self.done,
             "stopped": self.step.model.stop_training,
             "losses": self.losses.sums,
-            "history": self.record.history,
             "callbacks": self.callbacks_state,
         }
-        self.checkpoints.save(self.done, self._parts(), state, kept=kept)
+        self.keeper.checkpoint(self.parts(), state, kept=kept)
 
-    def _parts(self) -> dict[str, Any]:
+    def variables(self) -> list[keras.Variable]:
+        """Return those of all parts."""
+        return [variable for part in self.parts().values() for variable in part.variables]
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that training changes, the average of the weights included."""
         return {**self.step.parts(), **({"average": self.average} if self.average is not None else {})}
 
     def _take(self, losses: Mapping[str, float]) -> None:
@@ -154,29 +150,13 @@ class Loop:
             self.losses.add(losses)
         except DeblurganError as error:
             raise DeblurganError(
-                f"{error}; the last good checkpoint is {self.checkpoints.paths()[-1]}; "
-                "try a lower learning_rate, a clip_norm or float32 precision"
+                f"{error}; {self.keeper.last_good}; try a lower learning_rate, a clip_norm or float32 precision"
             ) from error
         self.progress.step_done(losses)
 
-    def _scores(self) -> dict[str, float]:
-        self.snapshot.take()
-        return self.validation.score()
-
     def _end_epoch(self, row: dict[str, Any]) -> None:
-        """Record an epoch whose weights are validated, keep these, and write a checkpoint."""
-        folder = self.record.folder
-        self.snapshot.save(folder.weights("last"))
-        self.record.add(row, self.validation.grid)
-        if self.record.best is row:
-            copy_file(folder.weights("last"), folder.weights("best"))
-        if self.recipe.save_every and row["epoch"] and row["epoch"] % self.recipe.save_every == 0:
-            label = f"{row['epoch']:03d}"
-            copy_file(folder.weights("last"), folder.weights(label))
-            for name, network in self.step.networks().items():
-                if network is not self.step.generator and self.recipe.critic is not None:
-                    options = {**self.recipe.critic_options, "image_shape": network.input_shape[1:]}
-                    save_network(network, folder.weights(label, name), self.recipe.critic, options, role="critic")
+        """Keep an epoch that was scored, and write a checkpoint."""
+        self.keeper.epoch(row)
         every, epoch = self.recipe.keep_every, row["epoch"]
         self.save(kept=bool(every and epoch) and (epoch % every == 0 or self.done == self.steps))
 

@@ -27,6 +27,17 @@ class Part(NamedTuple):
     taught: Any = None
 
 
+class Seeds(keras.random.SeedGenerator):
+    """Seeds that each device of a `tf.distribute` strategy gets others of; one alone gets Keras' own."""
+
+    def next(self, ordered: bool = True) -> Any:
+        """Return the next seed."""
+        seed, context = super().next(ordered), tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return seed
+        return tf.random.experimental.stateless_fold_in(seed, tf.cast(context.replica_id_in_sync_group, seed.dtype))
+
+
 class Restoration(keras.Model):
     """Trains `generator` on batches of (blurred, sharp): one of the `steps` that the trainer drives.
 
@@ -108,7 +119,7 @@ class Restoration(keras.Model):
         self.conditional = conditional
         self.accumulate = accumulate
         self.clip_norm = clip_norm
-        self.points = keras.random.SeedGenerator(seed)
+        self.points = Seeds(seed)
         self.built = True
 
     def compile(self, optimizer: Any, critic_optimizer: Any = None, **options: Any) -> None:

@@ -137,7 +137,7 @@ def test_a_trouble_is_told_when_it_begins_and_not_again_before_it_has_ended(caps
 def test_train_takes_the_recipes_from_noise_too(monkeypatch, tmp_path):
     calls = []
 
-    def train(recipe, folder, *, resume, progress):
+    def train(recipe, folder, *, resume, progress, **hosts):
         calls.append(recipe)
         return Result(folder, folder / "generator_best.weights.h5", [], {}, interrupted=False)
 

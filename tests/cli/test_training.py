@@ -19,6 +19,7 @@ from deblurgan.jobs import synthesizing
 from deblurgan.jobs.report import Report
 from deblurgan.training import recipe as recipes
 from deblurgan.training import trainer
+from deblurgan.training.hosts import ALONE
 from deblurgan.training.progress import Result
 from deblurgan.training.recipe import make, read_fields
 from tests.cli.program import deblurgan, error_of, parsed, succeeds
@@ -33,7 +34,8 @@ def trainings(monkeypatch):
     """What the trainer's `train` is called with, in place of training: (recipe, folder, resume)."""
     calls = []
 
-    def train(recipe, folder, *, resume, progress):
+    def train(recipe, folder, *, resume, progress, hosts, wait_for_hosts):
+        assert (hosts, wait_for_hosts) == (ALONE, 300)
         calls.append((recipe, folder, resume))
         return Result(folder, folder / "generator_best.weights.h5", [], train.bad, train.interrupted)
 

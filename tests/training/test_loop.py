@@ -12,8 +12,11 @@ from deblurgan.training import curves
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.folder import RunFolder
+from deblurgan.training.hosts import ALONE
+from deblurgan.training.keeping import Keeper
 from deblurgan.training.loop import Loop
 from deblurgan.training.record import Record
+from deblurgan.training.team import Team
 from tests.photographs import names
 from tests.training.runs import Listener, recipe, untimed
 
@@ -82,6 +85,7 @@ def build(tmp_path, monkeypatch):
         about = {"recipe": {"init_weights": None}, "validation": {"blurred": {}}}
         checkpoints = Checkpoints(folder.checkpoints, plan.keep_checkpoints)
         saved = checkpoints.latest(print)
+        record = Record(folder, about, tmp_path / "logs", step.watched)
         loop = Loop(
             recipe=plan,
             step=step,
@@ -90,10 +94,7 @@ def build(tmp_path, monkeypatch):
             per_epoch=3,
             losses=EpochLosses(plan.loss_limit, scaled=False),
             average=None,
-            snapshot=validating,
-            validation=validating,
-            record=Record(folder, about, tmp_path / "logs", step.watched),
-            checkpoints=checkpoints,
+            keeper=Keeper(plan, step, validating, validating, record, checkpoints, Team(ALONE, "one")),
             callbacks=callbacks,
             progress=progress or Listener(),
         )
@@ -144,11 +145,11 @@ def test_an_epoch_leaves_its_row_its_weights_and_a_checkpoint(build, tmp_path):
     loop = build(progress=listener, checkpoint_every=2, save_every=2)
     assert loop.run(lambda: False)
     assert loop.step.seen == list(range(7))
-    assert [(row["epoch"], row["step"], row.get("loss")) for row in loop.record.history] == [
+    assert [(row["epoch"], row["step"], row.get("loss")) for row in loop.keeper.history] == [
         (0, 0, None), (1, 3, 3.0), (2, 6, 4.0), (3, 7, 7.0),
     ]  # fmt: skip
     assert listener.epochs == [(1, 3, 3, 0), (2, 3, 3, 0), (3, 3, 1, 0)]
-    assert listener.rows == loop.record.history[1:]
+    assert listener.rows == loop.keeper.history[1:]
     assert names(tmp_path / "checkpoints") == [f"step_00000000{step}.h5" for step in (0, 2, 3, 4, 6, 7)]
     weights = {path.name: path.read_text() for path in tmp_path.glob("*.weights.h5")}
     assert weights == {
@@ -170,7 +171,7 @@ def test_an_interrupted_loop_ends_as_one_that_was_not(build, tmp_path, stop_afte
     assert second.run(lambda: False)
     assert second.step.seen == list(range(stop_after, 7))
     assert second.progress.epochs[0] == (1 + stop_after // 3, 3, min(3, 7 - stop_after // 3 * 3), stop_after % 3)
-    assert [row.get("loss") for row in second.record.history] == [None, 3.0, 4.0, 7.0]
+    assert [row.get("loss") for row in second.keeper.history] == [None, 3.0, 4.0, 7.0]
     assert second.step.weight == 21.0
 
 
@@ -178,7 +179,7 @@ def test_an_interruption_while_validating_finishes_the_epoch_and_no_further_batc
     scored = []
     loop = build(on_score=lambda: scored.append(1))
     assert not loop.run(lambda: len(scored) == 2)
-    assert (len(loop.record.history), loop.done) == (2, 3)
+    assert (len(loop.keeper.history), loop.done) == (2, 3)
 
 
 def test_a_callback_may_stop_it_and_remembers_when_it_goes_on(build, tmp_path):
@@ -206,10 +207,10 @@ def test_a_learning_rate_that_a_callback_reduces_stays_reduced(build):
 
     loop = build([plateau()])
     assert not loop.run(lambda: len(loop.progress.steps) >= 6)
-    assert [row.get("learning_rate") for row in loop.record.history] == pytest.approx([None, 0.5, 0.05])
+    assert [row.get("learning_rate") for row in loop.keeper.history] == pytest.approx([None, 0.5, 0.05])
     again = build([plateau()])
     assert again.run(lambda: False)
-    assert again.record.history[-1]["learning_rate"] == pytest.approx(0.005)
+    assert again.keeper.history[-1]["learning_rate"] == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize(

@@ -398,6 +398,8 @@ for step in range(3):
         np.testing.assert_allclose(one[step][name], other[step][name], rtol=2e-5, err_msg=name)
 for a, b in zip(weights, others):
     np.testing.assert_allclose(a, b, atol=2e-6)
+draw = tf.function(lambda: strategy.run(lambda: keras.random.normal((9,), seed=model.points)))
+assert not np.isin(*strategy.experimental_local_results(draw())).any()
 print("SAME")
 """
 
