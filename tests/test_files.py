@@ -1,11 +1,14 @@
 import errno
 import os
 import pickle
+import stat
+from pathlib import Path
 
 import pytest
 
 from deblurgan.errors import DeblurganError, FileError
 from deblurgan.files import atomic_path, ensure_folder, held, reason, shown
+from tests.power_cuts import Disk
 
 
 def write(path, error=None):
@@ -164,6 +167,41 @@ def test_a_disk_that_becomes_read_only_meanwhile_is_named(tmp_path, monkeypatch)
         patch.setattr(type(tmp_path), "unlink", read_only)
         message = message_of(write, tmp_path / "a.txt")
     assert message == f"{tmp_path / 'a.txt'}: cannot be written: {os.strerror(errno.EROFS)}"
+
+
+def test_a_file_and_its_name_are_on_the_disk_before_anything_follows(tmp_path, monkeypatch):
+    disk = Disk(tmp_path, monkeypatch)
+    folder = ensure_folder(tmp_path / "new" / "folder")
+    for content in (b"earlier", b"whole"):
+        with atomic_path(folder / "a.txt") as temporary:
+            temporary.write_bytes(content)
+    with atomic_path(folder / "b.txt"):
+        disk.close()
+    path = Path("new", "folder", "a.txt")
+    left = [files[path] for files in disk.left if path in files]
+    assert left == sorted(left)
+    assert set(left) == {b"earlier", b"whole"}
+    before_b = [
+        files for files in disk.left if {file.name for file in files} == {"a.txt"} and files[path] == b"whole"
+    ]
+    assert before_b  # without any trace of b, the whole of a
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.EIO])
+def test_a_file_system_that_cannot_sync_a_folder_does_and_one_that_fails_is_told(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def of_files(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    if number != errno.EIO:
+        write(tmp_path / "a.txt")
+    else:
+        assert message_of(write, tmp_path / "a.txt").endswith(f"cannot be written: {os.strerror(number)}")
+    assert (tmp_path / "a.txt").read_bytes() == b"whole"
 
 
 def test_an_error_of_several_lines_becomes_one(tmp_path):
