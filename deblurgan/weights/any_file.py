@@ -153,7 +153,8 @@ def _read(path: Path) -> WeightFile:
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise FileError(f"{shown(path)}: expected a weight file, found {found}{catalogue.hint(path)}")
     with opened(path, "a weight file") as file:
-        is_hdf5 = file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+        start = file.read(512 + len(HDF5_MAGIC))
+        is_hdf5 = HDF5_MAGIC in (start[: len(HDF5_MAGIC)], start[512:])  # behind a block: as of `training.checkpoint`
         is_zip = zipfile.is_zipfile(file)
     suffix = path.suffix.lower()  # of a damaged file, which has no other mark
     if is_hdf5:

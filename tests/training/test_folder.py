@@ -2,10 +2,12 @@
 
 import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -129,6 +131,16 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(tmp_path, la
         True
     ]
     assert names(tmp_path) == ["step_000000004.h5", "step_000000006.damaged"]
+
+
+def test_a_checkpoint_of_an_earlier_version_which_has_no_digest_is_read(tmp_path):
+    path = tmp_path / "step_000000004.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["state"] = json.dumps({"step": 4})
+        file["layer/0000"] = np.arange(3.0)
+    _, values, state = Checkpoints(tmp_path, 2).latest(print)
+    assert state == {"step": 4}
+    np.testing.assert_array_equal(values["layer"], [np.arange(3.0)])
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path, layer):
