@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,39 @@ class _Lines(tqdm):
         """End without a word: no bar has to be cleared."""
         self.delay = math.inf
         super().close()
+
+
+class Lasting:
+    """A stream whose reader may go away without an end to what writes: from then on it writes to nowhere.
+
+    The reader may be a program such as `head`, a terminal that is closed, or a log on a disk that is full.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if it can be."""
+        with self._or_nowhere():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it written, if it can be."""
+        with self._or_nowhere():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 def bar(**options: Any) -> Any:

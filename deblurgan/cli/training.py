@@ -1,8 +1,11 @@
 """`deblurgan train` and `recipes`."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +16,7 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from deblurgan.cli.common import INTERRUPTED, OneOf, command, path_type, precision_option
-from deblurgan.cli.progress import bar
+from deblurgan.cli.progress import Lasting, bar
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
 from deblurgan.files import atomic_path, ensure_folder
@@ -355,12 +358,17 @@ class TrainingBars(Progress):
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._streams = contextlib.ExitStack()
 
     def __enter__(self) -> "TrainingBars":
+        out = sys.stdout or self._streams.enter_context(open(os.devnull, "w"))  # it may have been closed all along
+        self._streams.enter_context(contextlib.redirect_stdout(Lasting(out)))
+        self._streams.enter_context(contextlib.redirect_stderr(Lasting(sys.stderr)))
         return self
 
     def __exit__(self, *error: object) -> None:
         self._close()
+        self._streams.close()
 
     def started(self, run: Path, device: str, pairs: int, validation: int | None) -> None:
         """See `Progress`."""

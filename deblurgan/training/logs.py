@@ -1,7 +1,8 @@
 """What a run leaves to look at: a CSV of its epochs, TensorBoard events, a grid of pictures."""
 
+import contextlib
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +28,36 @@ class TensorBoard:
     """Writes scalars and pictures that TensorBoard shows; needs TensorFlow, not the tensorboard package.
 
     Raises:
-        FileError: the folder cannot be created or written to.
+        FileError: the folder cannot be created or written to; so does `write`.
     """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
         self._tf = tf
-        try:
+        self._folder = folder
+        with self._written():
             self._writer = tf.summary.create_file_writer(str(ensure_folder(folder)))
-        except (tf.errors.OpError, ValueError) as error:  # ValueError: a name that is not Unicode
-            raise FileError(f"{shown(folder)}: TensorBoard's events cannot be written: {reason(error)}") from error
 
     def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, NDArray[np.uint8]]) -> None:
         """Write the values and uint8 RGB pictures of one step to disk."""
-        with self._writer.as_default(step=step):
+        with self._written(), self._writer.as_default(step=step):
             for name, value in scalars.items():
                 self._put(name, self._tf.constant(value, self._tf.float32), "scalars")
             for name, image in images.items():
                 height, width = image.shape[:2]
                 content = [str(width).encode(), str(height).encode(), encode_png(image)]
                 self._put(name, self._tf.constant(content), "images")
-        self._writer.flush()
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._tf.errors.OpError, ValueError) as error:  # ValueError: a name that is not Unicode
+            raise FileError(
+                f"{shown(self._folder)}: TensorBoard's events cannot be written: {reason(error)}"
+            ) from error
 
     def _put(self, tag: str, tensor: Any, plugin: str) -> None:
         metadata = self._tf.compat.v1.SummaryMetadata(

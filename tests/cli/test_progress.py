@@ -1,13 +1,14 @@
 """How far a long job is, told on a terminal and in a log."""
 
 import io
+import os
 import re
 
 import pytest
 from tqdm import tqdm
 
 from deblurgan.cli import progress
-from deblurgan.cli.progress import bar, frames_bar, pictures_bar
+from deblurgan.cli.progress import Lasting, bar, frames_bar, pictures_bar
 
 
 class Terminal(io.StringIO):
@@ -112,3 +113,17 @@ def test_frames_are_counted_from_where_a_video_goes_on(monkeypatch, tmp_path):
         restorer.restore(1000)
         add(5)
     assert without_times(log()).splitlines()[-1] == "clip.mp4: frame 25 of 30, SPEED"
+
+
+def test_a_reader_that_goes_away_ends_nothing():
+    reading, writing = os.pipe()
+    with open(writing, "w") as pipe:
+        stream = Lasting(pipe)
+        stream.write("one\n")
+        stream.flush()
+        assert os.read(reading, 9) == b"one\n"
+        os.close(reading)
+        for _ in range(2):
+            stream.write("two\n")
+            stream.flush()
+        assert not stream.isatty()

@@ -1,23 +1,28 @@
 """The loop, driving a step that knows no pictures: it has noise for a batch, and one number for a network."""
 
 import json
+import os
 
 import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from deblurgan.errors import DeblurganError
+from deblurgan.errors import DeblurganError, FileError
+from deblurgan.files import atomic_path, ensure_folder
 from deblurgan.training import curves
 from deblurgan.training.checkpoint import Checkpoints
 from deblurgan.training.epoch_losses import EpochLosses
 from deblurgan.training.folder import RunFolder
 from deblurgan.training.hosts import ALONE
 from deblurgan.training.keeping import Keeper
+from deblurgan.training.logs import TensorBoard
 from deblurgan.training.loop import Loop
 from deblurgan.training.record import Record
 from deblurgan.training.team import Team
 from tests.photographs import names
+from tests.power_cuts import Disk, put
 from tests.training.runs import Listener, recipe, untimed
 
 LOSSES = [5.0, 1.0, 3.0, 2.0, 8.0, 2.0, 7.0]  # of the steps, in turn
@@ -63,7 +68,8 @@ class Validating:
         self.weight = self.trained.weight
 
     def save(self, path):
-        path.write_text(str(self.weight))
+        with atomic_path(path) as temporary:
+            temporary.write_text(str(self.weight))
 
     def score(self):
         self.on_score()
@@ -78,14 +84,14 @@ def build(tmp_path, monkeypatch):
     """
     monkeypatch.setattr(curves, "can_plot", lambda: False)
 
-    def build(callbacks=(), on_score=lambda: None, progress=None, **fields):
-        plan = recipe(steps=7, keep_checkpoints=99, **fields)
-        step, folder = Noise(), RunFolder(tmp_path)
+    def build(callbacks=(), on_score=lambda: None, progress=None, run=tmp_path, keep_checkpoints=99, **fields):
+        plan = recipe(steps=7, keep_checkpoints=keep_checkpoints, **fields)
+        step, folder = Noise(), RunFolder(run)
         validating = Validating(step, on_score)
         about = {"recipe": {"init_weights": None}, "validation": {"blurred": {}}}
         checkpoints = Checkpoints(folder.checkpoints, plan.keep_checkpoints)
         saved = checkpoints.latest(print)
-        record = Record(folder, about, tmp_path / "logs", step.watched)
+        record = Record(folder, about, run / "logs", step.watched)
         loop = Loop(
             recipe=plan,
             step=step,
@@ -180,6 +186,43 @@ def test_an_interruption_while_validating_finishes_the_epoch_and_no_further_batc
     loop = build(on_score=lambda: scored.append(1))
     assert not loop.run(lambda: len(scored) == 2)
     assert (len(loop.keeper.history), loop.done) == (2, 3)
+
+
+def test_a_full_disk_is_not_taken_for_a_lack_of_memory(build, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
+
+    monkeypatch.setattr(TensorBoard, "_put", full)
+    with pytest.raises(FileError, match=r"logs: TensorBoard's events cannot be written: .* No space left on device"):
+        build().run(lambda: False)
+
+
+def test_a_run_outlasts_a_power_cut_at_any_moment(build, tmp_path, monkeypatch):
+    def run_to_the_end(run):
+        with RunFolder(run).claimed(resume=True):
+            loop = build(run=run, keep_checkpoints=1, checkpoint_every=2)
+            before = loop.done
+            assert loop.run(lambda: False)
+        return before
+
+    def end(run):
+        history = untimed(json.loads((run / "run.json").read_text())["epochs"])
+        weights = {path.name: path.read_text() for path in run.glob("*.weights.h5")}
+        return history, weights, names(run / "checkpoints")[-1]
+
+    with monkeypatch.context() as patch:
+        disk = Disk(tmp_path, patch)
+        run_to_the_end(tmp_path / "run")
+    disk.close()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # which would take longer than all else
+    done = [
+        run_to_the_end(ensure_folder(put(files, tmp_path / f"left {number}") / "run"))
+        for number, files in enumerate(disk.left)
+    ]
+    assert done == sorted(done)
+    assert set(done) == {0, 2, 3, 4, 6, 7}
+    for number in range(len(done)):
+        assert end(tmp_path / f"left {number}" / "run") == end(tmp_path / "run")
 
 
 def test_a_callback_may_stop_it_and_remembers_when_it_goes_on(build, tmp_path):
