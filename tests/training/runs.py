@@ -1,5 +1,6 @@
 """Training runs of tiny networks on real crops, and what is compared of two of them."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -42,36 +43,6 @@ def tutorial(**changes):
     return recipe(read_fields("tutorial"), **{**small, **changes})
 
 
-def tutorial_to_kill():
-    return tutorial(checkpoint_every=2, n_val=-1)
-
-
-def everything_to_kill():
-    """A GAN with all that has a state: dropout, penalty points, averages, optimizers, a plateau's patience, noise."""
-    return recipe(
-        network="paper",
-        network_options={"ngf": 4, "n_blocks": 1},
-        critic="patchgan",
-        critic_options={"ndf": 4, "n_layers": 1},
-        adversarial="wgan-gp",
-        gradient_penalty=10.0,
-        critic_updates=2,
-        losses={"l1": 10.0},
-        ema=0.9,
-        n_val=-1,  # of all pictures the scores reach a plateau
-        steps=20,
-        steps_per_epoch=6,
-        checkpoint_every=2,
-        learning_rate=0.03,
-        reduce_lr=1,
-        early_stopping=9,
-        sources=[
-            {"kind": "gopro", "folder": str(CROPS), "weight": 1},
-            {"kind": "sharp", "folder": str(CROPS), "weight": 1, "noise": [1, 3]},
-        ],
-    )
-
-
 DCGAN = {  # makes 8x8 grey pictures; dropout is on
     "network_options.z_dim": 5,
     "network_options.initial_dense_layer_size": [4, 4, 3],
@@ -98,16 +69,7 @@ def from_noise(kind="gan", **changes):
     return make(read_fields(kind), [*DCGAN.items(), *run.items(), *changes.items()])
 
 
-def from_noise_to_kill():
-    return from_noise("wgan-gp", critic_updates=2, ema=0.9, checkpoint_every=2)
-
-
 PIX2PIX = [("network_options.ngf", 4), ("network_options.num_downs", 5), ("critic_options.ndf", 4)]
-
-
-def pix2pix_to_kill():
-    changes = {"image_size": 64, "batch_size": 1, "n_val": 1, "precision": "float32", "checkpoint_every": 2}
-    return recipe(read_fields("pix2pix"), **changes, keep_every=1, **dict(PIX2PIX))
 
 
 def untimed(history):
@@ -128,6 +90,22 @@ def assert_same_file(one, other):
     assert len(one) > 5
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def assert_same_end(run, whole):
+    """Compare the weights, checkpoints and histories of two runs bit for bit; and no file is left half written."""
+    files = [path.relative_to(whole) for path in whole.rglob("*.h5")]
+    assert {"generator_best.weights.h5", "generator_last.weights.h5"} < {path.name for path in files}
+    for file in files:
+        assert_same_file(run / file, whole / file)
+    histories = [json.loads((folder / "run.json").read_text())["epochs"] for folder in (run, whole)]
+    assert untimed(histories[0]) == untimed(histories[1])
+    assert not half_written(run)
+
+
+def half_written(run):
+    """The files in the folder of a run that whoever writes them, or wrote them when it was killed, has not ended."""
+    return [*run.glob(".*.tmp*"), *run.glob("*/.*.tmp*")]
 
 
 class Listener(Progress):

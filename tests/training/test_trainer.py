@@ -6,11 +6,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -32,22 +29,19 @@ from deblurgan.training.restoration import Restoration
 from deblurgan.training.trainer import train
 from deblurgan.weights import any_file
 from tests.photographs import names, noise, save
-from tests.training import runs
+from tests.training.killing import Life
 from tests.training.runs import (
     CROPS,
     NAFNET,
     PIX2PIX,
     Listener,
     assert_same_file,
-    from_noise_to_kill,
     recipe,
     tensors,
     tutorial,
-    tutorial_to_kill,
     untimed,
 )
 
-ROOT = Path(__file__).parents[2]
 SMALL = {  # what makes each recipe small, and changes nothing else
     "paper": [("network_options.ngf", 4), ("network_options.n_blocks", 1), ("critic_options.ndf", 4)],
     "unet": [("network_options.ngf", 4), ("network_options.num_downs", 5), ("critic_options.ndf", 4)],
@@ -94,7 +88,7 @@ def finished(tmp_path_factory):
 def taught(tmp_path_factory):
     """The tutorial's run with Keras callbacks: its folder, its result, its recipe, and what it told."""
     folder = tmp_path_factory.mktemp("runs")
-    plan, listener = tutorial_to_kill(), Listener()
+    plan, listener = tutorial(checkpoint_every=2, n_val=-1), Listener()
     callbacks = [
         keras.callbacks.CSVLogger(folder / "keras.csv"),
         keras.callbacks.ModelCheckpoint(folder / "keras.weights.h5", save_weights_only=True),
@@ -303,76 +297,14 @@ def assert_same_run(run, result, whole, expected):
         np.testing.assert_array_equal(read_rgb(run / "samples" / path.name), read_rgb(path))
 
 
-KILLED = """
-import sys
-from tests.training import runs
-from deblurgan.training.progress import Progress
-from deblurgan.training.trainer import train
-
-class Telling(Progress):
-    def step_done(self, losses):
-        print("step", flush=True)
-    def notice(self, line):
-        print(line, flush=True)
-
-train(getattr(runs, sys.argv[1])(), sys.argv[2], resume="--resume" in sys.argv, progress=Telling())
-print("finished", flush=True)
-"""
-
-
-def started(plan, run, *arguments, python=()):
-    """Train in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, *python, "-c", KILLED, plan, str(run), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def killed_after(process, steps, wait=0.0):
-    """Kill it when it has told of so many steps; return how many it told."""
-    told = 0
-    for line in process.stdout:
-        told += line == "step\n"
-        if told == steps:
-            time.sleep(wait)  # also while a checkpoint is being written
-            process.kill()
-            break
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
-    return told
-
-
-@pytest.mark.slow
-def test_the_tutorials_run_that_is_killed_ends_as_one_that_was_not(taught, tmp_path):
-    """And on the way no warning of Keras' that is turned into an error ends it."""
-    whole, expected, plan, _ = taught
-    run = tmp_path / "run"
-    killed_after(started("tutorial_to_kill", run, python=["-W", "error"]), 5)
-    assert (run / "checkpoints" / "step_000000004.h5").exists() or (
-        run / "checkpoints" / "step_000000003.h5"
-    ).exists()
-    listener = Listener()
-    result = train(plan, run, resume=True, progress=listener)
-    assert len(listener.steps) < 6
-    assert_same_run(run, result, whole, expected)
-
-
-@pytest.mark.slow
-def test_a_run_from_noise_that_is_killed_ends_as_one_that_was_not(tmp_path):
-    expected = train(from_noise_to_kill(), tmp_path / "whole")
-    killed_after(started("from_noise_to_kill", tmp_path / "run"), 5)
-    result = train(from_noise_to_kill(), tmp_path / "run", resume=True)
-    assert_same_run(tmp_path / "run", result, tmp_path / "whole", expected)
-
-
 @pytest.mark.slow
 def test_a_pix2pix_run_that_is_killed_ends_as_one_that_was_not(tmp_path):
-    plan = runs.pix2pix_to_kill()
+    changes = {"image_size": 64, "batch_size": 1, "n_val": 1, "precision": "float32", "checkpoint_every": 2}
+    plan = recipe(read_fields("pix2pix"), **changes, keep_every=1, **dict(PIX2PIX))
     expected = train(plan, tmp_path / "whole")
-    killed_after(started("pix2pix_to_kill", tmp_path / "killed"), 5)
+    life = Life(plan, tmp_path / "killed")
+    assert life.until_step(5)
+    assert life.kill()
     result = train(plan, tmp_path / "killed", resume=True)
     assert untimed(result.history) == untimed(expected.history)
     checkpoints = ["step_000000002.h5", "step_000000003.kept.h5", "step_000000004.h5", "step_000000006.kept.h5"]
@@ -387,29 +319,6 @@ def test_a_pix2pix_run_that_is_killed_ends_as_one_that_was_not(tmp_path):
     assert grid.shape[1] == 4 * 256 + 3 * 4
     assert (grid[:20] < 128).any()
     assert (grid[:2] == 255).all()  # titles above the pictures
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
-    steps = 0
-    for number, kill_after in enumerate([1, 5, 4]):  # steps in this life: before any checkpoint but the first, ...
-        process = started("everything_to_kill", tmp_path / "killed", *(["--resume"] if number else []))
-        steps += killed_after(process, kill_after, wait=0.02 * number)
-    whole, last = (
-        started("everything_to_kill", tmp_path / "whole"),
-        started("everything_to_kill", tmp_path / "killed", "--resume"),
-    )
-    (out, errors), (last_out, last_errors) = whole.communicate(timeout=300), last.communicate(timeout=300)
-    assert (whole.returncode, last.returncode) == (0, 0), errors + last_errors
-    assert out.count("step\n") == 20
-    assert 20 - steps <= last_out.count("step\n") < 20  # it did go on
-    files = ["generator_last.weights.h5", "generator_best.weights.h5"]
-    files += [f"checkpoints/step_0000000{step}.h5" for step in (18, 20)]
-    for name in files:
-        assert_same_file(tmp_path / "killed" / name, tmp_path / "whole" / name)
-    histories = [json.loads((tmp_path / run / "run.json").read_text())["epochs"] for run in ("killed", "whole")]
-    assert untimed(histories[0]) == untimed(histories[1])
-    assert histories[1][-1]["learning_rate"] < histories[1][1]["learning_rate"]  # the plateau was noticed
 
 
 def copied(finished, tmp_path):
