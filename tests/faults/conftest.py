@@ -4,7 +4,10 @@ Each of its tests is marked `faults`, asks `often` how much it has to do, and no
 `docs/faults.md`.
 """
 
+import os
 import re
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,14 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def often(request):
-    """A function that returns the first number, or the second in the whole campaign."""
-    return lambda short, whole: whole if request.config.option.whole else short
+    """A function that returns the first number, or the second in the whole campaign; the test is skipped at 0."""
+
+    def often(short, whole):
+        if not (number := whole if request.config.option.whole else short):
+            pytest.skip("in the whole campaign alone")
+        return number
+
+    return often
 
 
 @pytest.fixture
@@ -42,6 +51,26 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
     save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
     return path
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A function that mounts a small disk, before an earlier one, or changes how, and returns where it is."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options, *more):
+        command = ["mount", "-t", "tmpfs", *more, "-o", options, "tmpfs", str(place)]
+        deadline = time.monotonic() + 10
+        while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
+            if "busy" not in done.stderr or time.monotonic() > deadline:  # busy: a file is being written
+                pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+            time.sleep(0.01)
+        return place
+
+    yield mount
+    while os.path.ismount(place):
+        subprocess.run(["umount", place], check=True)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -38,26 +38,6 @@ def clip(tmp_path_factory):
     return clips.write(tmp_path_factory.mktemp("clips") / "clip.mp4", frames)
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A function that mounts a small disk, or changes how, and returns where it is."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options, *more):
-        command = ["mount", "-t", "tmpfs", *more, "-o", options, "tmpfs", str(place)]
-        deadline = time.monotonic() + 10
-        while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
-            if "busy" not in done.stderr or time.monotonic() > deadline:  # busy: a file is being written
-                pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-            time.sleep(0.01)
-        return place
-
-    yield mount
-    while os.path.ismount(place):
-        subprocess.run(["umount", place], check=True)
-
-
 def ended(child, limit=60):
     """What a child printed, and said besides, and its exit code; there is no traceback."""
     out, err = child.communicate(timeout=limit)
