@@ -64,7 +64,7 @@ def test_a_training_whose_power_is_cut_goes_on(tmp_path, monkeypatch, often, not
         disk = Disk(tmp_path, patch)
         train(plan, tmp_path / "whole")
     disk.close()
-    chosen = random.Random(0).sample(disk.left[1:], often(1, 24))
+    chosen = random.Random(0).sample(disk.left[1:], often(1, 12))
     for number, files in enumerate(chosen):
         folder = put(files, tmp_path / f"left {number}")
         life = Life(plan, folder / "whole")

@@ -37,7 +37,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.faults
 def test_a_training_that_is_asked_to_end_does_and_goes_on(tmp_path, often, note):
-    times, chance, run, said = often(2, 24), random.Random(0), tmp_path / "run", tmp_path / "said"
+    times, chance, run, said = often(2, 16), random.Random(0), tmp_path / "run", tmp_path / "said"
     whole, ends = undisturbed(recipe(steps=20 * times, **FIELDS), tmp_path / "whole"), []
     for number in range(times):
         said.write_text("")
@@ -70,7 +70,7 @@ def test_a_training_that_is_asked_to_end_does_and_goes_on(tmp_path, often, note)
 
 @pytest.mark.faults
 def test_a_training_that_nobody_listens_to_any_more_goes_on(whole, tmp_path, often, note):
-    times = often(1, 6)
+    times = often(1, 4)
     for number in range(times):
         run = tmp_path / f"run {number}"
         reading, writing = multiprocessing.Pipe(duplex=False)
@@ -87,7 +87,7 @@ def test_a_training_that_nobody_listens_to_any_more_goes_on(whole, tmp_path, oft
 
 @pytest.mark.faults
 def test_of_two_trainings_in_one_folder_the_second_is_refused(whole, tmp_path, often, note):
-    times, run = often(1, 6), tmp_path / "run"
+    times, run = often(1, 4), tmp_path / "run"
     first = Life(PLAN, run)
     assert first.until_step()
     os.kill(first.process.pid, signal.SIGSTOP)

@@ -42,7 +42,7 @@ def trained(whole, tmp_path):
 @pytest.mark.faults
 def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(whole, trained, disk, often, note):
     size = sum(path.stat().st_size for path in whole.rglob("*"))
-    times, named, chance = often(1, 24), [], random.Random(0)
+    times, named, chance = often(1, 12), [], random.Random(0)
     for number in range(times):
         run = disk(f"size={max(4096, int(size * 0.9 * (number + chance.random()) / times))}") / "run"
         named.append(trained(run))
@@ -65,7 +65,7 @@ def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(whole, trained
 
 @pytest.mark.faults
 def test_a_training_whose_disk_becomes_read_only_goes_on_when_it_is_not(whole, trained, disk, often, note):
-    times, chance, ended = often(0, 8), random.Random(1), 0
+    times, chance, ended = often(0, 5), random.Random(1), 0
     for _ in range(times):
         run = disk("size=64M") / "run"
 
