@@ -66,7 +66,12 @@ def _restored_into(
     restore: Restore, video: Video, target: Path, folder: Path, options: VideoOptions
 ) -> tuple[str, ...]:
     """As `restore_video`, of a video that has been looked at, with a folder for its parts that is held."""
-    parts = Parts(folder, video, options)
+    try:
+        parts = Parts(folder, video, options)
+    except FileError:
+        with contextlib.suppress(OSError):  # where there are parts
+            folder.rmdir()
+        raise
     span = Span.of(video, options)
     try:
         try:

@@ -11,6 +11,7 @@ from tests.video import clips
 
 pytestmark = pytest.mark.faults
 
+
 KINDS = {".png": 4, ".jpg": 8, ".bmp": 1, ".tif": 2, ".webp": 1}
 LARGEST = 1400  # pixels of a side: two megapixels
 RATE = Fraction(25, 2)  # frames a second
@@ -18,10 +19,10 @@ RATE = Fraction(25, 2)  # frames a second
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
-    """Weights of the tutorial's generator with all its layers, but few channels.
+    """Weights of the tutorial's generator with few channels, but many layers.
 
     TensorFlow keeps what it has prepared for the latest thousand operations and sizes; with as many layers as
-    networks have, these are together after a few dozen pictures.
+    larger networks have, these are together after a few dozen pictures.
     """
     import keras
 
@@ -30,7 +31,7 @@ def deep(tmp_path_factory):
 
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "deep.weights.h5"
-    save_weights(generator_model((None, None, 3), ngf=4), path)
+    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=30), path)
     return path
 
 

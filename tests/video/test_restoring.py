@@ -207,6 +207,21 @@ def test_a_target_that_cannot_be_written_is_named(clip, tmp_path):
         restore_video(identity, clip, clip / "y.mp4")
 
 
+def test_a_video_that_goes_after_it_was_looked_at_is_named(tmp_path, monkeypatch):
+    source = write(tmp_path / "x.mp4", levels(2))
+
+    def looked_at(*arguments):
+        video = look_at(*arguments)
+        source.unlink()
+        return video
+
+    look_at = videos.look_at
+    monkeypatch.setattr(videos, "look_at", looked_at)
+    with pytest.raises(FileError, match=r"x\.mp4: cannot be read: No such file"):
+        restore_video(identity, source, tmp_path / "out" / "x.mp4")
+    assert os.listdir(tmp_path / "out") == []
+
+
 def test_a_full_disk_leaves_no_broken_file(tmp_path):
     random = np.random.default_rng(0)
     frames = [random.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(30)]
