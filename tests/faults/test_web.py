@@ -30,7 +30,7 @@ SIZES = [(24, 32), (32, 24), (40, 40)]
 def server(weights, tmp_path):
     """The page, served by a child; its address, the child, and a list of the numbers it restores, as it does."""
     (tmp_path / "temporary").mkdir()
-    arguments = ["web", "--weight_path", weights, "--precision", "float32", "--port", "0", "--max_upload", "2MB"]
+    arguments = ["web", "--weight_path", weights, "--precision", "float32", "--port", "0"]
     child = started(
         *arguments, program=("tests.faults.numbered",), cwd=tmp_path, env={"TMPDIR": str(tmp_path / "temporary")}
     )
