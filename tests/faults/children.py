@@ -1,6 +1,7 @@
 """The program as a child process: started with a tiny network, and how much memory it holds meanwhile."""
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 def started(*arguments, program=("deblurgan",), **options):
     """Start `deblurgan` with these arguments; it tells by `Popen.communicate` what it said."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("env", {})}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": _heeding, **options}
     command = [sys.executable, "-m", *map(str, [*program, *arguments])]
     return subprocess.Popen(command, env=environment, **options)
 
@@ -26,6 +27,12 @@ def restored_by(weights, *arguments, **options):
     out, err = child.communicate()
     assert child.returncode == 0, err
     return out
+
+
+def _heeding():
+    """Heed the signals that a background job, or `nohup`, is started to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def stand_in(pause, *arguments, **options):
