@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,7 @@ from deblurgan.jobs.before_after import Compare, check_comparison, opened_compar
 from deblurgan.jobs.planning import Job, Where
 from deblurgan.jobs.report import Report
 from deblurgan.jobs.writing import Write, opened_output, require_new
-from deblurgan.pictures.ahead import ahead
+from deblurgan.pictures.ahead import ahead, one_thread
 from deblurgan.pictures.formats import WRITABLE, format_to_write
 from deblurgan.pictures.pixels import Pixels, Restore, channels_of, resize, side_by_side, to_8_bits
 from deblurgan.pictures.reading import Picture, read_picture
@@ -126,7 +126,7 @@ class Work:
 
     def done(self, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
         """Yield each job, in their order, with what became of it; `jobs` is gone through in the reading thread."""
-        with ThreadPoolExecutor(1) as writer:
+        with one_thread() as writer:
             saving: collections.deque[tuple[Job, Future[Saved]]] = collections.deque()
             found = ((job, self.read(job)) for job in jobs)
             groups = _groups(found) if hasattr(self.restore, "batch") else ([one] for one in found)

@@ -1,4 +1,4 @@
-"""Reading pictures and frames while the ones before are restored."""
+"""Reading pictures and frames, and writing them, while others are restored."""
 
 import contextlib
 import itertools
@@ -10,12 +10,23 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[ThreadPoolExecutor]:
+    """Yield what does one thing after the other in a thread, and is waited for whenever Ctrl-C ends the block.
+
+    A thread that Ctrl-C interrupts the start of is not waited for; this one has nothing to do then.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(int).result()
+        yield thread
+
+
+@contextlib.contextmanager
 def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
     """Yield an iterator over `items` that makes each, in a thread, while the one before is used.
 
     At most one is made that is not asked for; when the block ends, none is being made any more.
     """
-    with ThreadPoolExecutor(1) as reader:
+    with one_thread() as reader:
         yield _ahead(items, reader)
 
 

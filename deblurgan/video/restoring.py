@@ -4,13 +4,13 @@ import contextlib
 import itertools
 import os
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 
 from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import check_replaceable, ensure_folder, held, shown
-from deblurgan.pictures.ahead import ahead
+from deblurgan.pictures.ahead import ahead, one_thread
 from deblurgan.pictures.pixels import Restore
 from deblurgan.video.frames import read_frames
 from deblurgan.video.joining import join
@@ -103,7 +103,7 @@ def _restore_frames(restore: Restore, video: Video, parts: Parts, span: Span, op
     with (
         contextlib.closing(read_frames(video, start, end, lost)) as frames,
         ahead(iter(lambda: list(itertools.islice(frames, size)), [])) as batches,
-        ThreadPoolExecutor(1) as writer,
+        one_thread() as writer,
         options.progress(video.path, parts.frames, max(0, total)) as add,
     ):
         saving: Future[None] | None = None

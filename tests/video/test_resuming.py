@@ -2,6 +2,8 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,4 +106,28 @@ def test_parts_from_a_damaged_one_on_are_made_again(clip, tmp_path, damaged):
 def test_ctrl_c_at_the_first_frame_leaves_nothing(clip, tmp_path):
     with pytest.raises(Interrupted, match="interrupted before a frame was restored"):
         restore_video(Stops(0), clip, tmp_path / "out" / "y.mp4")
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_ctrl_c_while_a_thread_starts_leaves_nothing(clip, tmp_path, monkeypatch, which):
+    start, starts = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        starts.append(thread)
+        if len(starts) == which:
+            raise KeyboardInterrupt
+
+    def slow(image):
+        time.sleep(0.01)
+        return image
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(Interrupted, match="interrupted before a frame was restored"):
+            restore_video(slow, clip, tmp_path / "out" / "y.mp4")
+    for thread in starts:
+        thread.join()
+    assert len(starts) == which
     assert os.listdir(tmp_path / "out") == []
