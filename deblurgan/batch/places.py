@@ -37,7 +37,9 @@ def absolute(path: str) -> str:
     """Return the path as all processes of this machine understand it; addresses stay as they are."""
     for local in ("file://", "local://"):
         path = path.removeprefix(local)
-    return path if is_address(path) else os.path.abspath(path)
+    if not is_address(path):
+        return os.path.abspath(path)
+    return path if path.endswith("://") else path.rstrip("/")
 
 
 @contextlib.contextmanager

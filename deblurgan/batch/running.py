@@ -3,6 +3,7 @@
 import contextlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,12 @@ import pyarrow.compute as pc
 from deblurgan.batch import shares
 from deblurgan.batch.cluster import Cluster, LostError, started
 from deblurgan.batch.listing import found
-from deblurgan.batch.manifest import FAILED, SCHEMA, Manifest, table_of
+from deblurgan.batch.manifest import FAILED, Manifest, table_of
 from deblurgan.batch.places import Place, absolute
 from deblurgan.batch.planning import Plan, planned
 from deblurgan.batch.shares import Share
 from deblurgan.batch.worker import STOPPED, Opener, Task
-from deblurgan.errors import InputError
+from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, held, shown
 from deblurgan.jobs.planning import Where
 from deblurgan.jobs.running import PictureOptions
@@ -29,17 +30,21 @@ JOB = f"{shares.OWN}/job.json"
 SHOWN = 20  # failures that are told one by one; the manifest has all
 PART_ROWS = 10_000  # of the manifest
 PART_SECONDS = 300
+LOOK_SECONDS = 5
 _KNOWN = ["path", "output", "status"]
 
 
 @dataclass
 class Summary:
-    """What became of a batch.
+    """What became of a batch so far.
 
     Attributes:
         total: how many pictures there are.
         restored, failed: how many of them are so, those of earlier runs included.
         before: how many had been restored before.
+        at_hand: how many more are done that workers have not handed back yet.
+        pixels: how many this run has restored of which pictures have come back.
+        devices: on which.
         failures: a line for each of the first `SHOWN` that failed now.
         problems: a line for each folder or path that could not be taken.
     """
@@ -48,11 +53,11 @@ class Summary:
     restored: int = 0
     failed: int = 0
     before: int = 0
+    at_hand: int = 0
+    pixels: int = 0
+    devices: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-
-Progress = Callable[[pa.Table, Summary], object]
 
 
 def restore_all(
@@ -66,7 +71,7 @@ def restore_all(
     cluster: Cluster | None = None,
     retry_failed: bool = False,
     tell: Callable[[str], object] = lambda line: None,
-    progress: Progress = lambda rows, summary: None,
+    progress: Callable[[Summary], object] = lambda summary: None,
 ) -> Summary:
     """Restore all pictures that `source` names into the folder `output`, but for those that its manifest has.
 
@@ -80,8 +85,7 @@ def restore_all(
         cluster: where to compute.
         retry_failed: take up those that failed in an earlier run again.
         tell: called with lines for the user.
-        progress: called with the rows of the manifest for pictures that are done, and the summary so far; once with
-            no rows at the beginning.
+        progress: called with the summary so far, first when all pictures are found; from one thread at a time.
 
     Raises:
         FileError, InputError: `source`, `output`, the network or the cluster is not as expected.
@@ -97,22 +101,15 @@ def restore_all(
         plan = planned(found(source, output, problems, tell), manifest.read(_KNOWN), where, problems)
         summary = Summary(plan.total, plan.restored, plan.failed, before=plan.restored, problems=problems)
 
-        def note(rows: pa.Table) -> None:
-            failed = rows.filter(pc.equal(rows["status"], FAILED))["error"].to_pylist()
-            summary.failures += failed[: SHOWN - len(summary.failures)]
-            summary.failed += len(failed)
-            summary.restored += len(rows) - len(failed)
-            progress(rows, summary)
-
         if len(plan.due) == 0:
             return summary
         with started(cluster) as group:
             tables = _handed_out(place, plan, run, group.actors, earlier)
             task = Task(output, opener, pictures or PictureOptions(), group.threads)
-            note(SCHEMA.empty_table())
             lost = False
             try:
-                _collect(group.restored(task, tables), place, manifest, run, note)
+                with _Counted(place, summary, progress) as counted:
+                    _collect(group.restored(task, tables), place, manifest, run, counted)
             except LostError:
                 lost = True
                 raise
@@ -202,9 +199,54 @@ def _handed_out(place: Place, plan: Plan, run: str, actors: int, earlier: Sequen
     return tables
 
 
-def _collect(
-    results: Iterable[pa.Table], place: Place, manifest: Manifest, run: str, note: Callable[[pa.Table], object]
-) -> None:
+class _Counted:
+    """Counts what is done, and tells: what workers hand back, and now and then what they have done since.
+
+    The latter is seen in the files of their shares, on this machine only: elsewhere each look would be paid for.
+    """
+
+    def __init__(self, place: Place, summary: Summary, progress: Callable[[Summary], object]) -> None:
+        self._place, self._summary, self._progress = place, summary, progress
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._looking = threading.Thread(target=self._look, daemon=True)
+        self._back: set[str] = set()
+
+    def __enter__(self) -> "_Counted":
+        self._progress(self._summary)
+        if self._place.is_local:
+            self._looking.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        if self._looking.is_alive():
+            self._looking.join()
+
+    def back(self, name: str, rows: pa.Table) -> None:
+        """Count a share that has come back."""
+        summary = self._summary
+        failed = rows.filter(pc.equal(rows["status"], FAILED))["error"].to_pylist()
+        with self._lock:
+            self._back.add(name)
+            summary.failures += failed[: SHOWN - len(summary.failures)]
+            summary.failed += len(failed)
+            summary.restored += len(rows) - len(failed)
+            summary.at_hand = max(0, summary.at_hand - len(rows))
+            summary.pixels += pc.sum(pc.multiply(rows["height"].cast("int64"), rows["width"])).as_py() or 0
+            summary.devices.update(pc.unique(rows["device"]).drop_null().to_pylist())
+            self._progress(summary)
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            with self._lock, contextlib.suppress(FileError):  # of a share whose file has just been removed
+                self._summary.at_hand = sum(
+                    len(share.rows) for share in shares.left(self._place) if share.name not in self._back
+                )
+                self._progress(self._summary)
+
+
+def _collect(results: Iterable[pa.Table], place: Place, manifest: Manifest, run: str, counted: _Counted) -> None:
     """Put what comes back from the workers into the manifest, part by part."""
     waiting: list[pa.Table] = []
     since, parts = time.monotonic(), 0
@@ -212,7 +254,7 @@ def _collect(
         if table["status"][0].as_py() == STOPPED:
             raise InputError(table["error"][0].as_py())
         waiting.append(table)
-        note(table)
+        counted.back(table["share"][0].as_py(), table)
         if sum(map(len, waiting)) >= PART_ROWS or time.monotonic() - since > PART_SECONDS:
             together = pa.concat_tables(waiting)
             manifest.add(f"{run}-{parts:06}", together.drop_columns(["share"]))

@@ -29,6 +29,7 @@ class Share:
     """The state of a share.
 
     Attributes:
+        name: of its file, without extension.
         rows: what became of pictures, as the manifest has it, without a column `share`.
         deaths: how many workers have ended with a picture in hand.
         cause: what is known of the last of these deaths.
@@ -36,7 +37,7 @@ class Share:
     """
 
     def __init__(self, place: Place, name: str) -> None:
-        self._place, self._name = place, name
+        self._place, self.name = place, name
         self._lock = threading.Lock()  # pictures are begun in another thread than they are done in
         self._saved = 0.0
         self.rows: list[Row] = []
@@ -53,7 +54,7 @@ class Share:
         return share
 
     def _load(self) -> None:
-        name = f"{FOLDER}/{self._name}.json"
+        name = f"{FOLDER}/{self.name}.json"
         try:
             kept = json.loads(self._place.read(name))
             self.rows, self.deaths, self.cause = kept["rows"], kept["deaths"], kept["cause"]
@@ -89,12 +90,12 @@ class Share:
     def save(self) -> None:
         """Keep all that is known."""
         kept = {"rows": self.rows, "deaths": self.deaths, "cause": self.cause, "in_hand": sorted(self.in_hand)}
-        self._place.write(f"{FOLDER}/{self._name}.json", json.dumps(kept).encode())
+        self._place.write(f"{FOLDER}/{self.name}.json", json.dumps(kept).encode())
         self._saved = time.monotonic()
 
     def remove(self) -> None:
         """Remove the file."""
-        self._place.remove(f"{FOLDER}/{self._name}.json")
+        self._place.remove(f"{FOLDER}/{self.name}.json")
 
 
 def left(place: Place) -> list[Share]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from deblurgan.errors import InputError
 from deblurgan.weights import catalogue
 
 if TYPE_CHECKING:
-    from deblurgan.batch.running import Progress, Summary
+    from deblurgan.batch.running import Summary
 
 
 @command("batch", "Restore very many pictures, on one machine or several.")
@@ -94,15 +94,8 @@ def batch(source: str, output: str, retry_failed: bool, **options: Any) -> None:
     where, pictures = gathered(Where, options), gathered(PictureOptions, options)
     weights = _for_all_machines(gathered(Weights, options))
     notice(f"Weights: {catalogue.called(weights.path)}")
-    summary: Summary | None = None
     try:
         with _shown() as progress:
-
-            def note(rows: Any, so_far: "Summary") -> None:
-                nonlocal summary
-                summary = so_far
-                progress(rows, so_far)
-
             summary = restore_all(
                 source,
                 output,
@@ -113,11 +106,10 @@ def batch(source: str, output: str, retry_failed: bool, **options: Any) -> None:
                 cluster=cluster,
                 retry_failed=retry_failed,
                 tell=notice,
-                progress=note,
+                progress=progress,
             )
     except KeyboardInterrupt:
-        done = f"{summary.restored} of {summary.total} pictures restored; " if summary else ""
-        notice(f"{done}the same command goes on from here")
+        notice("Interrupted; the same command goes on from here.")
         click.get_current_context().exit(INTERRUPTED)
     _report(summary, output)
 
@@ -147,28 +139,24 @@ def _settings(weights: Weights, where: Any, pictures: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator["Progress"]:
+def _shown() -> Iterator[Callable[["Summary"], None]]:
     """Show how many pictures are done, how fast, and the time that is left; tell of each kind of device."""
     with contextlib.ExitStack() as stack:
         pictures: Any = None
-        devices: set[str] = set()
-        megapixels = 0.0
+        told: set[str] = set()
 
-        def progress(rows: Any, summary: "Summary") -> None:
-            nonlocal pictures, megapixels
+        def progress(summary: "Summary") -> None:
+            nonlocal pictures
+            done = summary.restored + summary.failed + summary.at_hand
             if pictures is None:
-                pictures = stack.enter_context(
-                    bar(total=summary.total, initial=summary.restored + summary.failed, unit="picture")
-                )
-            for device in set(rows["device"].to_pylist()) - devices - {None}:
-                devices.add(device)
+                pictures = stack.enter_context(bar(total=summary.total, initial=done, unit="picture"))
+            for device in summary.devices - told:
+                told.add(device)
                 pictures.clear()
                 notice(f"Device: {device}")
-            sizes = zip(rows["height"].to_pylist(), rows["width"].to_pylist(), strict=True)
-            megapixels += sum(height * width for height, width in sizes if height) / 1e6
-            speed = megapixels / max(pictures.format_dict["elapsed"], 1e-3)
+            speed = summary.pixels / 1e6 / max(pictures.format_dict["elapsed"], 1e-3)
             pictures.set_postfix_str(f"{speed:.2f} MP/s", refresh=False)
-            pictures.update(len(rows))
+            pictures.update(done - pictures.n)
 
         yield progress
 

@@ -14,6 +14,18 @@ def opened():
     return inverted, "stand-in"
 
 
+def opened_but_killed_once(mark):
+    """Load what ends its process, once, at the first picture that it is given; `mark` is a file that remembers."""
+
+    def restore(image):
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inverted(image)
+
+    return restore, "stand-in"
+
+
 def opened_but_killed_by_poison():
     return killed_by_poison, "stand-in"
 

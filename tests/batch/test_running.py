@@ -1,5 +1,7 @@
 """A batch from beginning to end: with Ray once; else with outputs as killed runs leave them."""
 
+from functools import partial
+
 import pytest
 
 from deblurgan.batch.cluster import Cluster
@@ -27,49 +29,62 @@ def rows_of(output):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Twelve pictures, one that ends whoever restores it, and one that is damaged."""
+    """Twelve pictures, and one that is damaged."""
     folder = tmp_path_factory.mktemp("batch") / "in"
     for number in range(12):
         save(folder / f"{number}.png", noise(seed=number))
-    save(folder / "poison.png", standins.poison())
     (folder / "damaged.png").write_bytes(b"no picture")
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(source):
-    """The output folder of a run with two workers."""
+    """The output folder of a run whose worker was killed once."""
     output = source.parent / "out"
     seen = []
     summary = run(
         source,
         output,
-        standins.opened_but_killed_by_poison,
-        cluster=Cluster(actors=2),
-        progress=lambda rows, so_far: seen.append(so_far.restored + so_far.failed),
+        partial(standins.opened_but_killed_once, source.parent / "mark"),
+        cluster=Cluster(actors=1),
+        progress=lambda so_far: seen.append(so_far.restored + so_far.failed),
     )
-    assert (summary.total, summary.restored, summary.failed, summary.before) == (14, 12, 2, 0)
-    assert (seen[0], seen[-1]) == (0, 14)
+    assert (source.parent / "mark").exists()
+    assert (summary.total, summary.restored, summary.failed, summary.before) == (13, 12, 1, 0)
+    assert (seen[0], seen[-1]) == (0, 13)
     assert seen == sorted(seen)
     return output
 
 
-def test_all_pictures_are_restored_but_those_that_cannot_be(source, finished):
+def check_results(source, output):
     report = restored([path for path in source.iterdir() if path.stem.isdecimal()], source.parent / "expected")
     assert report.failed == []
     for name in names(source.parent / "expected"):
-        assert (finished / name).read_bytes() == (source.parent / "expected" / name).read_bytes()
-    rows = rows_of(finished)
+        assert (output / name).read_bytes() == (source.parent / "expected" / name).read_bytes()
+    rows = rows_of(output)
     assert {name for name, row in rows.items() if row["status"] == "restored"} == {f"{n}.png" for n in range(12)}
-    assert rows["poison.png"]["error"] == f"{source}/poison.png: it ended its worker 3 times"
     assert "not a readable image" in rows["damaged.png"]["error"]
-    assert names(finished / FOLDER) == []
+    assert names(output / FOLDER) == []
+
+
+def test_a_worker_that_is_killed_costs_no_result(source, finished):
+    check_results(source, finished)
+
+
+@pytest.mark.slow
+def test_a_picture_that_ends_its_workers_costs_only_its_own_result(source, tmp_path):
+    save(source / "poison.png", standins.poison())
+    summary = run(source, tmp_path, standins.opened_but_killed_by_poison, cluster=Cluster(actors=2))
+    (source / "poison.png").unlink()
+    assert (summary.total, summary.restored, summary.failed) == (14, 12, 2)
+    check_results(source, tmp_path)
+    assert rows_of(tmp_path)["poison.png"]["error"] == f"{source}/poison.png: it ended its worker 3 times"
 
 
 def test_a_second_run_finds_nothing_to_do(source, finished):
     before = rows_of(finished)
     summary = run(source, finished)
-    assert (summary.total, summary.restored, summary.failed, summary.before) == (14, 12, 2, 12)
+    assert (summary.total, summary.restored, summary.failed, summary.before) == (13, 12, 1, 12)
     assert rows_of(finished) == before
 
 
@@ -89,8 +104,8 @@ def test_what_a_killed_run_has_done_comes_into_the_manifest_once(source, begun):
     kept = (begun / FOLDER / "earlier-0.json").read_bytes()
     for _ in range(2):  # the second time it was killed when the manifest was written, before the share was removed
         (begun / FOLDER / "earlier-0.json").write_bytes(kept)
-        assert run(source, begun).before == 14
-        assert Manifest(Place(str(begun))).read().num_rows == 14
+        assert run(source, begun).before == 13
+        assert Manifest(Place(str(begun))).read().num_rows == 13
         assert names(begun / FOLDER) == []
 
 
@@ -102,7 +117,7 @@ def test_what_failed_is_forgotten_when_it_is_to_be_tried_again(begun):
     manifest.add("two", table_of(share.rows[-1:]))
     manifest.forget_failed()
     assert "a.png" not in rows_of(begun)
-    assert len(rows_of(begun)) == 14
+    assert len(rows_of(begun)) == 13
     assert names(begun / "manifest.parquet") == ["one.parquet"]
 
 
