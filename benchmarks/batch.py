@@ -22,7 +22,7 @@ from deblurgan.pictures.pixels import resize
 from deblurgan.pictures.reading import read_rgb
 from deblurgan.pictures.writing import write_image
 
-FOLDERS = {(64, 64): 300, (256, 256): 60, (720, 1280): 6}  # (height, width): pictures
+FOLDERS = {(64, 64): 300, (720, 1280): 4}  # (height, width): pictures
 
 
 def main() -> None:

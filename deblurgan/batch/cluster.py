@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -15,9 +16,12 @@ import pyarrow as pa
 
 from deblurgan.batch.worker import Task, Worker
 from deblurgan.errors import InputError
+from deblurgan.files import reason
 from deblurgan.runtimes.engines import threads
 
 OBJECT_STORE = 500_000_000  # bytes; nothing but paths and rows goes through it
+LONGEST_TEMPORARY = 25  # characters of a folder in which Ray's sockets have short enough paths
+PATIENCE = 20  # seconds for a cluster to answer
 START_DEATHS = 10  # of actors in a row while they start, before the batch ends
 
 
@@ -66,7 +70,7 @@ class Group:
             fn_constructor_args=(task,),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=2),
+            compute=ray.data.ActorPoolStrategy(size=min(self.actors, len(shares)), max_tasks_in_flight_per_actor=2),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
         )
@@ -92,14 +96,16 @@ def started(cluster: Cluster) -> Iterator[Group]:
         stack.enter_context(_ray_muted())
         import ray
 
+        where = _where(cluster, stack)
         stack.callback(ray.shutdown)
         with _signals_kept(), _as_lost():
-            ray.init(**_where(cluster, stack), log_to_driver=False, logging_level=logging.CRITICAL)
-        yield _group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
+        yield group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
 def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
     if cluster.address is not None:
+        _check_reached(cluster.address)
         return {"address": cluster.address}
     options: dict[str, Any] = {
         "address": "local",
@@ -108,14 +114,29 @@ def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
         "include_dashboard": False,
     }
     if "RAY_TMPDIR" not in os.environ:
-        options["_temp_dir"] = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
-        )
+        folder = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
+        made = tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True)
+        options["_temp_dir"] = stack.enter_context(made)
     return options
 
 
-def _group(cluster: Cluster, nodes: Sequence[dict[str, float]]) -> Group:
-    """Spread workers evenly over the machines that have what they need."""
+def _check_reached(address: str) -> None:
+    """Raise `InputError` where nothing answers at HOST:PORT, for which Ray would wait for ever."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--ray_address {address}: expected a Ray cluster, found none: {reason(error)}") from error
+
+
+def group(cluster: Cluster, nodes: Sequence[dict[str, float]]) -> Group:
+    """Return workers that are spread evenly over those machines, by their resources, that have what they need.
+
+    Raises:
+        InputError: there are not so many, or no machine with so many GPUs.
+    """
     gpus = cluster.gpus_per_actor
     if gpus is None:
         gpus = 1 if any(node.get("GPU", 0) for node in nodes) else 0

@@ -32,6 +32,9 @@ class _Lines(tqdm):
         """Show the text with what is printed next."""
         super().set_postfix_str(s, refresh=False)
 
+    def clear(self, nolock: bool = False) -> None:
+        """Leave the lines that there are."""
+
     def close(self) -> None:
         """End without a word: no bar has to be cleared."""
         self.delay = math.inf

@@ -1,10 +1,11 @@
 """A batch from beginning to end: with Ray once; else with outputs as killed runs leave them."""
 
+import socket
 from functools import partial
 
 import pytest
 
-from deblurgan.batch.cluster import Cluster
+from deblurgan.batch.cluster import Cluster, Group, group
 from deblurgan.batch.manifest import Manifest, table_of
 from deblurgan.batch.places import Place
 from deblurgan.batch.running import restore_all
@@ -119,6 +120,28 @@ def test_what_failed_is_forgotten_when_it_is_to_be_tried_again(begun):
     assert "a.png" not in rows_of(begun)
     assert len(rows_of(begun)) == 13
     assert names(begun / "manifest.parquet") == ["one.parquet"]
+
+
+def test_a_cluster_that_does_not_answer_is_told(source, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"^--ray_address {address}: expected a Ray cluster, found none"):
+            run(source, tmp_path, cluster=Cluster(address))
+
+
+def test_workers_are_spread_over_the_machines_that_have_what_they_need():
+    nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 32.0, "GPU": 2.0}, {"GPU": 1.0}, {"CPU": 8.0}]
+    assert group(Cluster(), nodes) == Group(4, 8, 1, 8)
+    assert group(Cluster(gpus_per_actor=0.5), nodes) == Group(8, 4, 0.5, 4)
+    assert group(Cluster(gpus_per_actor=0), nodes) == Group(3, 8, 0, 8)
+    assert group(Cluster(actors=9), [{"CPU": 2.0}, {"CPU": 4.0}]) == Group(9, 0.4, 0, 1)
+    with pytest.raises(
+        InputError, match=r"^--gpus_per_actor 3: expected a machine with so many GPUs, found at most 2"
+    ):
+        group(Cluster(gpus_per_actor=3), nodes)
+    with pytest.raises(InputError, match=r"^--actors 5: expected at most 4, of 1 GPUs each"):
+        group(Cluster(actors=5), nodes)
 
 
 def test_one_batch_at_a_time_works_in_a_folder(source, begun):
