@@ -14,14 +14,15 @@ from deblurgan.pictures import exif as exif_blocks
 from deblurgan.pictures import icc, jxl, png
 from deblurgan.pictures.boxes import primary_properties
 
-# What Pillow raises for damaged files.
+# What Pillow, and others that read pictures, raise for damaged files.
 DECODING_ERRORS = (
     Image.DecompressionBombError,
+    ArithmeticError,
+    AssertionError,
     EOFError,
     LookupError,
     MemoryError,
     OSError,
-    OverflowError,
     RuntimeError,
     SyntaxError,
     TypeError,

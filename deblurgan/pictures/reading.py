@@ -199,7 +199,7 @@ def _opened(
                     raise ValueError(f"{size} pixels are more than the limit, {most}; --max_pixels raises it")
 
             readable = _readable(given, check_size)
-            with no_warnings(), without_limits():
+            with no_warnings(), contextlib.nullcontext() if _is_icon(readable.file) else without_limits():
                 image = _identified(path, readable.file)
             check_size(image.width, image.height)
             if image.format == "TIFF":  # whose fields are decoded, and warned about, only when they are needed
@@ -279,6 +279,12 @@ def _formats_to_try(path: Path, file: IO[bytes]) -> list[str]:
     if named in WITHOUT_SIGNATURE:
         formats |= {str(named)}
     return sorted(formats & Image.OPEN.keys())  # AVIF is not in every Pillow
+
+
+def _is_icon(file: IO[bytes]) -> bool:
+    """Whether a file is ICO, whose picture, of any size within it, is decoded as soon as Pillow opens the file."""
+    file.seek(0)
+    return file.read(4) == b"\0\0\1\0"
 
 
 def _has_late_limits(image: Image.Image, file: IO[bytes], limit: int | None) -> bool:

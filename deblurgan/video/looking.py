@@ -18,6 +18,7 @@ _LIMITED, _FULL = 1, 2
 _RANGES = {_LIMITED: "limited", _FULL: "full"}
 
 _HD_HEIGHT = 577  # lines: a video that does not name its matrix has BT.709's from here on, and BT.601's below
+_MOST_PIXELS = 2**26  # of a frame: twice those of 8K
 _SUBSAMPLED = {
     (32, 32): "yuv420p",
     (32, 64): "yuv422p",
@@ -85,6 +86,11 @@ def look_at(path: Path, target: Path) -> Video:
         raise FileError(f"{shown(path)}: {'not a file' if os.path.exists(path) else 'no such file'}")
     with named_errors(path, "not a readable video"), reading(path) as file:
         stream = _video_stream(file, path)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > _MOST_PIXELS:
+            raise FileError(
+                f"{shown(path)}: expected frames of at most {_MOST_PIXELS} pixels, found {width}x{height}"
+            )
         said = (stream.codec_context.color_range, stream.codec_context.colorspace)
         first = next(decoded(file, stream, []), None)
         if first is None:

@@ -5,6 +5,7 @@ The files are made by tifffile, imagecodecs, pillow-jxl-plugin and pillow-heif.
 
 import contextlib
 import io
+import struct
 import sys
 from pathlib import Path
 
@@ -277,6 +278,15 @@ def test_raw_data_is_developed_upright_with_16_bits_and_exif(tmp_path, orientati
 def test_the_result_of_raw_data_is_a_tiff_file():
     (job,) = plan([Input(Path("a.NEF"), Path("a.NEF"))], Where())
     assert job.target.name == "a_deblurred.tif"
+
+
+def test_a_division_by_zero_in_a_reader_is_damage(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", floats(), photometric="rgb", metadata=None, tile=(16, 16))
+    content = (tmp_path / "a.tif").read_bytes()
+    length = struct.pack("<HHII", ExifTags.Base.TileLength, 4, 1, 16)
+    (tmp_path / "a.tif").write_bytes(content.replace(length, length[:8] + bytes(4)))
+    with pytest.raises(FileError, match=r"a\.tif: not a readable image \(.*division by zero"):
+        read_picture(tmp_path / "a.tif")
 
 
 def test_damaged_files_raise_nothing_but_a_package_error(tmp_path):

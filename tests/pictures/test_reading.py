@@ -153,6 +153,17 @@ def test_the_limit_of_pixels_can_be_raised_for_tiff_and_16_bits(monkeypatch, fil
     assert read_picture("a", content=content).rgb.dtype == dtype
 
 
+def test_the_limit_of_pixels_holds_for_a_picture_within_an_icon(tmp_path):
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)
+    inner = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", header), (b"IDAT", b""))
+    )
+    content = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
+    with pytest.raises(FileError, match=r"a\.ico: not a readable image \(Image size \(400000000 pixels\) exceeds"):
+        read_picture("a.ico", content=content)
+
+
 def test_heic_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -308,6 +319,16 @@ def test_damaged_bytes_never_raise_anything_but_a_package_error(tmp_path):
             outcomes["read"] += 1
             assert read_size(path) == shape[:2]
     assert min(outcomes.values()) > 20
+
+
+def test_a_palette_that_is_missing_is_damage(tmp_path):
+    path = save(tmp_path / "a.png", palette_image()[0])
+    content = path.read_bytes()
+    start = content.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    path.write_bytes(content[:start] + content[end:])
+    with pytest.raises(FileError, match=r"a\.png: not a readable image"):
+        read_picture(path)
 
 
 def test_sizes_of_damaged_files_raise_nothing_but_a_package_error(tmp_path):

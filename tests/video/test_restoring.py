@@ -13,6 +13,7 @@ from deblurgan.cli import main
 from deblurgan.deblurrer import Deblurrer
 from deblurgan.errors import FileError, InputError
 from deblurgan.jobs.finding import find_inputs
+from deblurgan.video import looking
 from deblurgan.video import restoring as videos
 from deblurgan.video.options import VideoOptions
 from deblurgan.video.restoring import restore_video
@@ -182,6 +183,12 @@ def test_the_content_decides_what_is_read_and_the_name_what_is_written(tmp_path)
         assert "mp4" in file.format.name
     with pytest.raises(InputError, match=r"y\.avi: expected one of \.3g2 .*\.mkv \.mov \.mp4 .*\.webm, got '\.avi'"):
         restore_video(identity, source, tmp_path / "y.avi")
+
+
+def test_very_large_frames_are_refused(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "_MOST_PIXELS", 32 * 24 - 1)
+    with pytest.raises(FileError, match=r"clip\.mp4: expected frames of at most 767 pixels, found 32x24"):
+        restore_video(identity, clip, tmp_path / "out.mp4")
 
 
 @pytest.mark.parametrize("name", ["12:30.mp4", "concat:clip.mp4"])
