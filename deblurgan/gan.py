@@ -23,6 +23,7 @@ import numpy as np
 from deblurgan.devices import keep_order, require_tensorflow
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.untrusted import from_json
 
 if TYPE_CHECKING:
     import keras
@@ -609,7 +610,7 @@ def load(run_folder: str | os.PathLike[str]) -> GAN | WGAN | WGANGP:
     """
     path = Path(run_folder) / "params.json"
     try:
-        kept = json.loads(path.read_text("utf-8"))
+        kept = from_json(path.read_text("utf-8"))
         kind = {"GAN": GAN, "WGAN": WGAN, "WGANGP": WGANGP}[kept["class"]]
         made = kind(**kept["arguments"])
         made.epoch, made.d_losses, made.g_losses = kept["epoch"], kept["d_losses"], kept["g_losses"]

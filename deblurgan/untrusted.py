@@ -1,10 +1,15 @@
 """What the readers of files from elsewhere share: bounds on what a file can make of itself, damage as one line."""
 
 import contextlib
+import io
+import json
+import math
 import os
 import re
+import shutil
 import struct
 import tarfile
+import threading
 import tokenize
 import zipfile
 import zlib
@@ -19,7 +24,9 @@ from deblurgan.files import reason, shown, stand_in
 MAX_HEADER = 100_000_000  # bytes of a safetensors header, as its specification says, and of other JSON
 MAX_INFLATION = 20  # times the size of an archive that it may unpack to, or else up to
 MAX_SMALL = 2**26  # bytes
+MAX_GROUPS = 100  # of HDF5, in one another
 MAX_DIMENSIONS = 32  # NumPy's own limit before 2.0
+_PIECE = 4096  # bytes of an archive that are unpacked at once, to 100 MB at most
 
 # Where the classes are from that a model's JSON may name, and which of Keras' layers hold code or read files.
 _CLASSES_FROM = re.compile(
@@ -27,6 +34,8 @@ _CLASSES_FROM = re.compile(
 )
 _RUN_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 _READ_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})
+
+_building = threading.RLock()  # Keras' class of layers belongs to the whole process
 
 DAMAGE = (  # what the standard library, NumPy and h5py raise for damaged files, and what unexpected contents lead to
     zipfile.BadZipFile,
@@ -41,6 +50,7 @@ DAMAGE = (  # what the standard library, NumPy and h5py raise for damaged files,
     AttributeError,
     RuntimeError,
     MemoryError,
+    SystemError,  # of h5py, for names that are no text
     SyntaxError,  # this and the next: of the header of NumPy's arrays
     tokenize.TokenError,
     DeprecationWarning,  # of an invalid escape in a string, where warnings are errors
@@ -92,7 +102,33 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> b
     """Return the content of a member, `name` in a message; raise FileError for a compression that has no bounds."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileError(f"damaged: {name} is compressed by an unknown method")
-    return archive.read(info)
+    return unpacked(archive, info)
+
+
+def unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return the content of a member, and no more than it claims; `archive.read` unpacks up to 2 GB more.
+
+    Raises:
+        FileError: it is compressed by bzip2, of which a few bytes become gigabytes at once.
+    """
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        raise FileError("expected deflate or LZMA, found bzip2")
+    content = io.BytesIO()
+    with archive.open(info) as file:
+        shutil.copyfileobj(file, content, _PIECE)
+    return content.getvalue()
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def quoted(text: object, most: int = 80) -> str:
@@ -113,20 +149,33 @@ def counts(values: Iterable[Any]) -> tuple[int, ...]:
 
 
 def check_own(content: Any) -> None:
-    """Raise FileError where an open HDF5 file takes values from other files: those may be any that its reader can."""
+    """Raise FileError where an open HDF5 file has values that are not in it.
+
+    Those from other files may be of any that its reader can read; those that are only claimed fill the memory.
+    """
     import h5py
 
     links: list[tuple[str, Any]] = []
-    content.visititems_links(lambda name, link: links.append((name, link)))
+
+    def note(name: str, link: Any) -> str | None:
+        links.append((name, link))
+        return name if name.count("/") > MAX_GROUPS else None  # which ends the visit
+
+    if content.visititems_links(note):
+        raise FileError(f"damaged, or made to take for ever: more than {MAX_GROUPS} groups in one another")
+    claimed = 0
     for name, link in links:
         item = content[name] if isinstance(link, h5py.HardLink) else None
         from_elsewhere = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
         if isinstance(link, h5py.ExternalLink) or from_elsewhere:
             raise FileError(f"expected values in the file itself, found that {shown(name)} takes them from another")
-        if (
-            isinstance(item, h5py.Dataset) and item.chunks and len(item.chunks) != item.ndim
-        ):  # HDF5 divides by 0 there
+        if not isinstance(item, h5py.Dataset):
+            continue
+        if item.chunks and len(item.chunks) != item.ndim:  # HDF5 divides by 0 there
             raise FileError(f"damaged: {shown(name)} has {item.ndim} dimensions, and chunks of {len(item.chunks)}")
+        claimed += int(item.nbytes)
+    if claimed > most_unpacked(content.id.get_filesize()):
+        raise FileError("damaged, or made to exhaust the memory: its parts would be larger than they can be")
 
 
 def check_classes(config: Any) -> None:
@@ -142,6 +191,33 @@ def check_classes(config: Any) -> None:
         elif isinstance(value, dict):
             found += value.values()
             name, module = value.get("class_name", "__keras_tensor__"), value.get("module")
-            is_plain = name not in _RUN_CODE | _READ_FILES and _CLASSES_FROM.fullmatch(str(module))
+            is_plain = str(name) not in _RUN_CODE | _READ_FILES and _CLASSES_FROM.fullmatch(str(module))
             if name != "__keras_tensor__" and not is_plain:
                 raise FileError(f"expected Keras' plain layers, found {quoted(name)} of {quoted(module)}")
+
+
+@contextlib.contextmanager
+def bounded_weights(count: int, size: int) -> Iterator[None]:
+    """Raise FileError where this thread builds layers in the block with more weights than `count`, or `size` bytes.
+
+    A few letters of a file's options make a network of any size.
+    """
+    import keras
+
+    here = threading.get_ident()
+
+    def counted(layer: Any, shape: Any = None, *arguments: Any, **options: Any) -> Any:
+        nonlocal count, size
+        if threading.get_ident() == here:
+            count, size = count - 1, size - 4 * math.prod(shape or ())
+            if min(count, size) < 0:
+                raise FileError("damaged, or made to exhaust the memory: its network is larger than its weights")
+        return add_weight(layer, shape, *arguments, **options)
+
+    with _building:
+        add_weight = keras.layers.Layer.add_weight
+        keras.layers.Layer.add_weight = counted
+        try:
+            yield
+        finally:
+            keras.layers.Layer.add_weight = add_weight

@@ -14,6 +14,7 @@ from deblurgan.files import check_no_address, reason, shown
 from deblurgan.pictures.formats import IMAGE_EXTENSIONS, is_an_image_file
 from deblurgan.pictures.listing import list_files, list_files_below
 from deblurgan.pictures.metadata import DECODING_ERRORS
+from deblurgan.untrusted import unpacked
 from deblurgan.video.containers import is_a_video_file
 
 STANDARD = Path("-")  # standard input, or output
@@ -60,7 +61,7 @@ class Input:
                 f"{shown(self.name)}: expected at most {_MEMBER_BYTES} bytes, found {self.member.file_size}"
             )
         try:
-            return self.archive.read(self.member)
+            return unpacked(self.archive, self.member)
         except (zipfile.BadZipFile, lzma.LZMAError, *DECODING_ERRORS) as error:
             raise FileError(f"{shown(self.name)}: cannot be read from the zip file: {reason(error)}") from error
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import shown
+from deblurgan.untrusted import from_json
 
 if TYPE_CHECKING:
     import keras
@@ -75,7 +76,7 @@ def parse_about(text: str | None, path: str | os.PathLike[str]) -> About:
     from deblurgan.networks.footprint import Footprint
 
     try:
-        found = json.loads(text or "")
+        found = from_json(text or "")
         del found["takes"]
         needs, (taken, given) = Footprint(**found.pop("needs")), found.pop("channels", (3, 3))
         return About(needs=needs, channels=(taken, given), **found)

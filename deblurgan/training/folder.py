@@ -1,7 +1,6 @@
 """The folder of a training run: what is where, and whose it is."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import ensure_folder, held, reason, shown
 from deblurgan.training.recipe import OLD_NAME, RECIPE_NAME, Recipe, read_run
+from deblurgan.untrusted import from_json
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RunFolder:
     def recorded(self) -> dict[str, Any]:
         """Return what `about` says, as far as it is there."""
         try:
-            recorded = json.loads(self.about.read_text(encoding="utf-8"))
+            recorded = from_json(self.about.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return recorded if isinstance(recorded, dict) else {}

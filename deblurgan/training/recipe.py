@@ -17,6 +17,7 @@ from deblurgan.data.options import AUGMENT, PREPROCESS, checked
 from deblurgan.devices import PRECISIONS
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import atomic_path, reason, shown
+from deblurgan.untrusted import from_json
 
 RECIPE_NAME = "recipe.json"
 OLD_NAME = "settings.json"  # of the tutorial's runs before they had a recipe
@@ -384,7 +385,7 @@ def read_fields(name: str) -> dict[str, Any]:
         )
     try:
         text = Path(name).read_text("utf-8") if is_file else (_folder() / f"{name}.json").read_text("utf-8")
-        fields = json.loads(text)
+        fields = from_json(text)
     except (OSError, ValueError) as error:
         raise FileError(f"{shown(name)}: expected a recipe: {reason(error)}") from error
     if not isinstance(fields, dict):

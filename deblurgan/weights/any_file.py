@@ -7,9 +7,9 @@ network is loaded in Keras' safe mode.
 """
 
 import itertools
-import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ import numpy as np
 from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import atomic_path, folder_beside, reason, shown
 from deblurgan.networks import zoo
-from deblurgan.untrusted import DAMAGE, check_classes, opened
+from deblurgan.untrusted import DAMAGE, bounded_weights, check_classes, from_json, most_unpacked, opened
 from deblurgan.weights import (
     catalogue,
     checkpoint,
@@ -326,20 +326,25 @@ def _is_keras_archive(path: Path) -> bool:
 def _read_keras_archive(path: Path) -> WeightFile:
     """Read a tutorial network by its tensors, and one of `deblurgan.networks` as Keras loads it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            name = config["config"]["name"]
+        config = from_json(hdf5.archived(path, "config.json"))
+        name = config["config"]["name"]
     except (OSError, *DAMAGE):
         name = None  # the weights may still tell what they are
     entry = zoo.in_archive(name)
     if entry is None:
         return _read_hdf5(path)
     kind = entry.family or entry.kind
-    hdf5.check_archive(path)
+    parts = {part: hdf5.archived(path, part) for part in ("config.json", "metadata.json", "model.weights.h5")}
     with prefixed(shown(path), FileError):
         check_classes(config)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        size = most_unpacked(sum(map(len, parts.values())))
+        with tempfile.TemporaryDirectory() as folder, bounded_weights(len(parts["config.json"]), size):
+            checked = Path(folder, "model.keras")  # with nothing else in it
+            with zipfile.ZipFile(checked, "w") as archive:
+                for part, stored in parts.items():
+                    archive.writestr(part, stored)
+            model = keras.saving.load_model(checked, compile=False, safe_mode=True)
     except (OSError, *DAMAGE) as error:
         raise FileError(f"{shown(path)}: expected a .keras archive of a {kind}: {reason(error)}") from error
     tensors = [(variable.path, np.asarray(variable)) for variable in model.weights]

@@ -20,7 +20,7 @@ import numpy as np
 
 from deblurgan.errors import FileError, InputError, WeightsError
 from deblurgan.files import atomic_path, shown
-from deblurgan.untrusted import check_own, opened
+from deblurgan.untrusted import check_members, check_own, opened, read_member
 
 NORM_TENSORS = ("gamma", "beta", "moving_mean", "moving_variance")
 ATTRIBUTE = "deblurgan"  # of a file that says which network it belongs to; see `labelled`
@@ -124,8 +124,9 @@ def read(path: str | os.PathLike[str]) -> Content:
         FileError: it is missing, unreadable or damaged.
     """
     with opened(path, "a weight file (HDF5 or .keras)") as file:
-        is_archive = zipfile.is_zipfile(file)
-        with h5py.File(_in_archive(file) if is_archive else path, "r", locking=False) as content:
+        kind = "Keras 3 archive" if zipfile.is_zipfile(file) else None
+        stored: Any = io.BytesIO(_member(file, "model.weights.h5")) if kind else path
+        with h5py.File(stored, "r", locking=False) as content:
             check_own(content)
             if "state" in content.attrs:  # see training.checkpoint
                 run = Path(path).parent.parent if Path(path).parent.name == "checkpoints" else Path(path).parent
@@ -137,22 +138,30 @@ def read(path: str | os.PathLike[str]) -> Content:
                 found, layers = f"HDF5 of Keras 1 or 2, {whole}", _read_keras2(root)
             else:
                 found, layers = "Keras 3 weights", _read_keras3(root.get("layers", {}))
-            kind = "Keras 3 archive" if is_archive else found
-            return Content(kind, content.attrs.get(ATTRIBUTE), list(layers))
+            return Content(kind or found, content.attrs.get(ATTRIBUTE), list(layers))
 
 
-def check_archive(path: str | os.PathLike[str]) -> None:
-    """Raise FileError where a `.keras` archive, which Keras itself is to read, takes values from other files."""
-    with opened(path, "a .keras archive") as file, h5py.File(_in_archive(file), "r") as content:
-        check_own(content)
+def archived(path: str | os.PathLike[str], name: str) -> bytes:
+    """Return a part of a `.keras` archive: `config.json`, `metadata.json` or `model.weights.h5`, which is checked.
+
+    Raises:
+        FileError: it is missing or damaged, or claims to be larger than it can be.
+    """
+    with opened(path, "a .keras archive") as file:
+        content = _member(file, name)
+        if name.endswith(".h5"):
+            with h5py.File(io.BytesIO(content), "r") as weights:
+                check_own(weights)
+        return content
 
 
-def _in_archive(file: IO[bytes]) -> IO[bytes]:
-    """The HDF5 file of a `.keras` archive."""
+def _member(file: IO[bytes], name: str) -> bytes:
     with zipfile.ZipFile(file) as archive:
-        if "model.weights.h5" not in archive.namelist():
-            raise FileError("expected a weight file, found an archive without model.weights.h5")
-        return io.BytesIO(archive.read("model.weights.h5"))
+        if name not in archive.namelist():
+            raise FileError(f"expected a weight file, found an archive without {name}")
+        info = archive.getinfo(name)
+        check_members([info], file)
+        return read_member(archive, info, name)
 
 
 def _read_keras2(root: h5py.Group) -> Iterator[LayerWeights]:

@@ -16,10 +16,11 @@ import h5py
 import keras
 import numpy as np
 
-from deblurgan.errors import InputError, WeightsError
+from deblurgan.errors import FileError, InputError, WeightsError, prefixed
 from deblurgan.files import atomic_path, shown
 from deblurgan.networks import zoo
 from deblurgan.networks.layers import InstanceNormalization
+from deblurgan.untrusted import MAX_SMALL, bounded_weights, from_json
 from deblurgan.weights.hdf5 import ATTRIBUTE, Content, LayerWeights, check_shapes, save_weights
 
 
@@ -71,8 +72,13 @@ class LabelledWeights:
             raise InputError(
                 f"statistics: expected 'image', since {shown(self.path)} has no noted ones, received 'noted'"
             )
+        held = [tensor.nbytes for _, tensor in self.tensors]
         try:
-            model = zoo.build(self.role, self.name, options, dtype=dtype)
+            with (
+                prefixed(shown(self.path), FileError),
+                bounded_weights(2 * len(held) + 100, 2 * sum(held) + MAX_SMALL),
+            ):
+                model = zoo.build(self.role, self.name, options, dtype=dtype)
         except InputError as error:
             if overrides:
                 raise
@@ -150,7 +156,7 @@ def of(path: Path, content: Content) -> LabelledWeights | None:
         return None
     layers = {entry.name: entry for entry in content.layers}
     try:
-        about = json.loads(content.about)
+        about = from_json(content.about)
         role, name, options = about["role"], about["network"], about["options"]
         return LabelledWeights(path, role, name, zoo.checked_options(role, name, options), layers)
     except InputError as error:

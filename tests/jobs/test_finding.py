@@ -1,4 +1,6 @@
 import os
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -171,6 +173,27 @@ def test_a_damaged_zip_file_is_reported_and_the_others_done(folder, tmp_path):
     assert names == ["b.png"]
     assert [problem.split(": ")[0] for problem in problems] == [str(tmp_path / f"{name}.zip") for name in "abc"]
     assert all(": not a readable zip file (" in problem for problem in problems)
+
+
+def test_a_picture_in_a_zip_file_is_not_unpacked_beyond_the_size_that_it_claims(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(2**25))
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace(struct.pack("<I", 2**25), struct.pack("<I", 100)))
+    (source,), _ = find_inputs([tmp_path / "a.zip"])
+    tracemalloc.start()
+    with pytest.raises(FileError, match="Bad CRC-32"):
+        source.content(bytes)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_bzip2_of_which_a_few_bytes_become_gigabytes_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.png", b"x" * 100)
+    (source,), _ = find_inputs([tmp_path / "a.zip"])
+    with pytest.raises(FileError, match=r"a\.png: cannot be read .*expected deflate or LZMA, found bzip2"):
+        source.content(bytes)
 
 
 def test_damage_inside_a_zip_file_and_a_password_are_reported(tmp_path):

@@ -202,6 +202,7 @@ HOSTILE = [
     {"module": "builtins", "class_name": "function", "config": "eval"},
     {"module": "deblurgan.files", "class_name": "copy_file", "config": {}},
     {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+    {"class_name": ["Lambda"], "config": {}},
 ]
 
 
@@ -222,7 +223,7 @@ def archive(tmp_path):
     return path, change
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda layer: layer["class_name"])
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda layer: str(layer["class_name"]))
 def test_a_keras_archive_that_names_more_than_plain_layers_is_refused(archive, hostile, monkeypatch):
     path, change = archive
 
@@ -234,7 +235,8 @@ def test_a_keras_archive_that_names_more_than_plain_layers_is_refused(archive, h
     assert read(path).network == "NAFNet generator"
     change("config.json", edit)
     monkeypatch.setattr(keras.saving, "load_model", None)  # is not asked
-    with pytest.raises(FileError, match=r"n\.keras: expected Keras' plain layers, found '" + hostile["class_name"]):
+    found = "a list" if isinstance(hostile["class_name"], list) else repr(hostile["class_name"])
+    with pytest.raises(FileError, match=rf"n\.keras: expected Keras' plain layers, found {found}"):
         read(path)
 
 
@@ -249,6 +251,30 @@ def test_a_keras_archive_that_takes_values_from_other_files_is_refused(archive, 
 
     change("model.weights.h5", edit)
     with pytest.raises(FileError, match=r"n\.keras: expected values in the file itself, found that more takes"):
+        read(path)
+
+
+def test_a_keras_archive_whose_network_is_larger_than_its_weights_is_refused(archive):
+    path, change = archive
+
+    def edit(content):
+        config = json.loads(content)
+        kind = {"module": "keras.layers", "class_name": "Conv2D", "registered_name": None}
+        convolution = {"filters": 2**20, "kernel_size": 30, "name": "in_conv"}
+        config["config"]["layers"][1] |= {**kind, "config": convolution}
+        return json.dumps(config)
+
+    change("config.json", edit)
+    with pytest.raises(FileError, match=r"n\.keras: .*its network is larger than its weights"):
+        read(path)
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_a_keras_archive_that_unpacks_to_very_much_is_refused(member, archive):
+    path, _ = archive
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(member, bytes(2**27))
+    with pytest.raises(FileError, match=r"n\.keras: .*made to exhaust the memory|archive without model"):
         read(path)
 
 

@@ -530,6 +530,32 @@ def test_values_from_other_files_are_refused(way, model, tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20)])
+def test_values_that_are_claimed_alone_are_refused(shape, model, tmp_path):
+    path = tmp_path / "g.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("more", shape, "float32", chunks=(256,) * len(shape))
+    with pytest.raises(FileError, match=r"g\.weights\.h5: damaged, or made to exhaust the memory"):
+        read(path)
+
+
+def test_groups_in_one_another_without_end_are_refused(tmp_path):
+    with h5py.File(tmp_path / "g.weights.h5", "w") as file:
+        file.create_group("/".join("a" * 110))
+    with pytest.raises(FileError, match=r"g\.weights\.h5: damaged, or made to take for ever: more than 100 groups"):
+        read(tmp_path / "g.weights.h5")
+
+
+def test_names_that_are_no_text_are_damage(model, tmp_path):
+    path = tmp_path / "g.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.create_group(b"\xff\xfe")
+    with pytest.raises(FileError, match=r"g\.weights\.h5: damaged"):
+        read(path)
+
+
 def test_chunks_of_other_dimensions_than_their_values_are_damage(model, tmp_path):
     path = tmp_path / "g.weights.h5"
     model.save_weights(path)

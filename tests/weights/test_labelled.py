@@ -270,6 +270,7 @@ VALID = {"network": "nafnet", "role": "generator", "options": {}}
         ("{}", "expected JSON"),
         (np.arange(3), "expected JSON"),
         (b"\xff\xfe", "expected JSON"),
+        ("[" * 50_000, "expected JSON"),
         (json.dumps({"network": "nafnet", "role": "generator"}), "expected JSON"),
         (json.dumps({**VALID, "options": [1]}), "expected JSON"),
         (json.dumps({**VALID, "options": None}), "expected JSON"),
@@ -311,6 +312,15 @@ def test_options_of_another_network_are_one_clear_line(options, message, nafnet_
         load(nafnet_file)
     assert str(nafnet_file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"width": 10**5}, {"middle_blocks": 10**9}])
+def test_options_of_a_network_larger_than_the_weights_are_refused_before_it_is_built(changes, nafnet_file):
+    with h5py.File(nafnet_file, "a") as file:
+        file.attrs[ATTRIBUTE] = json.dumps({**VALID, "options": {**NAFNET, **changes}})
+    with pytest.raises(FileError, match=r": damaged, or made to exhaust the memory: its network is larger"):
+        load(nafnet_file)
+    assert zoo.build("generator", "nafnet", NAFNET).count_params() > 0  # as before
 
 
 def test_tensors_of_another_shape_leave_the_model_alone(nafnet_file):
