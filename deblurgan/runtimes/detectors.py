@@ -26,7 +26,7 @@ from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import reason, shown
 from deblurgan.pictures.pixels import resize
 from deblurgan.runtimes.contract import optional
-from deblurgan.runtimes.engines import onnxruntime_errors, open_session
+from deblurgan.runtimes.engines import onnxruntime_errors, open_session, said
 from deblurgan.scoring.detections import Detections, letterboxed, without_doubles
 from deblurgan.untrusted import opened
 
@@ -151,7 +151,7 @@ def _onnx(path: str | os.PathLike[str]) -> Opened:
         raise FileError(f"{shown(path)}: expected a detector with one input, found {len(more) + 1}")
     shape = tuple(side if isinstance(side, int) else None for side in taken.shape)
     dtype = np.dtype({"tensor(float16)": "f2", "tensor(uint8)": "u1", "tensor(int8)": "i1"}.get(taken.type, "f4"))
-    names = session.get_modelmeta().custom_metadata_map.get("names", "")
+    names = said(session, "names") or ""
 
     def run(images: NDArray) -> Outputs:
         try:

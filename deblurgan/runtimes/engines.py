@@ -19,6 +19,7 @@ from deblurgan.untrusted import opened
 if TYPE_CHECKING:
     import keras
 
+_ERRORS = (RuntimeError, ValueError)  # the latter: names in a file that are no text
 EXPORTED = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}  # what runs a file, the default first
 
 
@@ -128,14 +129,24 @@ def _session(content: str | bytes) -> tuple[Any, Callable[[Images], Images]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     return session, lambda images: session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises for files that it cannot use; they have no base class in common."""
+    """Return what ONNX Runtime raises for files that it cannot use; its own have no base class in common."""
     state = optional("onnxruntime.capi.onnxruntime_pybind11_state")
-    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
+    own = (kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+    return (*own, *_ERRORS)
+
+
+def said(session: Any, key: str) -> str | None:
+    """Return what the file of an ONNX Runtime session says under a name, if it says so in text."""
+    try:
+        text: str | None = session.get_modelmeta().custom_metadata_map.get(key)
+    except UnicodeDecodeError:
+        return None
+    return text
 
 
 def open_session(path: str | os.PathLike[str]) -> tuple[Any, Callable[[Images], Images]]:
@@ -157,7 +168,8 @@ def open_session(path: str | os.PathLike[str]) -> tuple[Any, Callable[[Images], 
 
 def _open_onnxruntime(path: Path, precision: str) -> Engine:
     session, run = open_session(path)
-    about = parse_about(session.get_modelmeta().custom_metadata_map.get(KEY), path)
+    about = parse_about(said(session, KEY), path)
+    run = _checked(run, about, path, onnxruntime_errors())
     return Engine("onnxruntime", about, resolve_precision("onnxruntime", precision, about), run)
 
 
@@ -165,11 +177,29 @@ def _open_openvino(path: Path, precision: str) -> Engine:
     openvino = optional("openvino")
     try:
         model = openvino.Core().read_model(path)
-    except RuntimeError as error:
+    except _ERRORS as error:
         raise FileError(f"{shown(path)}: not a readable network: {reason(error)[-200:]}") from error
     about = parse_about(_openvino_text(model), path)
     precision = resolve_precision("openvino", precision, about)
-    return Engine("openvino", about, precision, _openvino(model, precision))
+    return Engine("openvino", about, precision, _checked(_openvino(model, precision), about, path, _ERRORS))
+
+
+def _checked(
+    run: Callable[[Images], Images], about: About, path: Path, errors: tuple[type[Exception], ...]
+) -> Callable[[Images], Images]:
+    """Let what a file's network cannot compute, or computes of another shape, be a FileError."""
+
+    def checked(images: Images) -> Images:
+        try:
+            results = run(images)
+        except errors as error:
+            raise FileError(f"{shown(path)}: does not run: {reason(error)[-200:]}") from error
+        expected = (*images.shape[:3], about.channels[1])
+        if results.shape != expected:
+            raise FileError(f"{shown(path)}: expected results of the shape {expected}, found {results.shape}")
+        return results
+
+    return checked
 
 
 def _openvino_text(model: Any) -> str | None:

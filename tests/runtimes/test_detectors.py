@@ -111,6 +111,12 @@ def test_pictures_keep_their_proportions_on_grey_and_classes_their_names(tmp_pat
     assert list(detector.names) == ["dog", "cat"]
 
 
+def test_names_of_classes_that_are_no_text_are_left_out(tmp_path):
+    path = onnx_file(tmp_path / "yolo.onnx", (1, 3, 64, 64), {"output0": LAYOUTS["v8"]}, names={0: "dog", 1: "cat"})
+    path.write_bytes(path.read_bytes().replace(b"dog", b"d\xffg"))
+    assert list(FileDetector(path, 0.3).names) == []
+
+
 def test_a_network_for_pictures_of_any_size_is_given_whole_multiples(tmp_path):
     path = onnx_file(tmp_path / "yolo.onnx", (1, 3, "height", "width"), {"output0": LAYOUTS["v8"]})
     found = FileDetector(path, 0.3)(np.full((64, 64, 3), 255, np.uint8))

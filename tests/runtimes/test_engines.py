@@ -102,6 +102,30 @@ def test_an_exported_file_restores_as_its_weights_do(generator_file, exported, n
     assert np.abs(restored - by_definition(generator_file, image)).max() < 0.51
 
 
+@others
+def test_an_exported_file_with_a_name_that_is_no_text_is_refused(exported, tmp_path, engine, capsys):
+    path = tmp_path / "g.onnx"
+    path.write_bytes((exported / "g.onnx").read_bytes().replace(b"blurred", b"blur\xffed", 1))
+    with pytest.raises(FileError, match=r"g\.onnx: not a readable .*can't decode byte 0xff"):
+        open_restorer(path, engine=engine)
+    assert capsys.readouterr().out == ""
+
+
+@others
+def test_an_exported_file_whose_network_gives_something_else_is_refused(exported, tmp_path, engine):
+    network = onnx.load(exported / "g.onnx")
+    network.graph.output[0].name = "restored"
+    network.graph.node[-1].output[0] = "whole"
+    shape = onnx.numpy_helper.from_array(np.array([-1]), "flat")
+    network.graph.initializer.append(shape)
+    network.graph.node.append(onnx.helper.make_node("Reshape", ["whole", "flat"], ["restored"]))
+    network.graph.output[0].type.tensor_type.shape.ClearField("dim")
+    network.graph.output[0].type.tensor_type.shape.dim.add()
+    onnx.save(network, tmp_path / "g.onnx")
+    with pytest.raises(FileError, match=r"g\.onnx: expected results of the shape \(1, 12, 16, 3\), found \(576,\)"):
+        open_restorer(tmp_path / "g.onnx", engine=engine)(noise(12, 16))
+
+
 def test_an_exported_file_names_its_own_engine(exported, generator_file):
     assert engines.choose(exported / "g.onnx", None) == "onnxruntime"
     assert engines.choose(exported / "g.xml", None) == "openvino"
