@@ -596,3 +596,14 @@ def test_an_error_that_is_no_input_of_the_user_is_not_hidden(pictures, tmp_path)
     with pytest.raises(ZeroDivisionError):
         restored([pictures], tmp_path / "out", restore=broken)
     assert set(threading.enumerate()) <= before
+
+
+def test_mutated_pictures_of_each_format_are_refused_or_whole_and_the_others_done(tmp_path):
+    cases = pytest.importorskip("tests.faults.pictures")  # of which `make faults` does thousands
+    (tmp_path / "samples").mkdir()
+    cases.write_samples(tmp_path / "samples")
+    outcomes = []
+    for number in range(250):
+        (tmp_path / f"{number}").mkdir()
+        outcomes.append(cases.attempt(number, tmp_path / "samples", tmp_path / f"{number}"))
+    assert min(outcomes.count("refused"), outcomes.count("restored")) > 50
