@@ -15,7 +15,7 @@ from deblurgan.jobs.finding import Input
 from deblurgan.jobs.planning import Where, target_of
 
 MOST_IN_SHARE = 64
-SHARES_PER_ACTOR = 16  # at least, where there are pictures enough: so that none waits long for the last at the end
+SHARES_PER_ACTOR = 16  # where there are several: so that none waits long for the last at the end
 _CHUNK = 1 << 16
 
 
@@ -36,7 +36,8 @@ class Plan:
 
     def shares(self, actors: int) -> Iterator[pa.Table]:
         """Yield the pictures in shares for so many actors."""
-        size = min(MOST_IN_SHARE, -(-len(self.due) // (actors * SHARES_PER_ACTOR)))
+        count = actors * SHARES_PER_ACTOR if actors > 1 else 1
+        size = min(MOST_IN_SHARE, -(-len(self.due) // count))
         for start in range(0, len(self.due), size or 1):
             yield self.due.slice(start, size).combine_chunks()
 

@@ -100,7 +100,6 @@ def restore_all(
         problems: list[str] = []
         plan = planned(found(source, output, problems, tell), manifest.read(_KNOWN), where, problems)
         summary = Summary(plan.total, plan.restored, plan.failed, before=plan.restored, problems=problems)
-
         if len(plan.due) == 0:
             return summary
         with started(cluster) as group:

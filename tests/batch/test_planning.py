@@ -68,7 +68,7 @@ def test_paths_that_cannot_stand_in_a_manifest_are_problems():
     ]
 
 
-def test_shares_are_small_at_the_end_and_hold_everything():
+def test_shares_are_small_where_workers_are_many_and_hold_everything():
     pictures = [(f"/{n}.png", f"{n}.png") for n in range(2000)]
     plan = planned(pictures, NONE, Where(), [])
     for actors, largest in ((1, MOST_IN_SHARE), (4, 32), (1000, 1)):
