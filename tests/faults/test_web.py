@@ -75,7 +75,7 @@ class Client:
     def __init__(self, number, address, function, expected):
         self.number, self.random, self.asked = number, random.Random(number), []
         self.address, self.function, self.expected = f"{address}gradio_api", function, expected
-        self.http = httpx.Client(timeout=120)
+        self.http, self.session = httpx.Client(timeout=120), f"{self.random.getrandbits(64):x}"
         self.tampered = 0
 
     def work(self, until, beat):
@@ -103,11 +103,10 @@ class Client:
         self.check(url, image)
 
     def as_page(self, data, asked):
-        session = f"{self.random.getrandbits(64):x}"
-        body = {"data": data, "fn_index": self.function, "session_hash": session}
+        body = {"data": data, "fn_index": self.function, "session_hash": self.session}
         self.http.post(f"{self.address}/queue/join", json=body).raise_for_status()
         asked.answered = time.monotonic()
-        with self.http.stream("GET", f"{self.address}/queue/data", params={"session_hash": session}) as stream:
+        with self.http.stream("GET", f"{self.address}/queue/data", params={"session_hash": self.session}) as stream:
             for line in stream.iter_lines():
                 event = json.loads(line.removeprefix("data: ")) if line else {}
                 if event.get("msg") == "estimation":
