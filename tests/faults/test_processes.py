@@ -148,7 +148,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored(pictures, tmp_path):
 
 def test_signals_while_other_commands_work(often, note, weights, tmp_path):
     """At random moments, from TensorFlow's import on."""
-    moments, times = random.Random(14), often(1, 40)
+    moments, times = random.Random(14), often(1, 20)
     for number in range(8):
         for side in "AB":
             save(tmp_path / "pairs" / side / f"{number}.png", noise(200, 200, seed=number))
