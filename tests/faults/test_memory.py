@@ -34,11 +34,11 @@ def tutorial(tmp_path_factory):
 def growth(weights, source, out, done, total):
     """What the memory of `deblur` grows by, and how large it is, when it has ended well.
 
-    Each thread of TensorFlow keeps what it has prepared for the latest 1,024 operations and sizes; so that this is
-    together when a tenth is done, one thread starts the operations.
+    It is that without oneDNN, of which each thread of TensorFlow keeps what is prepared for the latest 1,024
+    operations and sizes: until these are together takes more than a tenth.
     """
     arguments = ["--output_dir", out, "--weight_path", weights, "--precision", "float32"]
-    child = started("deblur", source, *arguments, env={"TF_NUM_INTEROP_THREADS": "1"})
+    child = started("deblur", source, *arguments, env={"TF_ENABLE_ONEDNN_OPTS": "0"})
     memory = Memory(child.pid, done)
     _, err = child.communicate()
     assert child.returncode == 0, err
@@ -58,7 +58,7 @@ def test_a_thousand_pictures_of_mixed_sizes(often, note, tutorial, tmp_path):
     grown, figures = growth(tutorial, tmp_path / "in", out, lambda: len(names(out)) if out.exists() else 0, count)
     assert len(names(out)) == count
     assert abs(grown) < often(0.1, 0.05), figures
-    note("memory of `deblur` over pictures of mixed sizes and formats, with one thread of TensorFlow", count, figures)
+    note("memory of `deblur` over pictures of mixed sizes and formats, without oneDNN", count, figures)
 
 
 def test_a_video_of_half_an_hour(often, note, tutorial, tmp_path):

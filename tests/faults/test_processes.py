@@ -166,16 +166,15 @@ def test_signals_while_other_commands_work(often, note, weights, tmp_path):
         "deblur": ["--weight_path", weights, tmp_path / "pairs" / "A", "--output_dir", tmp_path / "out"],
         "web": ["--weight_path", weights, "--port", "0"],
     }
-    wholly = 0
     for name in moments.sample(list(commands) * times, times):
         (tmp_path / "out").mkdir()
         (tmp_path / "temporary").mkdir()
         child = started(name, *commands[name], cwd=tmp_path, env={"TMPDIR": str(tmp_path / "temporary")})
         time.sleep(moments.uniform(1, 12 if name == "export" else 8))
-        child.send_signal(moments.choice(SIGNALS))
+        number = moments.choice(SIGNALS)
+        child.send_signal(number)
         _, err, code = ended(child)
-        wholly += code == 0
-        assert code in (0, 1), err
+        assert code in (0, 1, -number), err  # the latter: Python's own way, of an interrupted import
         assert not [file for file in names(tmp_path / "out") if file.startswith(".")]
         for file in (tmp_path / "out").glob("*.png"):
             assert pixels(file).shape == (200, 200, 3)
