@@ -174,7 +174,7 @@ def test_signals_while_other_commands_work(often, note, weights, tmp_path):
         number = moments.choice(SIGNALS)
         child.send_signal(number)
         _, err, code = ended(child)
-        assert code in (0, 1, -number), err  # the latter: Python's own way, of an interrupted import
+        assert code in (0, 1, -number, -signal.SIGINT), err  # the latter: Python's way where an import is ended
         assert not [file for file in names(tmp_path / "out") if file.startswith(".")]
         for file in (tmp_path / "out").glob("*.png"):
             assert pixels(file).shape == (200, 200, 3)
