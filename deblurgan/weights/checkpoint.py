@@ -5,6 +5,7 @@ as `generator/layer_with_weights-1/kernel`; Keras 3 often those of its optimizer
 graph of objects which is which: `generator/_operations/2/kernel` is what such a one is called here.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 
 from deblurgan.errors import FileError
 from deblurgan.files import reason, shown, without_wildcards
+from deblurgan.untrusted import counts
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how the names of variables end
 OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -38,6 +40,7 @@ def read(
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
     try:
+        _check_index(Path(f"{os.fspath(prefix)}.index").read_bytes())
         with without_wildcards(Path(prefix)) as plain:
             reader = tf.train.load_checkpoint(str(plain))
             names = list(reader.get_variable_to_shape_map())
@@ -45,8 +48,50 @@ def read(
             if OBJECTS in names:
                 wanted |= _of_keras_3(TrackableObjectGraph.FromString(reader.get_tensor(OBJECTS)).nodes)
             return names, {name: np.asarray(reader.get_tensor(key)) for name, key in wanted.items()}
-    except (tf.errors.OpError, DecodeError, TypeError, ValueError, RuntimeError, IndexError) as error:
+    except (tf.errors.OpError, DecodeError, OSError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise FileError(f"{shown(path or prefix)}: not a readable {kind}: {reason(error)}") from error
+
+
+def _check_index(table: bytes) -> None:
+    """Raise ValueError, TypeError, IndexError or DecodeError for an index on which TensorFlow ends the process.
+
+    It is a table of LevelDB, not compressed: a footer leads to a block that leads to blocks of names and values.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
+
+    def number(at: int) -> tuple[int, int]:
+        value, shift = 0, 0
+        while True:
+            value, shift, at = value | (table[at] & 0x7F) << shift, shift + 7, at + 1
+            if table[at - 1] < 0x80:
+                return value, at
+
+    def numbers(at: int, count: int) -> tuple[list[int], int]:
+        found = []
+        for _ in range(count):
+            value, at = number(at)
+            found.append(value)
+        return found, at
+
+    def block(at: int, size: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield where each value begins and ends, and whether it has a name."""
+        end = at + size - 4 * (1 + int.from_bytes(table[at + size - 4 : at + size], "little"))
+        while at < end:
+            (shared, own, length), at = numbers(at, 3)
+            yield at + own, at + own + length, shared + own > 0
+            at += own + length
+
+    (_, _, *index), _ = numbers(len(table) - 48, 4)
+    for start, _, _ in block(*index):
+        for begin, end, named in block(*numbers(start, 2)[0]):
+            if named:
+                entry = BundleEntryProto.FromString(table[begin:end])
+                dtype, shape = tf.as_dtype(entry.dtype), entry.shape  # TypeError for one that there is not
+                if dtype in (tf.resource, tf.variant) or shape.unknown_rank:
+                    raise ValueError("expected numbers or text, found something else")
+                if math.prod(counts(side.size for side in shape.dim)) >= 2**63:
+                    raise ValueError("expected shapes, found something else")
 
 
 def by_layer(variables: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

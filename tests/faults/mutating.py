@@ -29,7 +29,7 @@ def mutated(content, random):
         header = _json(content[8:end], random)
         return struct.pack("<Q", len(header)) + header + content[end:]
     if content.endswith(TABLE) and random.random() < 0.7:
-        return _table(content, random)
+        return table(content, random)
     return _bytes(content, random)
 
 
@@ -115,7 +115,7 @@ def _json(content, random):
     return json.dumps(document).encode()
 
 
-def _table(content, random):
+def table(content, random):
     """Damage in the first block of a table, which keeps its length; the checksum is CRC-32C, turned and shifted."""
     end = content[-48] & 0x7F | (content[-47] & 0x7F) << 7 * (content[-48] >> 7)  # where the next block begins
     end |= (content[-46] & 0x7F) << 14 if content[-48] >> 7 and content[-47] >> 7 else 0

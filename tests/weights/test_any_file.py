@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import io
 import json
+import random
 import zipfile
 from collections import OrderedDict
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from deblurgan.errors import FileError, InputError, WeightsError
+from deblurgan.errors import DeblurganError, FileError, InputError, WeightsError
 from deblurgan.networks import zoo
 from deblurgan.networks.tutorial import discriminator_model, generator_model
 from deblurgan.restoring.opening import open_restorer
@@ -26,6 +27,7 @@ from deblurgan.weights.hdf5 import save_keras2, save_weights
 from tests import torch_reference
 from tests.batches import run
 from tests.cli.program import deblurgan
+from tests.faults.mutating import table
 from tests.safetensors_files import safetensors
 from tests.weights.test_torch_file import Tensor, save, torch_names  # noqa: F401 (fixtures)
 
@@ -529,6 +531,19 @@ def test_a_checkpoint_restores_pictures_and_may_be_named_by_its_index(generator,
     data.write_bytes(data.read_bytes()[:2000])
     with pytest.raises(FileError, match="not a readable TensorFlow checkpoint"):
         read(tmp_path / "out.ckpt")
+
+
+def test_no_index_of_a_checkpoint_whose_checksums_are_right_ends_the_process(generator, tmp_path):
+    convert(generator[0], tmp_path / "g.ckpt")
+    index, refused = tmp_path / "g.ckpt.index", 0
+    content = index.read_bytes()
+    for seed in range(60):
+        index.write_bytes(table(content, random.Random(seed)))
+        try:
+            read(tmp_path / "g.ckpt")
+        except DeblurganError:
+            refused += 1
+    assert refused > 20
 
 
 def test_a_damaged_archive_is_never_worse_than_a_reported_error(save_safetensors, tmp_path):
