@@ -61,6 +61,20 @@ def crops(photos):
 
 
 @pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """File with the weights of a small generator that leaves pictures recognisable."""
+    import keras
+
+    from deblurgan.networks.tutorial import generator_model
+    from deblurgan.weights.hdf5 import save_weights
+
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def vgg16():
     """The shipped weights, read without the code under test."""
     with np.load(Path(__file__).parents[1] / "deblurgan/assets/vgg16_block1_to_block3.npz") as file:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 import h5py
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ from PIL import Image
 from deblurgan import cli, files
 from deblurgan.devices import policy
 from deblurgan.jobs import watching
-from deblurgan.networks.tutorial import discriminator_model, generator_model
+from deblurgan.networks.tutorial import discriminator_model
 from deblurgan.pictures.pixels import resize
 from deblurgan.restoring import opening
 from deblurgan.restoring import restorer as restorers
@@ -80,15 +79,6 @@ REQUIRED = {
     "synthesize": ["--input_dir", "in", "--output_dir", "out"],
     "deblur": ["--input_dir", "in", "--output_dir", "out"],
 }
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """File with the weights of a small generator that leaves pictures recognisable."""
-    keras.utils.set_random_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
-    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ import resource
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.faults.children import started
+
 MORE = 6 << 30  # bytes of addresses for a child: `read` takes as many as a file says, up to 2**32, if not the memory
 START = 180  # seconds until a child is ready
 
@@ -43,12 +43,15 @@ def _some(module, samples, folder, number, count, seconds, growth, findings):
     """As many cases as one child gets through; return the number of the next."""
     folder.mkdir(parents=True, exist_ok=True)
     errors = (folder / "errors.txt").open("a+", errors="replace")
-    command = [sys.executable, "-m", "tests.faults.cases", module, samples, folder, number, count]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     with (
         errors,
-        subprocess.Popen(
-            list(map(str, command)), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors
+        started(
+            *(module, samples, folder, number, count),
+            program=("tests.faults.cases",),
+            cwd=folder,
+            env={"PYTHONWARNINGS": "ignore"},
+            stderr=errors,
+            text=False,
         ) as child,
     ):
         buffer, patience = b"", START

@@ -39,20 +39,6 @@ def note(record_property):
     return lambda what, times, outcome: record_property("faults", (what, f"{times:,}", outcome))
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A file with the weights of a tiny generator that leaves pictures recognisable."""
-    import keras
-
-    from deblurgan.networks.tutorial import generator_model
-    from deblurgan.weights.hdf5 import save_weights
-
-    keras.utils.set_random_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
-    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
-    return path
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A function that mounts a small disk, before an earlier one, or changes how, and returns where it is."""

@@ -7,16 +7,17 @@ import struct
 import zipfile
 import zlib
 
+from deblurgan.pictures.png import SIGNATURE, chunk
+
 EXTREMES = [kind * size for kind in (b"\0", b"\xff", b"\x7f", b"\x80") for size in (1, 2, 4, 8)]
 VALUES = [None, True, 0, -1, 3, 2**31, 2**63, 2**70, 0.5, float("nan"), 1e308, "", "a", "../a", "\0", [], [1], {}]
 HEAD = 600  # bytes, where half of the damage is done
-PNG = b"\x89PNG\r\n\x1a\n"
 TABLE = (0xDB4775248B80FB57).to_bytes(8, "little")  # how LevelDB's tables end, such as a checkpoint's index
 
 
 def mutated(content, random):
     """`content` with damage in one to five places."""
-    if content.startswith(PNG) and random.random() < 0.6:
+    if content.startswith(SIGNATURE) and random.random() < 0.6:
         return _png(content, random)
     if content.startswith(b"PK\3\4") and random.random() < 0.7:
         return _zip(content, random)
@@ -59,7 +60,7 @@ def _bytes(content, random):
 
 def _png(content, random):
     """Damage in one chunk, or a chunk that is missing, doubled or elsewhere; pixels and text are compressed anew."""
-    chunks, at = [], len(PNG)
+    chunks, at = [], len(SIGNATURE)
     while at < len(content):
         (size,) = struct.unpack_from(">I", content, at)
         chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + size]))
@@ -75,10 +76,7 @@ def _png(content, random):
             chunks[place:place] = [(name, data)] * 2
         case "elsewhere":
             chunks.insert(random.randint(0, len(chunks)), (name, data))
-    return PNG + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
+    return SIGNATURE + b"".join(chunk(*one) for one in chunks)
 
 
 def _zip(content, random):

@@ -8,14 +8,11 @@ import signal
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from deblurgan.model import generator_model
-from deblurgan.weights.hdf5 import save_weights
 from tests.cli.program import succeeds
 from tests.faults.children import started
 from tests.photographs import save
@@ -28,14 +25,6 @@ RUNS = (
     ("second", 2 / 3, signal.SIGKILL),
     ("third", 2, None),
 )  # how each ends, and when
-
-
-@pytest.fixture
-def weights(tmp_path):
-    keras.utils.set_random_seed(0)
-    path = tmp_path / "tiny.weights.h5"
-    save_weights(generator_model((None, None, 3), ngf=4, n_blocks=1), path)
-    return path
 
 
 def crops(folder, count, photographs):

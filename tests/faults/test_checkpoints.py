@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,10 @@ import pytest
 from deblurgan.errors import FileError
 from deblurgan.training import checkpoint
 from deblurgan.training.trainer import train
+from tests.faults.children import ROOT
 from tests.power_cuts import Disk, put
 from tests.training.killing import Life
 from tests.training.runs import assert_same_end, recipe
-
-ROOT = Path(__file__).parents[2]
 
 
 class Part:
@@ -67,9 +65,7 @@ def test_a_training_whose_power_is_cut_goes_on(tmp_path, monkeypatch, often, not
     chosen = random.Random(0).sample(disk.left[1:], often(1, 12))
     for number, files in enumerate(chosen):
         folder = put(files, tmp_path / f"left {number}")
-        life = Life(plan, folder / "whole")
-        told = list(life.lines())
-        assert life.process.exitcode == 0, told
+        Life(plan, folder / "whole").to_its_end()
         assert_same_end(folder / "whole", tmp_path / "whole")
         shutil.rmtree(folder)
     note(

@@ -22,23 +22,19 @@ FIELDS = {"steps_per_epoch": 20, "checkpoint_every": 7, "ema": 0.5}
 PLAN = recipe(steps=40, **FIELDS)
 
 
-def undisturbed(plan, run):
-    life = Life(plan, run)
-    list(life.lines())
-    assert life.process.exitcode == 0
-    return run
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing disturbed."""
-    return undisturbed(PLAN, tmp_path_factory.mktemp("runs") / "whole")
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    Life(PLAN, run).to_its_end()
+    return run
 
 
 @pytest.mark.faults
 def test_a_training_that_is_asked_to_end_does_and_goes_on(tmp_path, often, note):
-    times, chance, run, said = often(2, 16), random.Random(0), tmp_path / "run", tmp_path / "said"
-    whole, ends = undisturbed(recipe(steps=20 * times, **FIELDS), tmp_path / "whole"), []
+    times, chance, ends = often(2, 16), random.Random(0), []
+    whole, run, said = (tmp_path / name for name in ("whole", "run", "said"))
+    Life(recipe(steps=20 * times, **FIELDS), whole).to_its_end()
     for number in range(times):
         said.write_text("")
         process = training(whole / "recipe.json", run, said)
@@ -96,7 +92,7 @@ def test_of_two_trainings_in_one_folder_the_second_is_refused(whole, tmp_path, o
         second.join()
         assert second.exitcode == 1
     os.kill(first.process.pid, signal.SIGCONT)
-    list(first.lines())
+    first.to_its_end()
     said = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("Error: ")]
     assert said == [f"Error: {run}: another process trains in this folder now"] * times
     assert_same_end(run, whole)

@@ -15,9 +15,7 @@ PLAN = recipe(checkpoint_every=2, ema=0.5)
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    life = Life(PLAN, run)
-    list(life.lines())
-    assert life.process.exitcode == 0
+    Life(PLAN, run).to_its_end()
     return run
 
 

@@ -1,6 +1,5 @@
 """Mutated videos, restored by the code of `deblurgan deblur` beside a sound picture."""
 
-import functools
 import os
 import random
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.faults.mutating import mutated
-from tests.faults.pictures import SIZE, SOUND, restored
+from tests.faults.pictures import SIZE, SOUND, contents, restored
 from tests.video.clips import levels, write
 
 HEIGHT, WIDTH = 24, 32
@@ -45,14 +44,6 @@ def write_samples(folder):
     add(".mov", codec="prores_ks", pix_fmt="yuv422p10le")
     add(".mkv", codec="ffv1", pix_fmt="yuv444p")
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(folder / f"{len(os.listdir(folder)):02}{SOUND}")
-
-
-@functools.cache
-def contents(samples):
-    """Name and content of each sample, and the content of the sound picture."""
-    found = [(path.name, path.read_bytes()) for path in sorted(samples.iterdir())]
-    (sound,) = (content for name, content in found if name.endswith(SOUND))
-    return [one for one in found if not one[0].endswith(SOUND)], sound
 
 
 def attempt(number, samples, folder):

@@ -51,6 +51,12 @@ class Life:
         except EOFError:
             self.process.join()
 
+    def to_its_end(self):
+        """What it tells, when it has ended well."""
+        told = list(self.lines())
+        assert self.process.exitcode == 0, told
+        return told
+
     def until_step(self, number=1):
         """Wait until so many steps are done, and say whether there were so many."""
         for line in self.lines():
