@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.photographs import noise, save
+
 HEAD = "| what was done | how often | what came of it |\n| --- | --- | --- |\n"
 ROW = re.compile(r"\| (?P<what>.+?) \| .+ \|\n")
 
@@ -37,6 +39,25 @@ def often(request):
 def note(record_property):
     """A function that notes a row of the table: what was done, how often, what came of it."""
     return lambda what, times, outcome: record_property("faults", (what, f"{times:,}", outcome))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of twelve pictures that compress badly."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(12):
+        save(folder / f"{number:02}.png", noise(90 + number, 160, seed=number))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """A video of `negatives.FRAMES` small frames."""
+    from tests.faults.negatives import FRAMES
+    from tests.video import clips
+
+    frames = [noise(48, 64, seed=number) for number in range(FRAMES)]
+    return clips.write(tmp_path_factory.mktemp("clips") / "clip.mp4", frames)
 
 
 @pytest.fixture
