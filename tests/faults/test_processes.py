@@ -65,6 +65,7 @@ def test_two_at_once_into_one_folder_and_one_zip_file(often, note, pictures, cli
 
 
 def test_a_clock_that_runs_backwards(note, pictures, clip, tmp_path):
+    pictures = shutil.copytree(pictures, tmp_path / "in")
     for path in pictures.iterdir():
         os.utime(path, (10**10, 10**10))
     out = tmp_path / "out"
