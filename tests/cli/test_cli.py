@@ -669,24 +669,30 @@ def test_deblur_hands_on_how_to_restore(options, given, fake_restorer, small_pai
     assert asked == [plain | given]
 
 
+def in_pauses(monkeypatch, *script):
+    """Do the next of these in each pause of `--watch`, and Ctrl-C after the last."""
+    steps = list(script)
+
+    def pause(seconds):
+        if not steps:
+            raise KeyboardInterrupt
+        steps.pop(0)()
+
+    monkeypatch.setattr(watching.time, "sleep", pause)
+
+
 def test_deblur_watches_a_folder_until_ctrl_c(fake_restorer, tmp_path, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
-    script = [
+    in_pauses(
+        monkeypatch,
         lambda: save(folder / "a.png", noise()),
         lambda: (folder / "bad.png").touch(),
         lambda: None,
         lambda: save(folder / "b.png", noise()),
         lambda: None,
         lambda: None,
-    ]
-
-    def pause(seconds):
-        if not script:
-            raise KeyboardInterrupt
-        script.pop(0)()
-
-    monkeypatch.setattr(watching.time, "sleep", pause)
+    )
     result = deblurgan("deblur", folder, "--output_dir", tmp_path / "out", "--watch")
     assert names(tmp_path / "out") == ["a.png", "b.png"]
     assert result.stdout.splitlines() == [
@@ -707,7 +713,8 @@ def test_watching_outlasts_folders_that_go_and_forgets_failures_that_have_gone(f
     folder.mkdir()
     save(folder / "a.bmp", noise())
     (folder / "bad.png").touch()
-    script = [
+    in_pauses(
+        monkeypatch,
         lambda: None,
         lambda: [(folder / "a.bmp").unlink(), save(folder / "a.png", noise())],  # of the same result
         lambda: None,
@@ -719,14 +726,7 @@ def test_watching_outlasts_folders_that_go_and_forgets_failures_that_have_gone(f
         lambda: (tmp_path / "away").rename(folder),
         lambda: (folder / "bad.png").unlink(),
         lambda: None,
-    ]
-
-    def pause(seconds):
-        if not script:
-            raise KeyboardInterrupt
-        script.pop(0)()
-
-    monkeypatch.setattr(watching.time, "sleep", pause)
+    )
     result = deblurgan("deblur", folder, "--output_dir", out, "--watch", "--format", "webp")
     assert result.stdout.splitlines() == [
         *(str(out / name) for name in ("a.webp", "a.webp", "b.webp")),
@@ -746,20 +746,14 @@ def test_watching_goes_on_after_two_pictures_of_one_result_and_leaves_out_what_i
 ):
     folder = tmp_path / "in"
     folder.mkdir()
-    script = [
+    in_pauses(
+        monkeypatch,
         lambda: [save(folder / name, noise()) for name in ("a.png", "a.bmp", "c.png")],
         lambda: None,
         lambda: None,
         lambda: save(folder / "a.tif", noise()),
         *[lambda: None] * 3,
-    ]
-
-    def pause(seconds):
-        if not script:
-            raise KeyboardInterrupt
-        script.pop(0)()
-
-    monkeypatch.setattr(watching.time, "sleep", pause)
+    )
     places = ["--output_dir", folder / "out", "--compare", folder / "both"]
     result = deblurgan("deblur", folder, *places, "--watch", "--recursive", "--format", "webp")
     assert names(folder / "out") == names(folder / "both") == ["a.webp", "c.webp"]

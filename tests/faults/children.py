@@ -13,12 +13,17 @@ ROOT = Path(__file__).parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def environment(**more):
+    """The environment in which a child finds the package, with more in it."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **more}
+
+
 def started(*arguments, program=("deblurgan",), **options):
     """Start `deblurgan` with these arguments; it tells by `Popen.communicate` what it said."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("env", {})}
+    variables = environment(**options.pop("env", {}))
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": _heeding, **options}
     command = [sys.executable, "-m", *map(str, [*program, *arguments])]
-    return subprocess.Popen(command, env=environment, **options)
+    return subprocess.Popen(command, env=variables, **options)
 
 
 def restored_by(weights, *arguments, **options):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.faults.children import ROOT, stand_in
+from tests.faults.children import environment, stand_in
 from tests.faults.negatives import FRAMES, check_negatives, ended, members
 from tests.photographs import names, noise, save
 from tests.video import clips
@@ -86,11 +86,10 @@ def test_a_clock_that_runs_backwards(note, pictures, clip, tmp_path):
 
 def piped(command, *, cwd):
     """What a line of the shell says on standard error; the exit code of the program is its last line."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     ran = subprocess.run(
         ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}} >&2"],
         cwd=cwd,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         errors="replace",
