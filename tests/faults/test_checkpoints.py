@@ -49,7 +49,7 @@ def test_no_byte_of_a_checkpoint_can_change_unnoticed(tmp_path, often, note):
     assert kept.latest(told.append)[2]["step"] == 4
     assert len(told) == 1
     note(
-        "a checkpoint with one byte changed: each of the first 4,096, and 500 others; or cut off somewhere",
+        "training: a checkpoint with one byte changed, each of the first 4,096 and 500 others, or that is cut off",
         len(places) + len(cut),
         "each is noticed before anything is read from it; the checkpoint before it is used",
     )
@@ -102,7 +102,7 @@ def test_the_system_is_asked_to_sync_a_checkpoint_before_the_old_one_goes(tmp_pa
         assert synced == folder
     assert len(gone) == steps
     note(
-        "training under strace: a checkpoint replaces the one before it",
+        "training: a checkpoint replaces the one before it, watched by strace",
         len(gone),
         "always the file is synced, gets its name, its folder is synced, and then the old one goes",
     )

@@ -78,7 +78,7 @@ def test_a_training_that_nobody_listens_to_any_more_goes_on(whole, tmp_path, oft
         process.join()
         assert process.exitcode == 0
         assert_same_end(run, whole)
-    note("`train` in a pipe to `head -1`: nobody reads what it prints", times, "it goes on to its end")
+    note("training: in a pipe to `head -1`, nobody reads what it prints", times, "it goes on to its end")
 
 
 @pytest.mark.faults
@@ -96,7 +96,7 @@ def test_of_two_trainings_in_one_folder_the_second_is_refused(whole, tmp_path, o
     said = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("Error: ")]
     assert said == [f"Error: {run}: another process trains in this folder now"] * times
     assert_same_end(run, whole)
-    note("a second `train` in the folder of a run", times, "refused in one line; the first ends as if alone")
+    note("training: a second one in the same folder", times, "refused in one line; the first ends as if alone")
 
 
 @pytest.mark.faults
@@ -144,7 +144,7 @@ def test_a_long_training_needs_no_more_memory_than_a_short_one(name, tmp_path, o
     first, last = held[epochs // 10], held[-1]
     assert last < 1.05 * first, held
     note(
-        f"training of `{name}`, epochs of {every} steps: memory after the first tenth and in the end",
+        f"training, `{name}`: memory after the first tenth and in the end, in epochs of {every} steps",
         epochs,
         f"{first / 1e6:.0f} MB, {last / 1e6:.0f} MB",
     )
