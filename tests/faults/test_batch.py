@@ -51,13 +51,15 @@ def results(output):
 
 
 def killed_at_random(run, output, arguments, kills, until, count, rng):
-    """Run the command, kill a worker at each of some random numbers of results; return how many, and the process.
+    """Run the command, kill the first worker, and one at each of some random numbers of results.
+
+    Return how many were killed, and the process.
 
     At the number of results `until`, of the `count` in the end, the process is left to the caller.
     """
     process = started("batch", *arguments, env={"BATCH_OF": run}, start_new_session=True)
     began, there = time.monotonic(), results(output)
-    moments = sorted(rng.uniform(there, min(until, count)) for _ in range(kills))
+    moments = [there, *sorted(rng.uniform(there, min(until, count)) for _ in range(kills - 1))]
     killed = 0
     while process.poll() is None and results(output) < until:
         assert time.monotonic() - began < LIMIT

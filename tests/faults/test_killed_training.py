@@ -69,15 +69,15 @@ def test_a_killed_training_ends_as_one_that_was_not(name, tmp_path, often, note)
     assert whole.until_step()
     starting = time.perf_counter() - begun
     assert whole.to_its_end().count("epoch") == epochs
-    between = (time.perf_counter() - begun - starting) / times  # seconds, such that all of them come before the end
+    between = (time.perf_counter() - begun - starting) / (times + 1)  # seconds; so that all come before the end
 
     run, unfinished = tmp_path / "killed", 0
     for number in range(times):
         life, moment = Life(plan, run), chance.random()
-        if moment < EARLY:
+        if number and moment < EARLY:
             assert life.kill(chance.uniform(0, starting))
             continue
-        assert life.until_step()
+        assert life.until_step(1 if number else EVERY["checkpoint_every"] + 1)  # so that there is one to go on from
         time.sleep(chance.uniform(0, between))
         while moment < EARLY + WRITING and life.process.is_alive() and not half_written(run):
             pass
