@@ -3,12 +3,13 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ OBJECT_STORE = 500_000_000  # bytes; nothing but paths and rows goes through it
 LONGEST_TEMPORARY = 25  # characters of a folder in which Ray's sockets have short enough paths
 PATIENCE = 20  # seconds for a cluster to answer
 START_DEATHS = 10  # of actors in a row while they start, before the batch ends
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class LostError(InputError):
@@ -53,7 +55,7 @@ class Group:
     gpus: float
     threads: int
 
-    def restored(self, task: Task, shares: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    def restored(self, task: Task, shares: Sequence[pa.Table]) -> Generator[pa.Table, None, None]:
         """Yield what `worker.Worker` makes of each share, as soon as one is done.
 
         Ray Data spreads the workers over the machines, starts those that end anew, and repeats what they were at.
@@ -79,25 +81,26 @@ class Group:
 
     def stop(self) -> None:
         """End the workers."""
-        import ray
-
-        ray.shutdown()
+        _stop()
 
 
 @contextlib.contextmanager
 def started(cluster: Cluster) -> Iterator[Group]:
     """Start Ray, or go to where it is, and yield the workers that are asked for; Ray ends with the block.
 
+    What is started here takes orders from this process alone, whose token Ray would else keep in the home folder.
+
     Raises:
         InputError: there is no such cluster, or it has less than is asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # what has ended does not start again
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ray_muted())
+        where = _where(cluster, stack)
         import ray
 
-        where = _where(cluster, stack)
-        stack.callback(ray.shutdown)
+        stack.callback(_stop)
         with _signals_kept(), _as_lost():
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         yield group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -107,6 +110,7 @@ def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
     if cluster.address is not None:
         _check_reached(cluster.address)
         return {"address": cluster.address}
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     options: dict[str, Any] = {
         "address": "local",
         "num_cpus": max(threads(), cluster.actors or 1),
@@ -188,17 +192,29 @@ def _ray_muted() -> Iterator[None]:
         yield
 
 
+def _stop() -> None:
+    """End Ray, within seconds, however often Ctrl-C is pressed: processes would be left, and Ray would say so."""
+    import ray
+
+    with _signals_kept():
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+        ray.shutdown()
+
+
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Let SIGTERM do after the block what it did before: Ray would end the process without a word."""
+    """Let signals do after the block what they did before: at SIGTERM Ray would end the process without a word."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

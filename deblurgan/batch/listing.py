@@ -1,5 +1,6 @@
 """Which pictures there are: in a folder, in a list of paths, or in Parquet files with a column of paths."""
 
+import codecs
 import os
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -113,13 +114,15 @@ def _remote(place: Place, output: str, problems: list[str]) -> Iterator[tuple[st
 
 def _in_list(place: Place) -> Iterator[str]:
     with storage(place.address, "cannot be read"), place.fs.open(place.root, "rb") as file:
-        for line in file:
-            if path := os.fsdecode(line.strip(b"\r\n")):
+        for number, line in enumerate(file):
+            if path := os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).strip(b"\r\n")):
                 yield path
 
 
 def _in_parquet(place: Place) -> Iterator[str]:
     with storage(place.address, "not a readable Parquet file"):
+        if not place.fs.exists(place.root):
+            raise FileError(f"{shown(place.address)}: expected Parquet, found nothing")
         dataset = pyarrow.dataset.dataset(place.root, filesystem=place.fs, format="parquet")
         if COLUMN not in dataset.schema.names:
             names = ", ".join(dataset.schema.names)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deblurgan.batch.manifest import FAILED, FOLDER, RESTORED
+from deblurgan.batch.shares import OWN
 from deblurgan.errors import InputError
 from deblurgan.files import shown
 from deblurgan.jobs.finding import Input
@@ -119,7 +120,7 @@ def _problem(path: str, name: str) -> str | None:
 
 
 def _output(name: str, where: Where) -> str:
-    if name.split("/", 1)[0] == FOLDER:
+    if name.split("/", 1)[0] in (FOLDER, OWN):
         name = f"_{name}"
     relative = Path(PurePosixPath(name))
     return target_of(Input(relative, relative), where.file_format, where.suffix or "").as_posix()

@@ -107,8 +107,11 @@ def restore_all(
             task = Task(output, opener, pictures or PictureOptions(), group.threads)
             lost = False
             try:
-                with _Counted(place, summary, progress) as counted:
-                    _collect(group.restored(task, tables), place, manifest, run, counted)
+                with (
+                    _Counted(place, summary, progress) as counted,
+                    contextlib.closing(group.restored(task, tables)) as results,  # Ray would start anew for its end
+                ):
+                    _collect(results, place, manifest, run, counted)
             except LostError:
                 lost = True
                 raise

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from deblurgan.batch.manifest import FAILED, RESTORED, table_of
 from deblurgan.batch.places import Place, is_address
-from deblurgan.batch.shares import DEATHS, Row, Share
+from deblurgan.batch.shares import DEATHS, OWN, Row, Share
 from deblurgan.errors import DeblurganError, FileError, InputError
 from deblurgan.files import shown
 from deblurgan.jobs.finding import Input
@@ -28,6 +29,10 @@ Opener = Callable[[], tuple[Restore, str]]
 STOPPED = "stopped"  # status of the one row that a worker gives back when nobody could go on
 NOTED = 8  # pictures that are noted at once as in hand; each note is a file written
 _NETWORK = ""  # stands for the network among the pictures in hand, while it is loaded
+
+
+class OutputError(DeblurganError, OSError):
+    """The output cannot be written, which is no picture's fault."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,28 @@ class Worker:
                 share.end(self._row(job, outcome, device))
 
     def _write(self, name: Path, content: bytes) -> Path:
-        self._place.write(name.as_posix(), content)
+        """Write a result.
+
+        Raises:
+            FileError: it cannot have this name.
+            OutputError: nor could it have another, as when the disk is full.
+        """
+        try:
+            self._place.write(name.as_posix(), content)
+        except FileError as error:
+            self._check_room(content, error)
+            self._place.write(name.as_posix(), content)
         self._written[name] = len(content), hashlib.sha256(content).hexdigest()
         return name
+
+    def _check_room(self, content: bytes, first: FileError) -> None:
+        """Raise the `first` error as an OutputError where the content cannot be written under any name."""
+        name = f"{OWN}/{secrets.token_hex(6)}"
+        try:
+            self._place.write(name, content)
+            self._place.remove(name)
+        except FileError as error:
+            raise OutputError(str(first)) from error
 
     def _row(self, job: Job, outcome: Outcome, device: str) -> Row:
         now = time.monotonic()
@@ -165,12 +189,16 @@ def _fetched(path: str, output: str) -> Job:
 def _cause_kept(share: Share) -> Iterator[None]:
     """Note what ends the block early, such as a lack of memory that an exception tells of.
 
+    What is told as an error of this package is no picture's doing: nothing is held against those in hand.
+
     Raises:
         InputError: it was no picture's doing, and would come again.
     """
     try:
         yield
     except DeblurganError:
+        with contextlib.suppress(FileError):  # of an output that cannot be written
+            share.gone(list(share.in_hand))
         raise
     except Exception as error:
         share.cause = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

@@ -3,6 +3,7 @@
 import hashlib
 
 import pyarrow as pa
+import pytest
 
 from deblurgan.batch.manifest import table_of
 from deblurgan.batch.planning import MOST_IN_SHARE, planned
@@ -53,8 +54,9 @@ def test_what_the_manifest_has_is_left_out_and_keeps_its_name():
     assert plan.due.to_pylist() == [{"path": "/c.png", "output": f"c-{hashed('/c.png')}.png"}]
 
 
-def test_the_folder_of_the_manifest_stays_the_manifests():
-    assert named(("/m", "manifest.parquet/x.png")) == {"/m": "_manifest.parquet/x.png"}
+@pytest.mark.parametrize("folder", ["manifest.parquet", ".deblurgan-batch"])
+def test_the_folders_of_the_batch_hold_no_results(folder):
+    assert named(("/m", f"{folder}/x.png")) == {"/m": f"_{folder}/x.png"}
 
 
 def test_paths_that_cannot_stand_in_a_manifest_are_problems():

@@ -1,10 +1,12 @@
 """A batch from beginning to end: with Ray once; else with outputs as killed runs leave them."""
 
+import contextlib
 import socket
 from functools import partial
 
 import pytest
 
+from deblurgan.batch import running
 from deblurgan.batch.cluster import Cluster, Group, group
 from deblurgan.batch.manifest import Manifest, table_of
 from deblurgan.batch.places import Place
@@ -120,6 +122,25 @@ def test_what_failed_is_forgotten_when_it_is_to_be_tried_again(begun):
     assert "a.png" not in rows_of(begun)
     assert len(rows_of(begun)) == 13
     assert names(begun / "manifest.parquet") == ["one.parquet"]
+
+
+def test_a_batch_that_stops_lets_go_of_what_ray_gives_before_ray_ends(source, tmp_path, monkeypatch):
+    events = []
+
+    class Stopping(Group):
+        def restored(self, task, shares):
+            try:
+                yield table_of([{"status": "stopped", "error": "no room"}]).append_column("share", [["share"]])
+            finally:
+                events.append("let go of")
+
+        def stop(self):
+            events.append("ended")
+
+    monkeypatch.setattr(running, "started", lambda cluster: contextlib.nullcontext(Stopping(1, 1, 0, 1)))
+    with pytest.raises(InputError, match="no room") as _held:  # by its traceback, what Ray gives
+        run(source, tmp_path)
+    assert events == ["let go of", "ended"]
 
 
 def test_a_cluster_that_does_not_answer_is_told(source, tmp_path):

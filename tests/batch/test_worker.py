@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from deblurgan.batch.places import Place
-from deblurgan.batch.shares import DEATHS, FOLDER, Share
+from deblurgan.batch.shares import DEATHS, FOLDER, OWN, Share
 from deblurgan.batch.worker import Task, Worker
 from deblurgan.errors import FileError
 from deblurgan.jobs.running import PictureOptions
@@ -121,6 +121,30 @@ def test_an_output_that_cannot_be_written_stops_the_batch(pictures, tmp_path):
     (tmp_path / "out").write_text("a file")
     (row,) = work(tmp_path / "out", share_of(pictures, ["0.png"])).values()
     assert (row["status"], row["error"].split(": ", 1)[1]) == ("stopped", "cannot be listed: Not a directory")
+
+
+def test_a_full_disk_stops_the_batch_and_is_held_against_no_picture(pictures, tmp_path, monkeypatch):
+    write = Place.write
+
+    def no_room(place, name, content):
+        if content.startswith(b"\x89PNG"):  # the small files of shares find some
+            raise FileError(f"{name}: cannot be written: No space left on device")
+        write(place, name, content)
+
+    with monkeypatch.context() as full:
+        full.setattr(Place, "write", no_room)
+        (row,) = work(tmp_path, share_of(pictures, ["0.png", "1.png"])).values()
+    assert (row["status"], row["error"]) == ("stopped", "0.png: cannot be written: No space left on device")
+    share = Share.opened(Place(str(tmp_path)), "share")
+    assert (share.rows, share.deaths) == ([], {})
+
+
+def test_a_result_that_cannot_have_its_name_costs_only_itself(pictures, tmp_path):
+    share = share_of(pictures, ["0.png", "1.png"]).set_column(1, "output", pa.array([f"{'x' * 256}.png", "1.png"]))
+    rows = work(tmp_path, share)
+    assert {name: row["status"] for name, row in rows.items()} == {"0.png": "failed", "1.png": "restored"}
+    assert rows["0.png"]["error"].endswith("cannot be written: File name too long")
+    assert [path.name for path in (tmp_path / OWN).iterdir()] == ["shares"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", json.dumps({"rows": []}).encode()])
