@@ -83,7 +83,7 @@ def batch(source: str, output: str, retry_failed: bool, **options: Any) -> None:
     then reported, and the others are still done. OUTPUT/manifest.parquet has a row for each: path, output, status,
     error, size, checksum, seconds. Videos and zip files are for `deblur`.
     """
-    if importlib.util.find_spec("ray") is None:
+    if not all(map(importlib.util.find_spec, ("ray", "pyarrow", "fsspec"))):  # of them `pip install ray` brings one
         raise InputError("batch needs Ray: pip install 'deblurgan[ray]'")
     from deblurgan.batch.cluster import Cluster
     from deblurgan.batch.running import restore_all
