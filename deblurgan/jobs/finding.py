@@ -7,7 +7,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deblurgan.errors import FileError, InputError
 from deblurgan.files import check_no_address, reason, shown
@@ -180,7 +180,8 @@ def _members(path: Path, problems: list[str], tell: Callable[[str], object]) -> 
         return []
     found, others = [], []
     for member in archive.infolist():
-        parts = [part for part in PurePosixPath(member.filename.replace("\\", "/")).parts if part not in ("/", "..")]
+        names = member.filename.replace("\\", "/").split("/")  # not a path's parts: one of them may be "//"
+        parts = [part for name in names if (part := os.path.splitdrive(name)[1]) not in ("", ".", "..")]
         if member.is_dir() or not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
         if is_an_image_file(parts[-1]) and "\0" not in member.filename:

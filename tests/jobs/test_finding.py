@@ -1,3 +1,4 @@
+import ntpath
 import os
 import struct
 import tracemalloc
@@ -84,6 +85,17 @@ def test_what_a_folder_or_zip_file_holds_besides_is_told_in_one_line(tmp_path):
         (tmp_path / "in" / name).unlink()
     with pytest.raises(InputError, match=r"in this folder, found none; what is there: \.xcf without extension$"):
         find_inputs([tmp_path / "in"])
+
+
+@pytest.mark.parametrize(
+    "name", ["/a/b.png", "//a/b.png", "///a/./b.png", "../a/../b.png", "\\\\a\\b.png", "c:/a/c:b.png"]
+)
+def test_a_name_in_a_zip_file_leads_nowhere_else(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(os.path, "splitdrive", ntpath.splitdrive)  # which finds no drive in the others
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr(name, "")
+    (found,), problems = find_inputs([tmp_path / "z.zip"])
+    assert (found.relative, problems) == (Path("a/b.png"), [])
 
 
 def test_folders_and_zip_files_without_pictures_are_named(tmp_path):
