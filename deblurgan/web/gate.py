@@ -26,6 +26,7 @@ _FILE = re.compile(r"/gradio_api/file=(.*)", re.DOTALL)
 _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(.*)")
 _UPLOAD = "/gradio_api/upload"
 _JOIN = "/gradio_api/queue/join"
+_MOST = 2**20  # bytes of a request that uploads nothing: what is asked for, with the names of files
 
 
 class Gate:
@@ -48,8 +49,9 @@ class Gate:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or pass it on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] != "http":  # the server's start and end: the page has no other kind
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         if not (self._names is None or _is_named(headers, self._names)):
@@ -69,32 +71,46 @@ class Gate:
                 await self._app(scope, receive, send)
         elif path == _UPLOAD:
             await self._upload(scope, receive, send)
-        elif path == _JOIN:
-            await self._join(scope, receive, send)
-        else:
+        elif scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
+        else:
+            await self._asked(scope, receive, send)
 
     async def _upload(self, scope: Any, receive: Any, send: Any) -> None:
         """Take files, unless there are too many already."""
-        size = Headers(scope=scope).get("content-length", "")
-        if not self._sessions.takes(int(size) if size.isdecimal() else None):
+        headers = Headers(scope=scope)
+        size = "" if "transfer-encoding" in headers else headers.get("content-length", "")
+        if not self._sessions.takes(int(size) if size.isdecimal() else 0):
             await PlainTextResponse("Refused: too many files are waiting here; try later", 507)(scope, receive, send)
             return
+
+        async def counted() -> Any:
+            message = await receive()
+            if not size.isdecimal() and not self._sessions.takes(len(message.get("body", b""))):
+                raise OSError(errno.ENOSPC, "too many files are waiting here")
+            return message
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, counted, send)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             await PlainTextResponse("Refused: the server's disk is full", 507)(scope, receive, send)
 
-    async def _join(self, scope: Any, receive: Any, send: Any) -> None:
-        """Queue a job, which has to be of a session: it would be queued, and fail, without."""
-        content = await Request(scope, receive).body()
+    async def _asked(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass on what is no longer than it has to be; a job has to be of a session: it would be queued, and fail."""
+        content = bytearray()
+        async for chunk in Request(scope, receive).stream():
+            content += chunk
+            if len(content) > _MOST:
+                await PlainTextResponse(f"Refused: expected at most {_MOST} bytes", 413)(scope, receive, send)
+                return
         with contextlib.suppress(ValueError, RecursionError):  # which Gradio refuses, too
-            if isinstance(body := json.loads(content), dict) and not body.get("session_hash"):
+            is_job = scope["path"] == _JOIN and isinstance(body := json.loads(content), dict)
+            if is_job and not body.get("session_hash"):
                 await PlainTextResponse("Refused: expected a session_hash", 400)(scope, receive, send)
                 return
-        messages = [{"type": "http.request", "body": content, "more_body": False}]
+        messages = [{"type": "http.request", "body": bytes(content), "more_body": False}]
 
         async def again() -> Any:
             return messages.pop() if messages else await receive()

@@ -97,9 +97,8 @@ class Sessions:
             return False
         return os.path.isfile(real) and Path(real).is_relative_to(self.folder)
 
-    def takes(self, size: int | None) -> bool:
-        """Whether an upload of so many bytes, None: unknown, is taken beside what was there at the last sweep."""
-        size = self._largest if size is None else size
+    def takes(self, size: int) -> bool:
+        """Whether an upload of so many bytes is taken beside what was there at the last sweep."""
         with self._lock:
             fits = self._taken + size <= MOST * self._largest
             self._taken += size if fits else 0

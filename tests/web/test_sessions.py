@@ -93,7 +93,7 @@ def test_what_files_take_is_bounded(sessions):
     left = module.MOST * LARGEST - size
     assert not sessions.takes(left + 1)
     assert sessions.takes(left - LARGEST)
-    assert sessions.takes(None)  # of unknown size: may be the largest
+    assert sessions.takes(LARGEST)
     assert not sessions.takes(1)
     sessions.sweep()
     assert sessions.takes(1)
