@@ -32,7 +32,7 @@ _PIECE = 4096  # bytes of an archive that are unpacked at once, to 100 MB at mos
 _CLASSES_FROM = re.compile(
     r"keras(\.(layers|initializers|regularizers|constraints|src\.models\.\w+))?|deblurgan\.networks\.\w+"
 )
-_RUN_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
+_RUN_CODE = frozenset({"function", "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 _READ_FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization"})
 
 _building = threading.RLock()  # Keras' class of layers belongs to the whole process
@@ -191,7 +191,8 @@ def check_classes(config: Any) -> None:
         elif isinstance(value, dict):
             found += value.values()
             name, module = value.get("class_name", "__keras_tensor__"), value.get("module")
-            is_plain = str(name) not in _RUN_CODE | _READ_FILES and _CLASSES_FROM.fullmatch(str(module))
+            is_class = isinstance(name, str) and name.isidentifier()  # with points it could be of another module
+            is_plain = is_class and name not in _RUN_CODE | _READ_FILES and _CLASSES_FROM.fullmatch(str(module))
             if name != "__keras_tensor__" and not is_plain:
                 raise FileError(f"expected Keras' plain layers, found {quoted(name)} of {quoted(module)}")
 

@@ -135,8 +135,10 @@ def read(path: str | os.PathLike[str], *, stages: int | None = None) -> WeightFi
         return _read_stages(path, stages)
     content = _read(path.with_suffix("") if path.suffix == ".index" else path)
     for name, tensor in content.tensors:
+        if tensor.dtype.kind in "OSUVMm" and tensor.dtype.name != "bfloat16":
+            raise WeightsError(f"{shown(path)}: expected numbers, found {tensor.dtype.name} in {shown(name)}")
         if not np.isfinite(tensor).all():
-            raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {name}")
+            raise WeightsError(f"{shown(path)}: expected finite values, found NaN or infinity in {shown(name)}")
     return content
 
 

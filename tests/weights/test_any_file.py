@@ -205,6 +205,8 @@ HOSTILE = [
     {"module": "deblurgan.files", "class_name": "copy_file", "config": {}},
     {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
     {"class_name": ["Lambda"], "config": {}},
+    {"class_name": "config.set_floatx", "module": "keras", "config": {}},
+    {"class_name": "function", "module": "keras", "config": "config.set_floatx"},
 ]
 
 
@@ -360,6 +362,34 @@ def test_inspect_says_what_a_file_is(generator):
     assert "ngf=4, n_blocks=1, upsampling=transpose" in result.stdout
     assert "in_conv/0" in result.stdout
     assert "7x7x3x4" in result.stdout
+
+
+def test_texts_in_the_place_of_numbers_are_one_clear_line(generator, tmp_path):
+    path = tmp_path / "texts.h5"
+    convert(generator[0], path)
+    with h5py.File(path, "a") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        shape = file[names[0]].shape
+        del file[names[0]]
+        file[names[0]] = np.full(shape, b"a")
+    with pytest.raises(WeightsError, match=r"texts\.h5: expected numbers, found bytes8 in "):
+        read(path)
+
+
+def test_a_name_in_a_file_does_nothing_to_the_terminal(generator, tmp_path):
+    path = tmp_path / "names.h5"
+    convert(generator[0], path)
+    with h5py.File(path, "a") as file:
+        first, *others = file.attrs["layer_names"]
+        with_weights = next(name for name in (first, *others) if len(file[name].attrs["weight_names"]))
+        evil = with_weights + b"\x1b[2J"
+        file.move(with_weights, evil)
+        file.attrs["layer_names"] = [evil if name == with_weights else name for name in (first, *others)]
+    result = deblurgan("inspect", path)
+    assert result.exit_code == 0, result.output
+    assert "\\x1b[2J" in result.stdout
+    assert "\x1b" not in result.output
 
 
 def test_convert_on_the_command_line(generator, tmp_path):
