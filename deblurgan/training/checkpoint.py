@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 
 from deblurgan.errors import FileError, WeightsError
-from deblurgan.files import atomic_path, ensure_folder, reason
+from deblurgan.files import atomic_path, ensure_folder, reason, shown
+from deblurgan.untrusted import check_own
 
 Values = dict[str, list[np.ndarray]]
 KEPT = ".kept.h5"  # how the names of those end that stay
@@ -46,11 +47,12 @@ def read(path: Path) -> tuple[Values, dict[str, Any]]:
     try:
         _check(path)
         with h5py.File(path, "r", locking=False) as file:  # not every file system has locks
+            check_own(file)
             # Not `file.items()`: that holds h5py's lock until its last item, which a damaged file keeps it from.
             values = {name: [file[name][key][()] for key in sorted(file[name])] for name in list(file)}
             return values, json.loads(file.attrs["state"])
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # h5py's, if damaged
-        raise FileError(f"{path}: expected a checkpoint of a training run: {reason(error)}") from error
+        raise FileError(f"{shown(path)}: expected a checkpoint of a training run: {reason(error)}") from error
 
 
 def _check(path: Path) -> None:

@@ -42,6 +42,10 @@ class RunFolder:
         """Return the weight file of a network: "best", "last", or of an epoch."""
         return self.path / f"{network}_{label}.weights.h5"
 
+    def linked(self) -> list[str]:
+        """Return the names of folders in it that are links: what is written there goes elsewhere."""
+        return sorted(path.name for path in self.path.glob("*") if path.is_symlink() and path.is_dir())
+
     def started(self, *, resume: bool) -> Recipe | None:
         """Return the recipe of the run that is there, if one is.
 

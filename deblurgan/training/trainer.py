@@ -111,6 +111,8 @@ def _train(
             own = ("network", "network_options", "input_channels", "output_channels")
             recipe = dataclasses.replace(recipe, **{name: getattr(started, name) for name in own})
         recipes.check_resumable(recipe, started, folder.path)
+    if links := folder.linked():
+        progress.notice(f"{folder.path}: folders in it are links, and written to where they lead: {', '.join(links)}")
     checkpoints = Checkpoints(folder.checkpoints, recipe.keep_checkpoints)
     saved = checkpoints.latest(progress.notice) if resume else None
     if resume and saved is None:

@@ -88,6 +88,15 @@ def test_a_run_of_an_earlier_version_is_told(tmp_path, name):
     )
 
 
+def test_folders_that_are_links_are_told(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.linked() == []
+    run.samples.mkdir(parents=True)
+    run.checkpoints.symlink_to(tmp_path, target_is_directory=True)
+    run.weights("last").symlink_to(tmp_path / "x")  # a link that is replaced itself
+    assert run.linked() == ["checkpoints"]
+
+
 # Checkpoints
 
 
@@ -175,3 +184,13 @@ def test_checkpoints_are_read_whatever_locks_there_are(tmp_path, layer):
     with (tmp_path / "c.h5").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert checkpoint.read(tmp_path / "c.h5")[1] == {"step": 1}
+
+
+def test_a_checkpoint_takes_no_values_from_other_files(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["0000"] = np.zeros(3)
+    with h5py.File(tmp_path / "step_000000001.h5", "w") as file:
+        file.attrs["state"] = "{}"
+        file["layer"] = h5py.ExternalLink(tmp_path / "other.h5", "/")
+    with pytest.raises(FileError, match="layer takes them from another"):
+        checkpoint.read(tmp_path / "step_000000001.h5")
