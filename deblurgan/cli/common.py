@@ -367,6 +367,6 @@ class Weights:
 def finish(failed: list[str], of: str) -> None:
     """Print each failure; exit with an error, that so many `of` them failed, when there is one."""
     for failure in failed:
-        click.echo(f"failed: {failure}", err=True)
+        notice(f"failed: {failure}")
     if failed:
         raise click.ClickException(f"{len(failed)} of {of} failed")

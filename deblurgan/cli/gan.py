@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deblurgan.cli.common import OneOf, command, path_type, precision_option
+from deblurgan.cli.common import OneOf, command, one_line, path_type, precision_option
 from deblurgan.cli.training import TrainingBars, is_given, report, run_folder
 from deblurgan.data.arrays import NAMES
 from deblurgan.devices import gpu_names, start_quietly
@@ -109,7 +109,9 @@ def gan(
     _show(plan, result)
     report(ctx, result)
     if result.bad:
-        raise click.ClickException(f"{len(result.bad)} pictures were left out: {'; '.join(result.bad.values())}")
+        raise click.ClickException(
+            one_line(f"{len(result.bad)} pictures were left out: {'; '.join(result.bad.values())}")
+        )
 
 
 def _show(plan: Recipe, result: Result) -> None:

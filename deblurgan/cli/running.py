@@ -109,7 +109,7 @@ class Restoring:
             videos = replace(videos, settings=settings, progress=bar)
         report = restore_jobs(restore, jobs, self.where, self.pictures, videos, streams=streams, progress=progress)
         for line in report.notices:
-            click.echo(line, err=True)
+            notice(line)
         return report
 
 

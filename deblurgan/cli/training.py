@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from deblurgan.cli.common import INTERRUPTED, OneOf, command, path_type, precision_option
+from deblurgan.cli.common import INTERRUPTED, OneOf, command, one_line, path_type, precision_option
 from deblurgan.cli.progress import Lasting, bar
 from deblurgan.devices import gpu_names, start_quietly
 from deblurgan.errors import InputError
@@ -199,7 +199,9 @@ def train(
         _say_how_to_deblur(ctx, result, plan)
     if result.bad:
         kind = "pairs" if plan.dataset is None else "pictures"
-        raise click.ClickException(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
+        raise click.ClickException(
+            one_line(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
+        )
 
 
 def _follow(team: hosts.Hosts, wait_for_hosts: float) -> None:
@@ -237,7 +239,7 @@ def _say_how_to_deblur(ctx: click.Context, result: Result, plan: Recipe) -> None
         pictures = str(Path(plan.val_dir) / "A")
     options = ["--weight_path", str(result.weights), "--input_dir", pictures, "--output_dir", "out"]
     program = "python deblur.py" if ctx.info_name == "train.py" else "deblurgan deblur"
-    click.echo(f"Deblur with the result:\n  {program} {shlex.join(options)}")
+    click.echo(f"Deblur with the result:\n  {program} {one_line(shlex.join(options))}")
 
 
 def run_folder(output_dir: Path, run: str | None, *, resume: bool) -> Path:
@@ -378,7 +380,7 @@ class TrainingBars(Progress):
 
     def notice(self, line: str) -> None:
         """See `Progress`."""
-        tqdm.write(line)
+        tqdm.write(one_line(line))
 
     def epoch_started(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """See `Progress`."""

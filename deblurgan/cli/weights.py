@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from deblurgan.cli.common import Command, Group, assume_option, check_quality, command, located, notice, path_type
+from deblurgan.cli.common import (
+    Command,
+    Group,
+    assume_option,
+    check_quality,
+    command,
+    located,
+    notice,
+    one_line,
+    path_type,
+)
 from deblurgan.devices import start_quietly
 from deblurgan.errors import InputError
 from deblurgan.weights import catalogue
@@ -69,13 +79,14 @@ def inspect(file: Path) -> None:
     from deblurgan.weights.any_file import read
 
     content = read(file)
-    click.echo(f"{file}: {content.format}, {content.network}, {content.parameters:,} values")
+    click.echo(one_line(f"{file}: {content.format}, {content.network}, {content.parameters:,} values"))
     for title, options in (("read from the file", content.options), ("assumed (--assume)", content.assumed)):
         if options:
-            click.echo(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}")
+            click.echo(one_line(f"{title}: {', '.join(f'{name}={value}' for name, value in options.items())}"))
     click.echo(_takes(content.entry.role, {**content.entry.defaults, **content.options, **content.assumed}))
-    width = max(len(name) for name, _ in content.tensors)
-    for name, tensor in content.tensors:
+    named = [(one_line(name), tensor) for name, tensor in content.tensors]
+    width = max(len(name) for name, _ in named)
+    for name, tensor in named:
         values = f"{tensor.min():10.4g} to {tensor.max():.4g}" if tensor.size else ""
         click.echo(f"  {name:{width}}  {'x'.join(map(str, tensor.shape)) or 'scalar':16} {tensor.dtype}  {values}")
 
