@@ -1,6 +1,7 @@
 """What the gate lets through of requests, by themselves: without a server."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -10,6 +11,12 @@ from deblurgan.web.gate import Gate
 from deblurgan.web.sessions import MOST, Sessions
 
 LARGEST = 100
+
+
+def done(coroutine):
+    """Run to its end; `asyncio.run` would let go of the loop that Gradio leaves open."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(coroutine)
 
 
 def answered(folder, path, chunks, **headers):
@@ -38,7 +45,7 @@ def answered(folder, path, chunks, **headers):
         "path": path,
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(Gate(server, Sessions(folder, LARGEST))(scope, receive, send))
+    done(Gate(server, Sessions(folder, LARGEST))(scope, receive, send))
     return sent[0], b"".join(reached)
 
 
@@ -60,4 +67,4 @@ def test_the_page_has_no_websockets(tmp_path):
     async def server(scope, receive, send):
         raise AssertionError("reached")
 
-    asyncio.run(Gate(server, Sessions(tmp_path, LARGEST))({"type": "websocket", "path": "/"}, None, None))
+    done(Gate(server, Sessions(tmp_path, LARGEST))({"type": "websocket", "path": "/"}, None, None))
