@@ -69,7 +69,7 @@ def test_a_killed_training_ends_as_one_that_was_not(name, tmp_path, often, note)
     assert whole.until_step()
     starting = time.perf_counter() - begun
     assert whole.to_its_end().count("epoch") == epochs
-    between = (time.perf_counter() - begun - starting) / (times + 1)  # seconds; so that all come before the end
+    a_step = (time.perf_counter() - begun - starting) / (epochs * EVERY["steps_per_epoch"])  # seconds
 
     run, unfinished = tmp_path / "killed", 0
     for number in range(times):
@@ -77,8 +77,9 @@ def test_a_killed_training_ends_as_one_that_was_not(name, tmp_path, often, note)
         if number and moment < EARLY:
             assert life.kill(chance.uniform(0, starting))
             continue
-        assert life.until_step(1 if number else EVERY["checkpoint_every"] + 1)  # so that there is one to go on from
-        time.sleep(chance.uniform(0, between))
+        least = 1 if number else EVERY["checkpoint_every"] + 1  # so that there is a checkpoint to go on from
+        assert life.until_step(chance.randint(least, EVERY["steps_per_epoch"]))
+        time.sleep(chance.uniform(0, a_step))
         while moment < EARLY + WRITING and life.process.is_alive() and not half_written(run):
             pass
         assert life.kill(), f"ended before it was killed for the {number + 1}th time"
