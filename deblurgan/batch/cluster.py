@@ -23,6 +23,7 @@ from deblurgan.runtimes.engines import threads
 OBJECT_STORE = 500_000_000  # bytes; nothing but paths and rows goes through it
 LONGEST_TEMPORARY = 25  # characters of a folder in which Ray's sockets have short enough paths
 PATIENCE = 20  # seconds for a cluster to answer
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"  # of HTTP/2, which gRPC, and so Ray, speaks
 START_DEATHS = 10  # of actors in a row while they start, before the batch ends
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
@@ -125,12 +126,16 @@ def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
 
 
 def _check_reached(address: str) -> None:
-    """Raise `InputError` where nothing answers at HOST:PORT, for which Ray would wait for ever."""
+    """Raise `InputError` where nothing answers at HOST:PORT as Ray does, for which Ray would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                connection.sendall(_GREETING)
+                if connection.recv(9)[3:4] != b"\x04":  # a frame of settings
+                    raise OSError("what answers there is something else")
     except (OSError, ValueError) as error:
         raise InputError(f"--ray_address {address}: expected a Ray cluster, found none: {reason(error)}") from error
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from deblurgan.batch import running
+from deblurgan.batch import cluster, running
 from deblurgan.batch.cluster import Cluster, Group, group
 from deblurgan.batch.manifest import Manifest, table_of
 from deblurgan.batch.places import Place
@@ -143,9 +143,13 @@ def test_a_batch_that_stops_lets_go_of_what_ray_gives_before_ray_ends(source, tm
     assert events == ["let go of", "ended"]
 
 
-def test_a_cluster_that_does_not_answer_is_told(source, tmp_path):
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_cluster_that_does_not_answer_is_told(source, tmp_path, monkeypatch, listens):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        if listens:  # but says nothing
+            taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match=f"^--ray_address {address}: expected a Ray cluster, found none"):
             run(source, tmp_path, cluster=Cluster(address))
