@@ -255,7 +255,7 @@ def local_devices(devices: str) -> str:
     return f"{min(count, 1) if devices == 'one' else count} GPU" if count else "1 CPU"
 
 
-def strategy(devices: str, hosts: Sequence[str] = (), index: int = 0) -> Any:
+def strategy(devices: str, hosts: Sequence[str] = (), index: int = 0, patience: float = 60.0) -> Any:
     """Return the `tf.distribute` strategy for "one" device, or for "all" of this machine: its GPUs, else its CPUs.
 
     TensorFlow sees one CPU unless `tf.config.set_logical_device_configuration` has split it.
@@ -265,11 +265,23 @@ def strategy(devices: str, hosts: Sequence[str] = (), index: int = 0) -> Any:
         hosts: where there are several, their addresses, as "host:port"; the strategy is for as many devices of each
             then, and returned when all have asked for theirs. TensorFlow must not have computed yet.
         index: this one's place among them.
+        patience: seconds in which they have to be connected. Python itself, its signals included, waits meanwhile.
+
+    Raises:
+        tf.errors.OpError: they are not, or this one's port is taken.
     """
     import tensorflow as tf
 
     gpu_names()
     if hosts:
+        from tensorflow.python.eager.context import context
+
+        context().configure_coordination_service(  # as TensorFlow does, but for the hour that it would wait
+            "standalone",
+            service_leader="/job:worker/replica:0/task:0",
+            cluster_register_timeout_in_ms=int(patience * 1000),
+        )
+        context().coordination_service.coordinated_job_list.add(name="worker", num_tasks=len(hosts))
         count, kind = local_devices(devices).split()
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": list(hosts)}),

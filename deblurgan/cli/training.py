@@ -197,8 +197,11 @@ def train(
     report(ctx, result)
     if plan.dataset is None:
         _say_how_to_deblur(ctx, result, plan)
+    _require_all(result, "pairs" if plan.dataset is None else "pictures")
+
+
+def _require_all(result: Result, kind: str) -> None:
     if result.bad:
-        kind = "pairs" if plan.dataset is None else "pictures"
         raise click.ClickException(
             one_line(f"{len(result.bad)} {kind} were left out: {'; '.join(result.bad.values())}")
         )
@@ -216,6 +219,7 @@ def _follow(team: hosts.Hosts, wait_for_hosts: float) -> None:
     click.echo(f"{'Stopped' if result.interrupted else 'Done'}. The results are with {team.name(0)}")
     if result.interrupted:
         raise click.exceptions.Exit(INTERRUPTED)
+    _require_all(result, "pictures")
 
 
 def report(ctx: click.Context, result: Result) -> None:

@@ -126,48 +126,51 @@ def meet(hosts: Hosts, own: Mapping[str, Any], told: Any, wait: float = WAIT) ->
         wait: seconds for it.
 
     Raises:
-        InputError: not all have come by then; or something is not the same.
+        InputError: not all have come by then; or something is not the same; or this one's port, at which TensorFlow
+            will listen, is taken.
     """
     deadline = time.monotonic() + wait
     if hosts.count == 1:
         return told
-    if hosts.is_first:
-        _tell(hosts, own, told, wait, deadline)
+    with _listening(hosts) as server:
+        if not hosts.is_first:
+            return _ask(hosts, own, wait, deadline)
+        _tell(hosts, server, own, told, wait, deadline)
         return told
-    return _ask(hosts, own, wait, deadline)
 
 
-def _tell(hosts: Hosts, own: Mapping[str, Any], told: Any, wait: float, deadline: float) -> None:
+def _tell(
+    hosts: Hosts, server: socket.socket, own: Mapping[str, Any], told: Any, wait: float, deadline: float
+) -> None:
     here: dict[int, socket.socket] = {}
     answer = {"error": f"{hosts.name(0)}, the first, was stopped before all had come"}
-    with _listening(hosts) as server:
-        try:
-            while missing := [index for index in range(1, hosts.count) if index not in here]:
-                if time.monotonic() > deadline:
-                    names = ", ".join(map(hosts.name, missing))
-                    raise InputError(f"{names} did not come within {wait:g} seconds (--wait_for_hosts)")
-                with suppress(OSError):  # nobody came, or went at once
-                    _let_in(hosts, own, server.accept()[0], here)
-                gone, _, _ = select.select(list(here.values()), [], [], 0)  # they say nothing more
-                for index in [index for index, connection in here.items() if connection in gone]:
-                    here.pop(index).close()
-            answer = {"told": told}
-        except InputError as error:
-            answer = {"error": str(error)}
-            raise
-        finally:
-            for connection in here.values():
-                _send(connection, answer)
-                connection.close()
+    try:
+        while missing := [index for index in range(1, hosts.count) if index not in here]:
+            if time.monotonic() > deadline:
+                names = ", ".join(map(hosts.name, missing))
+                raise InputError(f"{names} did not come within {wait:g} seconds (--wait_for_hosts)")
+            with suppress(OSError):  # nobody came, or went at once
+                _let_in(hosts, own, server.accept()[0], here)
+            gone, _, _ = select.select(list(here.values()), [], [], 0)  # they say nothing more
+            for index in [index for index, connection in here.items() if connection in gone]:
+                here.pop(index).close()
+        answer = {"told": told}
+    except InputError as error:
+        answer = {"error": str(error)}
+        raise
+    finally:
+        for connection in here.values():
+            _send(connection, answer)
+            connection.close()
 
 
 def _listening(hosts: Hosts) -> socket.socket:
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        server = socket.create_server(("", hosts.located(0)[1]), family=family, dualstack_ipv6=both)
+        server = socket.create_server(("", hosts.located(hosts.index)[1]), family=family, dualstack_ipv6=both)
     except OSError as error:
-        raise InputError(f"{hosts.name(0)}: cannot listen at its port here: {reason(error)}") from error
+        raise InputError(f"{hosts.name(hosts.index)}: cannot listen at its port here: {reason(error)}") from error
     server.settimeout(_PAUSE)
     return server
 
@@ -177,7 +180,7 @@ def _let_in(hosts: Hosts, own: Mapping[str, Any], connection: socket.socket, her
     connection.settimeout(_PATIENCE)
     said = _receive(connection)
     index = said.get("index") if isinstance(said, dict) else None
-    if not isinstance(index, int) or not 0 < index < hosts.count:
+    if not isinstance(index, int) or index < 1:
         connection.close()
         return
     if index in here:  # started again meanwhile
@@ -185,9 +188,8 @@ def _let_in(hosts: Hosts, own: Mapping[str, Any], connection: socket.socket, her
     here[index] = connection
     for name, value in {"hosts": list(hosts.addresses), **own}.items():
         if said.get(name) != value:
-            raise InputError(
-                f"{hosts.name(index)}: expected its {name} to be {value}, as of the first, found {said.get(name)}"
-            )
+            who = hosts.name(index) if index < hosts.count else f"host {index}"
+            raise InputError(f"{who}: expected its {name} to be {value}, as of the first, found {said.get(name)}")
 
 
 def _ask(hosts: Hosts, own: Mapping[str, Any], wait: float, deadline: float) -> Any:

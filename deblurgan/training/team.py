@@ -6,8 +6,6 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,21 +52,13 @@ class Team:
         self.share = Share(hosts.index, hosts.count, replicas // hosts.count)
 
     def _joined(self, kind: str) -> Any:
-        """Return the strategy; TensorFlow itself would wait without an end, and deaf, where a host is gone."""
-        joined: Future[Any] = Future()
-
-        def join() -> None:
-            try:
-                joined.set_result(devices.strategy(kind, self.hosts.addresses, self.hosts.index))
-            except Exception as error:
-                joined.set_exception(error)
-
+        """Return the strategy."""
         handler = signal.getsignal(signal.SIGTERM)
-        threading.Thread(target=join, daemon=True).start()
         try:
-            return joined.result(JOINING)
-        except FutureTimeout:
-            raise lost(self.hosts, "") from None
+            return devices.strategy(kind, self.hosts.addresses, self.hosts.index, JOINING)
+        except tf.errors.UnknownError as error:
+            name = self.hosts.name(self.hosts.index)
+            raise DeblurganError(f"{name}: TensorFlow cannot begin here: {error.message}") from error
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # TensorFlow takes it for itself

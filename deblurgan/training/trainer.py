@@ -242,6 +242,8 @@ def _follow(
     told = team.of_first(dict)
     recipe, precision, state = recipes.make(told["recipe"]), told["precision"], told["state"]
     stream = training_stream(recipe)
+    for message in stream.bad.values():
+        progress.notice(f"left out: {message}")
     for theirs, ours in zip(told["data"], stream.summary(), strict=True):
         _require_same(f"{shown(ours['folder'])}: names of its pictures", theirs["files"], ours["files"])
     with graceful_interrupt(progress.notice) as interrupted, _in_one_line(recipe, stream):

@@ -16,6 +16,7 @@ import pytest
 
 from deblurgan.errors import InputError
 from deblurgan.training.hosts import ALONE, Hosts, from_environment, meet
+from deblurgan.training.progress import Result
 from deblurgan.training.trainer import train
 from tests.cli.program import deblurgan, error_of
 from tests.training.runs import assert_same_file, from_noise, recipe, tensors, tutorial, untimed
@@ -154,6 +155,13 @@ def test_hosts_that_are_not_alike_all_end_and_say_so():
     assert results == [error, error]
 
 
+def test_a_longer_list_of_hosts_ends_all_too():
+    three = addresses(3)
+    results = met([Hosts(three[:2], 0), Hosts(three, 2)], [{}] * 2, None)
+    error = f"host 2: expected its hosts to be {list(three[:2])}, as of the first, found {list(three)}"
+    assert results == [error, error]
+
+
 def test_a_host_that_never_comes_ends_all_others_after_the_stated_time():
     three = addresses(3)
     late = f"host 2 ({three[2]}) did not come within 2 seconds (--wait_for_hosts)"
@@ -168,11 +176,21 @@ def test_without_the_first_the_others_end_after_the_stated_time():
     assert result.stderr.splitlines()[-1] == f"Error: {late}"
 
 
-def test_a_port_that_is_taken_is_told():
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_port_that_is_taken_is_told(index):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        two = f"127.0.0.1:{taken.getsockname()[1]}", "b:1"
-        with pytest.raises(InputError, match=r"host 0 .*: cannot listen at its port here: Address already in use"):
-            meet(Hosts(two, 0), {}, None, 1.0)
+        two = ["a:1", "b:1"]
+        two[index] = f"127.0.0.1:{taken.getsockname()[1]}"
+        message = rf"host {index} .*: cannot listen at its port here: Address already in use"
+        with pytest.raises(InputError, match=message):
+            meet(Hosts(tuple(two), index), {}, None, 1.0)
+
+
+def test_a_host_that_left_pictures_out_says_so_at_the_end(monkeypatch):
+    result = Result(Path(), Path(), [], {"x.png": "x.png: not a readable image"}, interrupted=False)
+    monkeypatch.setattr("deblurgan.training.trainer.follow", lambda *hosts, **options: result)
+    ended = deblurgan("train", "--hosts", "a:1,b:2", "--host_index", "1")
+    assert error_of(ended) == "1 pictures were left out: x.png: not a readable image"
 
 
 # What they can train
