@@ -281,6 +281,7 @@ def strategy(devices: str, hosts: Sequence[str] = (), index: int = 0, patience: 
             service_leader="/job:worker/replica:0/task:0",
             cluster_register_timeout_in_ms=int(patience * 1000),
         )
+        context().coordination_service.cluster_register_with_barrier = True
         context().coordination_service.coordinated_job_list.add(name="worker", num_tasks=len(hosts))
         count, kind = local_devices(devices).split()
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(

@@ -311,6 +311,26 @@ def test_hosts_that_are_interrupted_and_killed_end_as_if_they_had_not_been(undis
     assert untimed(histories[0]) == untimed(histories[1])
 
 
+JOIN = """
+import sys
+from deblurgan.training import team
+from deblurgan.training.hosts import Hosts
+
+team.JOINING = 3.0
+hosts = Hosts(tuple(sys.argv[1].split(",")), int(sys.argv[2]))
+with team.naming_lost(hosts):
+    team.Team(hosts, "one")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_host_that_is_gone_before_all_are_connected_ends_the_other(index):
+    command = [sys.executable, "-c", JOIN, ",".join(addresses(2)), str(index)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    assert "does not answer any more; see what it said last." in ended.stderr
+
+
 @pytest.mark.slow
 def test_when_the_first_host_is_killed_the_other_ends_too(tmp_path):
     """And pictures from noise are learnt on two hosts until then."""
