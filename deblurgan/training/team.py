@@ -20,6 +20,7 @@ from deblurgan.training.hosts import Hosts
 
 JOINING = 60.0  # seconds in which TensorFlow connects hosts that have met
 _TASK = re.compile(r"/job:worker/replica:0/task:(\d+)")
+_BYSTANDER = re.compile(r"(remote target|first task at the barrier:) \S+")  # named only as a messenger, or as in time
 GONE = (  # what TensorFlow raises when another host is
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -121,7 +122,8 @@ def naming_lost(hosts: Hosts) -> Iterator[None]:
 
 def lost(hosts: Hosts, message: str) -> DeblurganError:
     """Return the error that another host is gone: the one that TensorFlow's message names, if it does."""
-    tasks = {int(task) for task in _TASK.findall(message)} - {hosts.index}
+    named = [{int(task) for task in _TASK.findall(text)} for text in (_BYSTANDER.sub("", message), message)]
+    tasks = (named[0] - {hosts.index}) or (named[1] - {hosts.index})
     names = ", ".join(hosts.name(task) for task in sorted(tasks) if task < hosts.count)
     return DeblurganError(
         f"{names or 'another host'}: does not answer any more; see what it said last. "

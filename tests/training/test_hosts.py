@@ -17,6 +17,7 @@ import pytest
 from deblurgan.errors import InputError
 from deblurgan.training.hosts import ALONE, Hosts, from_environment, meet
 from deblurgan.training.progress import Result
+from deblurgan.training.team import lost
 from deblurgan.training.trainer import train
 from tests.cli.program import deblurgan, error_of
 from tests.training.runs import assert_same_file, from_noise, recipe, tensors, tutorial, untimed
@@ -191,6 +192,21 @@ def test_a_host_that_left_pictures_out_says_so_at_the_end(monkeypatch):
     monkeypatch.setattr("deblurgan.training.trainer.follow", lambda *hosts, **options: result)
     ended = deblurgan("train", "--hosts", "a:1,b:2", "--host_index", "1")
     assert error_of(ended) == "1 pictures were left out: x.png: not a readable image"
+
+
+@pytest.mark.parametrize(
+    ("message", "gone"),
+    [
+        ("Aborted by: tasks are unhealthy:\n{2}\nAdditional information from remote target {0} while calling", [2]),
+        ("Failed to send.\nAdditional information from remote target {0} while calling Heartbeat", [0]),
+        ("The first task at the barrier: {0}. Some timed out task names:\n{1}\n{2}", [2]),
+        ("connection reset by {0} and {2}", [0, 2]),
+    ],
+)
+def test_the_host_that_is_gone_is_named_and_not_the_one_that_tells(message, gone):
+    three = Hosts(("a:1", "b:2", "c:3"), 1)
+    told = message.format(*(f"/job:worker/replica:0/task:{index}" for index in range(3)))
+    assert str(lost(three, told)).startswith(f"{', '.join(map(three.name, gone))}: does not answer any more")
 
 
 # What they can train
