@@ -7,14 +7,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import h5py
 import keras
 
 from deblurgan.compat.notices import OldKerasError, note
 from deblurgan.compat.patches import Patches, defining
 from deblurgan.devices import keep_order
 from deblurgan.errors import FileError
-from deblurgan.files import atomic_path, shown
+from deblurgan.files import shown
 from deblurgan.weights.hdf5 import write_keras2
 
 Method = Callable[..., Any]
@@ -184,8 +183,8 @@ def _save_weights(method: Method) -> Method:
         note("save_weights(*.h5) writes Keras 2's layout; Keras 3's own is save_weights(*.weights.h5)")
         if not overwrite and os.path.exists(filepath):
             raise FileError(f"{shown(filepath)}: exists already, and save_weights was called with overwrite=False")
-        with atomic_path(filepath) as temporary, h5py.File(temporary, "w") as file, _all_trainable(self):
-            write_keras2(file, self.layers)
+        with _all_trainable(self):
+            write_keras2(filepath, self.layers)
 
     return save_weights
 

@@ -59,10 +59,25 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     if not str(path).endswith(".weights.h5"):
         raise InputError(f"{path}: expected a name that ends in .weights.h5")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(in_memory(model).getbuffer())
+
+
+class _Memory(io.BytesIO):
+    """A file in memory that Keras takes for one with this name."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def in_memory(model: keras.Model) -> io.BytesIO:
+    """Return the file that `save_weights` writes: HDF5 itself does not survive a disk that fills up meanwhile."""
+    file = _Memory()
     uncompiled = keras.Model(model.inputs, model.outputs)
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Keras' own, of NumPy 2; errors with `python -W error`
-        uncompiled.save_weights(temporary, overwrite=True)
+        uncompiled.save_weights(file)
+    return file
 
 
 def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -70,12 +85,19 @@ def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
     The file appears whole or not at all. Layers keep this package's names: old code matches them by their order.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        write_keras2(file, model.layers)
+    write_keras2(path, model.layers)
 
 
-def write_keras2(file: h5py.File, layers: Sequence[Any]) -> None:
+def write_keras2(path: str | os.PathLike[str], layers: Sequence[Any]) -> None:
     """Write the layers' weights in their order, those of a model inside with the trainable ones first."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        _add_keras2(file, layers)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def _add_keras2(file: h5py.File, layers: Sequence[Any]) -> None:
     file.attrs["keras_version"] = b"2.1.3"  # that of the layout
     file.attrs["backend"] = b"tensorflow"
     file.attrs["layer_names"] = np.array([layer.name for layer in layers], "S")

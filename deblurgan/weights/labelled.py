@@ -21,7 +21,7 @@ from deblurgan.files import atomic_path, shown
 from deblurgan.networks import zoo
 from deblurgan.networks.layers import InstanceNormalization
 from deblurgan.untrusted import MAX_SMALL, bounded_weights, from_json
-from deblurgan.weights.hdf5 import ATTRIBUTE, Content, LayerWeights, check_shapes, save_weights
+from deblurgan.weights.hdf5 import ATTRIBUTE, Content, LayerWeights, check_shapes, in_memory
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ def save_network(
     about = {"network": name, "role": role, "options": zoo.checked_options(role, name, options)}
     if not str(path).endswith(".weights.h5"):
         raise InputError(f"{shown(path)}: expected a name that ends in .weights.h5")
+    content = in_memory(model)
+    with h5py.File(content, "a") as file:
+        file.attrs[ATTRIBUTE] = json.dumps(about)
     with atomic_path(path) as temporary:
-        save_weights(model, temporary)
-        # A process forked by another thread meanwhile may still hold the lock of the file that was closed.
-        with h5py.File(temporary, "a", locking=False) as file:
-            file.attrs[ATTRIBUTE] = json.dumps(about)
+        temporary.write_bytes(content.getbuffer())
 
 
 def of(path: Path, content: Content) -> LabelledWeights | None:

@@ -1,7 +1,9 @@
 import contextlib
 import os
+import resource
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -15,7 +17,8 @@ from deblurgan.networks.tutorial import (
     generator_model,
 )
 from deblurgan.weights.any_file import load
-from deblurgan.weights.hdf5 import LayerWeights, read, save_weights
+from deblurgan.weights.hdf5 import LayerWeights, read, save_keras2, save_weights
+from deblurgan.weights.labelled import save_network
 from deblurgan.weights.tutorial import GeneratorWeights
 
 upsamplings = pytest.mark.parametrize("upsampling", ["transpose", "resize"])
@@ -481,22 +484,47 @@ def test_save_weights_replaces_a_file(model, tmp_path):
     np.testing.assert_array_equal(load(path)(IMAGES), model(IMAGES))
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"]
-)
-def test_a_save_that_fails_leaves_the_old_file_alone(model, tmp_path, monkeypatch, error):
+@pytest.fixture
+def nearly_full():
+    """A disk that takes 10,000 bytes of a file, within the block."""
+
+    @contextlib.contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
+
+
+def label(model, path):
+    save_network(model, path, "tutorial", {"ngf": 4, "n_blocks": 1})
+
+
+@pytest.mark.parametrize("save", [save_weights, save_keras2, label])
+def test_a_disk_that_fills_up_leaves_the_old_file_alone(save, model, tmp_path, nearly_full):
     path = tmp_path / "g.weights.h5"
-    save_weights(model, path)
-    before = path.read_bytes()
+    path.write_text("old")
+    with nearly_full(), pytest.raises(FileError, match=r"g\.weights\.h5: cannot be written: File too large"):
+        save(model, path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["g.weights.h5"]
 
-    def broken(self, temporary, overwrite):
-        temporary.write_bytes(b"half a file")
-        raise error
 
-    monkeypatch.setattr(keras.Model, "save_weights", broken)
-    with pytest.raises(FileError if isinstance(error, OSError) else KeyboardInterrupt):
+def test_ctrl_c_leaves_the_old_file_alone(model, tmp_path, monkeypatch):
+    path = tmp_path / "g.weights.h5"
+    path.write_text("old")
+
+    def broken(self, data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", broken)
+    with pytest.raises(KeyboardInterrupt):
         save_weights(model, path)
-    assert path.read_bytes() == before
+    assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["g.weights.h5"]
 
 

@@ -1,6 +1,5 @@
 """Weight files that say which network they belong to, read alone and as every command reads them."""
 
-import fcntl
 import json
 
 import h5py
@@ -242,19 +241,6 @@ def test_a_folder_that_is_missing_is_one_clear_line(tmp_path):
     model = zoo.build_generator("nafnet", NAFNET)
     with pytest.raises(FileError, match=r"no/n\.weights\.h5"):
         save_network(model, tmp_path / "no" / "n.weights.h5", "nafnet", NAFNET)
-
-
-def test_a_lock_that_outlives_the_writing_does_not_matter(tmp_path, monkeypatch):
-    def save_and_lock(model, path):
-        save_weights(model, path)
-        held.append(open(path, "rb"))  # noqa: SIM115 (a process forked meanwhile would hold it so)
-        fcntl.flock(held[0], fcntl.LOCK_EX)
-
-    held, save_weights = [], labelled.save_weights
-    monkeypatch.setattr(labelled, "save_weights", save_and_lock)
-    save_network(zoo.build_generator("nafnet", NAFNET), tmp_path / "n.weights.h5", "nafnet", NAFNET)
-    held[0].close()
-    assert read_any(tmp_path / "n.weights.h5").network == "NAFNet generator"
 
 
 VALID = {"network": "nafnet", "role": "generator", "options": {}}
