@@ -42,7 +42,7 @@ def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(whole, trained
     size = sum(path.stat().st_size for path in whole.rglob("*"))
     times, named, chance = often(1, 12), [], random.Random(0)
     for number in range(times):
-        run = disk(f"size={max(4096, int(size * 0.9 * (number + chance.random()) / times))}") / "run"
+        run = disk(f"size={max(4096, int(size * 0.7 * (number + chance.random()) / times))}") / "run"
         named.append(trained(run))
         assert named[-1].endswith("No space left on device")
         assert not half_written(run)
