@@ -25,6 +25,8 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {page: (ROOT / name).read_text("utf-8") for name, page in FROM_THE_ROOT.items()}
     pages["command-line.md"] = command_line()
     for name, text in pages.items():
+        for root, page in FROM_THE_ROOT.items():
+            text = text.replace(f"]({root}", f"]({page}")
         files.append(File.generated(config, name, content=text.replace("](docs/", "](")))
     return files
 
