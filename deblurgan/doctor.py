@@ -34,6 +34,7 @@ GIVES = {
     "lpips": "evaluate --metrics lpips",
     "video": "videos",
     "web": "the page that `deblurgan web` serves",
+    "ray": "`deblurgan batch`, many machines",
     "export": "export, and --engine openvino and onnxruntime",
     "litert": "export of .tflite files",
 }
