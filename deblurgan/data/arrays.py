@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deblurgan.data.pairs import choose_pairs
-from deblurgan.data.shares import WHOLE, Share
+from deblurgan.data.shares import WHOLE, HostShare
 from deblurgan.errors import FileError, InputError, nearest
 from deblurgan.files import reason, shown
 from deblurgan.pictures.listing import list_images_below
@@ -144,7 +144,7 @@ class ArrayStream:
         """Return the pictures of a training step, counted from 0: float32 in [-1, 1]."""
         return self._at(np.arange(step * self._per_step, (step + 1) * self._per_step))
 
-    def batches(self, first: int, count: int, share: Share = WHOLE) -> Any:
+    def batches(self, first: int, count: int, share: HostShare = WHOLE) -> Any:
         """Return a tf.data.Dataset of what `of_step` returns, for `count` steps from step `first` on.
 
         Of a `share` it is what each device of the host gets, in turn.

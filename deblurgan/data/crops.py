@@ -18,7 +18,7 @@ from PIL import Image
 from deblurgan.data.cache import Cache
 from deblurgan.data.options import AUGMENT, PREPROCESS
 from deblurgan.data.pairs import choose_pairs
-from deblurgan.data.shares import WHOLE, Share
+from deblurgan.data.shares import WHOLE, HostShare
 from deblurgan.data.sources import Source, Window
 from deblurgan.errors import FileError, InputError, prefixed
 from deblurgan.files import shown
@@ -178,7 +178,7 @@ class CropStream:
         shape = (self._crop_size, self._crop_size, self._channels[1])
         return blurred, sharp if sharp.size else np.full(shape, np.nan, np.float32)
 
-    def batches(self, first: int, count: int, share: Share = WHOLE) -> Any:
+    def batches(self, first: int, count: int, share: HostShare = WHOLE) -> Any:
         """Return a tf.data.Dataset of (blurred, sharp) batches, float32 (batch_size, crop_size, crop_size, channels).
 
         They are those of `count` steps of a training from step `first` on. Step s has the crops s * batch_size to
@@ -197,7 +197,7 @@ class CropStream:
         crops = places.map(crop, num_parallel_calls=self._workers, deterministic=True)
         return crops.batch(share.of_device(self._batch_size), drop_remainder=True).prefetch(2)
 
-    def place(self, number: Any, share: Share) -> Any:
+    def place(self, number: Any, share: HostShare) -> Any:
         """Return at which place of the stream crop `number`, from 0, of a host's share stands.
 
         Where `crops_per_picture` can be shared out evenly, all crops of a visit are in the share of one host, so that

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Share:
+class HostShare:
     """One host's share of each batch: as many pictures as every other host gets, in a row unless the stream says.
 
     Attributes:
@@ -28,4 +28,4 @@ class Share:
         return batch // (self.hosts * self.devices)
 
 
-WHOLE = Share()
+WHOLE = HostShare()

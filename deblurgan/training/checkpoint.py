@@ -12,10 +12,11 @@ import numpy as np
 from deblurgan.errors import FileError, WeightsError
 from deblurgan.files import atomic_path, ensure_folder, reason, shown
 from deblurgan.untrusted import check_own
+from deblurgan.weights.any_file import HDF5_MAGIC
+from deblurgan.weights.hdf5 import filled
 
 Values = dict[str, list[np.ndarray]]
 KEPT = ".kept.h5"  # how the names of those end that stay
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 512  # bytes before what HDF5 reads: the least that it looks behind
 
 
@@ -24,15 +25,15 @@ def save(path: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None
 
     Before the HDF5 comes a block with its digest, by which `read` notices damage; HDF5's own readers skip it.
     """
-    # In memory first: h5py does not survive a disk that fills up while it writes.
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+
+    def fill(file: h5py.File) -> None:
         file.attrs["state"] = json.dumps(state)
         for name, part in parts.items():
             group = file.create_group(name)
             for number, variable in enumerate(part.variables):
                 group.create_dataset(f"{number:04d}", data=np.asarray(variable.numpy()))
-        file.flush()
-        image = file.id.get_file_image()
+
+    image = filled(fill)
     with atomic_path(path) as temporary, temporary.open("wb") as written:
         written.write(_block(hashlib.sha256(image)))
         written.write(image)
@@ -59,7 +60,7 @@ def _check(path: Path) -> None:
     """Raise ValueError where a single byte is not what was written, before HDF5 could trip over it."""
     with path.open("rb") as file:
         block = file.read(_BLOCK)
-        if block.startswith(_HDF5):  # of earlier versions, without a digest
+        if block.startswith(HDF5_MAGIC):  # of earlier versions, without a digest
             return
         digest = hashlib.sha256()
         while chunk := file.read(2**20):

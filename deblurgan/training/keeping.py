@@ -1,6 +1,7 @@
 """What is kept of a run: scores and pictures of each epoch, its weights, and checkpoints to go on from."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deblurgan.files import copy_file
@@ -44,10 +45,11 @@ class Keeping(Protocol):
         """Write a checkpoint, which stays if `kept`."""
 
 
+@dataclass
 class Keeper:
     """Writes all that a run leaves; see `Keeping`.
 
-    Args:
+    Attributes:
         recipe: how often weight files and kept checkpoints are due.
         step: what trains.
         snapshot: the generator as it is validated and saved.
@@ -57,23 +59,13 @@ class Keeper:
         team: is told the scores.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        step: Step,
-        snapshot: Snapshot,
-        validation: Validation | SampleValidation,
-        record: Record,
-        checkpoints: Checkpoints,
-        team: Team,
-    ) -> None:
-        self.recipe = recipe
-        self.step = step
-        self.snapshot = snapshot
-        self.validation = validation
-        self.record = record
-        self.checkpoints = checkpoints
-        self.team = team
+    recipe: Recipe
+    step: Step
+    snapshot: Snapshot
+    validation: Validation | SampleValidation
+    record: Record
+    checkpoints: Checkpoints
+    team: Team
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from deblurgan import devices
-from deblurgan.data.shares import Share
+from deblurgan.data.shares import HostShare
 from deblurgan.errors import DeblurganError
 from deblurgan.training.hosts import Hosts
 
@@ -50,7 +50,7 @@ class Team:
         self.hosts = hosts
         self.strategy = devices.strategy(kind) if hosts.count == 1 else self._joined(kind)
         replicas = self.strategy.num_replicas_in_sync
-        self.share = Share(hosts.index, hosts.count, replicas // hosts.count)
+        self.share = HostShare(hosts.index, hosts.count, replicas // hosts.count)
 
     def _joined(self, kind: str) -> Any:
         """Return the strategy."""

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -63,6 +63,14 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         temporary.write_bytes(in_memory(model).getbuffer())
 
 
+def filled(fill: Callable[[h5py.File], None]) -> bytes:
+    """Return a file that `fill` fills, in memory: HDF5 itself does not survive a disk that fills up meanwhile."""
+    with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
+        fill(file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
 class _Memory(io.BytesIO):
     """A file in memory that Keras takes for one with this name."""
 
@@ -71,7 +79,7 @@ class _Memory(io.BytesIO):
 
 
 def in_memory(model: keras.Model) -> io.BytesIO:
-    """Return the file that `save_weights` writes: HDF5 itself does not survive a disk that fills up meanwhile."""
+    """Return the file that `save_weights` writes, for the reason of `filled`."""
     file = _Memory()
     uncompiled = keras.Model(model.inputs, model.outputs)
     with warnings.catch_warnings():
@@ -90,11 +98,9 @@ def save_keras2(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def write_keras2(path: str | os.PathLike[str], layers: Sequence[Any]) -> None:
     """Write the layers' weights in their order, those of a model inside with the trainable ones first."""
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        _add_keras2(file, layers)
+    content = filled(lambda file: _add_keras2(file, layers))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content)
 
 
 def _add_keras2(file: h5py.File, layers: Sequence[Any]) -> None:
