@@ -7,6 +7,7 @@ Reads HDF5 with h5py alone, so nothing in a file is ever executed: Keras 3 `.wei
 import io
 import os
 import re
+import secrets
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def filled(fill: Callable[[h5py.File], None]) -> bytes:
     """Return a file that `fill` fills, in memory: HDF5 itself does not survive a disk that fills up meanwhile."""
-    with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
+    name = secrets.token_hex(6)  # HDF5 takes two in memory that are open at once under one name for one
+    with h5py.File(name, "w", driver="core", backing_store=False) as file:
         fill(file)
         file.flush()
         return bytes(file.id.get_file_image())

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import resource
 import struct
@@ -17,7 +18,7 @@ from deblurgan.networks.tutorial import (
     generator_model,
 )
 from deblurgan.weights.any_file import load
-from deblurgan.weights.hdf5 import LayerWeights, read, save_keras2, save_weights
+from deblurgan.weights.hdf5 import LayerWeights, filled, read, save_keras2, save_weights
 from deblurgan.weights.labelled import save_network
 from deblurgan.weights.tutorial import GeneratorWeights
 
@@ -596,3 +597,15 @@ def test_chunks_of_other_dimensions_than_their_values_are_damage(model, tmp_path
     path.write_bytes(content)
     with pytest.raises(FileError, match=r"g\.weights\.h5: damaged: more has 2 dimensions, and chunks of 1"):
         read(path)
+
+
+def test_two_files_are_filled_in_memory_at_once():
+    def outer(file):
+        file["outer"] = 1
+        inner.append(filled(lambda other: other.create_dataset("inner", data=2)))
+
+    inner = []
+    contents = [filled(outer), *inner]
+    for content, name in zip(contents, ("outer", "inner"), strict=True):
+        with h5py.File(io.BytesIO(content), "r") as file:
+            assert list(file) == [name]
