@@ -49,9 +49,8 @@ test-notebooks: .venv/dev
 test-torch: .venv/torch
 	$(BIN)/python -m pytest -m torch
 
-faults: .venv/dev  # the hour of watching comes first, and mostly waits: two others work beside it
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m faults --whole --table docs/faults.md --durations 40 \
-		tests/faults/test_watching.py tests/faults
+faults: .venv/dev  # one of the three mostly waits for an hour
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m faults --whole --table docs/faults.md tests/faults
 
 faults-short: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 -m faults tests/faults
