@@ -375,11 +375,17 @@ sys.path.insert(0, {root!r})
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.training.test_restoration import ADVERSARIAL, RATE, Restoration, WeightedSum, batch, linear
-from deblurgan import devices
+from deblurgan.training.hosts import ALONE
+from deblurgan.training.team import Team
+
+class Twelve:
+    def batches(self, first, count, share):
+        return tf.data.Dataset.from_tensor_slices(batch(12)).batch(share.of_device(4), drop_remainder=True)
 
 results = []
 for kind in ("one", "all"):
-    strategy = devices.strategy(kind)
+    team = Team(ALONE, kind)
+    strategy = team.strategy
     print(kind, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = Restoration(
@@ -388,8 +394,7 @@ for kind in ("one", "all"):
             teacher=linear(3, seed=7, name="teacher").__call__, teacher_weight=0.3,
         )
         model.compile(keras.optimizers.AdamW(RATE, epsilon=1e-3), keras.optimizers.SGD(RATE), jit_compile=False)
-    data = tf.data.Dataset.from_tensor_slices(batch(12)).batch(4, drop_remainder=True)
-    losses = [model.step(batch) for batch in strategy.experimental_distribute_dataset(data)]
+    losses = [model.step(batch) for batch in team.batches(Twelve(), 0, 3)]
     results.append((losses, model.get_weights()))
 (one, weights), (other, others) = results
 assert len(one) == len(other) == 3
