@@ -9,13 +9,13 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from deblurgan.batch.worker import Task, Worker
+from deblurgan.batch.worker import Task, Worker, packed
 from deblurgan.errors import InputError
 from deblurgan.files import reason
 from deblurgan.runtimes.engines import threads
@@ -68,16 +68,18 @@ class Group:
         import ray.data
 
         _quiet(ray.data.DataContext.get_current())
-        results = ray.data.from_arrow(list(shares)).map_batches(
-            Worker,
-            fn_constructor_args=(task,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(self.actors, len(shares)), max_tasks_in_flight_per_actor=2),
-            num_cpus=self.cpus,
-            num_gpus=self.gpus,
-        )
         with _as_lost():
+            results = ray.data.from_arrow([packed(share) for share in shares]).map_batches(
+                Worker,
+                fn_constructor_args=(task,),
+                batch_size=1,  # a share; Ray has to be told where there are GPUs
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    size=min(self.actors, len(shares)), max_tasks_in_flight_per_actor=2
+                ),
+                num_cpus=self.cpus,
+                num_gpus=self.gpus,
+            )
             yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
     def stop(self) -> None:
@@ -86,10 +88,11 @@ class Group:
 
 
 @contextlib.contextmanager
-def started(cluster: Cluster) -> Iterator[Group]:
+def started(cluster: Cluster, tell: Callable[[str], object]) -> Iterator[Group]:
     """Start Ray, or go to where it is, and yield the workers that are asked for; Ray ends with the block.
 
-    What is started here takes orders from this process alone, whose token Ray would else keep in the home folder.
+    What is started here takes orders from this process alone, whose token Ray would else keep in the home folder. Of
+    a cluster that is busy `tell` is told.
 
     Raises:
         InputError: there is no such cluster, or it has less than is asked for.
@@ -102,9 +105,14 @@ def started(cluster: Cluster) -> Iterator[Group]:
         import ray
 
         stack.callback(_stop)
-        with _signals_kept(), _as_lost():
+        with _signals_kept(), _as_lost(cluster.address):
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
-        yield group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        found = group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        free = ray.available_resources()
+        for kind, needed in (("CPU", found.cpus), ("GPU", found.gpus)):
+            if free.get(kind, 0) < needed:
+                tell(f"Ray has work: a worker waits for {needed:g} {kind} of one machine, {free.get(kind, 0):g} free")
+        yield found
 
 
 def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
@@ -224,8 +232,8 @@ def _signals_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_lost() -> Iterator[None]:
-    """Raise a LostError where Ray raises an error."""
+def _as_lost(address: str | None = None) -> Iterator[None]:
+    """Raise a LostError where Ray raises an error, as when it cannot be reached at an address."""
     from ray.exceptions import RayError
 
     try:
@@ -234,4 +242,8 @@ def _as_lost() -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise LostError(f"Ray: {lines[-1] if lines else type(error).__name__}") from error
+        message = f"Ray: {lines[-1] if lines else type(error).__name__}"
+        if address is None:
+            raise LostError(message) from error
+        token = "; does it ask for a token (RAY_AUTH_MODE=token)?" if isinstance(error, ConnectionError) else ""
+        raise LostError(f"--ray_address {address}: {message}{token}") from error

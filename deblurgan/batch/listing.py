@@ -18,7 +18,9 @@ COLUMN = "path"
 _LISTS = (".txt", ".lst")
 
 
-def found(source: str, output: str, problems: list[str], tell: Callable[[str], object]) -> Iterator[tuple[str, str]]:
+def found(
+    source: str, output: str, problems: list[str], tell: Callable[[str], object], relative: list[str]
+) -> Iterator[tuple[str, str]]:
     """Yield the path or address of each picture, absolute, and its name: with folders, relative, without `..`.
 
     In a folder these are the pictures in it and in those below it, by their names in it. In a list or a Parquet
@@ -31,6 +33,7 @@ def found(source: str, output: str, problems: list[str], tell: Callable[[str], o
         output: where results go, which is not looked into.
         problems: gets a line for each folder that cannot be listed, and each path that cannot stand in a manifest.
         tell: called with a line about what a folder holds besides pictures, or what a list names that lies elsewhere.
+        relative: gets the first path, if any, that is relative to the working folder.
 
     Raises:
         FileError: there is nothing, or it cannot be read.
@@ -58,7 +61,10 @@ def found(source: str, output: str, problems: list[str], tell: Callable[[str], o
     base = "" if place.is_local else f"{folder}/"
     count, first = 0, ""
     for path in paths:
-        whole = absolute(path if is_address(path) or path.startswith("/") else base + path)
+        is_whole = is_address(path) or path.startswith("/")
+        if not (is_whole or base or relative):
+            relative.append(path)
+        whole = absolute(path if is_whole else base + path)
         if "/../" in whole or not whole.startswith((f"{folder}/", f"{os.getcwd()}/")):
             count, first = count + 1, first or whole
         yield whole, without_root(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 import threading
 import time
@@ -92,17 +93,24 @@ def restore_all(
     """
     source, output, where, cluster = absolute(source), absolute(output), where or Where(), cluster or Cluster()
     place = Place(output)
-    with _alone(place, {"input": source, **settings}):
+    settings = {"input": source, **settings}
+    with _alone(place, settings):
         manifest, run = Manifest(place), secrets.token_hex(6)
         earlier = _taken_over(place, manifest, f"{run}-before")
         if retry_failed:
             manifest.forget_failed()
+            for share in earlier:
+                share.deaths = {path: count for path, count in share.deaths.items() if count < shares.DEATHS}
         problems: list[str] = []
-        plan = planned(found(source, output, problems, tell), manifest.read(_KNOWN), where, problems)
+        relative: list[str] = []
+        plan = planned(found(source, output, problems, tell, relative), manifest.read(_KNOWN), where, problems)
+        if not plan.total and not problems:
+            raise InputError(f"{shown(source)}: expected pictures, found none")
+        _begin(place, {**settings, "folder of relative paths": os.getcwd() if relative else None})
         summary = Summary(plan.total, plan.restored, plan.failed, before=plan.restored, problems=problems)
         if len(plan.due) == 0:
             return summary
-        with started(cluster) as group:
+        with started(cluster, tell) as group:
             tables = _handed_out(place, plan, run, group.actors, earlier)
             task = Task(output, opener, pictures or PictureOptions(), group.threads)
             lost = False
@@ -126,18 +134,28 @@ def _alone(place: Place, settings: Mapping[str, Any]) -> Iterator[None]:
     """Make sure that the output folder is this batch's, and, on this machine, that no other process works in it."""
     with contextlib.ExitStack() as stack:
         if place.is_local:
-            there = place.names()
+            there = place.names() if os.path.isdir(place.address) else []
             if there and shares.OWN not in there:
                 raise _not_ours(place)
             folder = ensure_folder(Path(place.at(shares.OWN)))
             stack.enter_context(held(folder, InputError(f"{shown(place.address)}: another batch is at work in it")))
-        if JOB.rpartition("/")[2] in place.names(shares.OWN):
+        if _has_begun(place):
             _check_same(place, settings)
-        else:
-            if set(place.names()) - {shares.OWN}:
-                raise _not_ours(place)
-            place.write(JOB, json.dumps(settings, indent=1).encode())
+        elif set(place.names()) - {shares.OWN}:
+            raise _not_ours(place)
         yield
+
+
+def _has_begun(place: Place) -> bool:
+    return JOB.rpartition("/")[2] in place.names(shares.OWN)
+
+
+def _begin(place: Place, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of a batch that has pictures; raise `InputError` where it was begun with others."""
+    if _has_begun(place):
+        _check_same(place, settings)
+    else:
+        place.write(JOB, json.dumps(settings, indent=1).encode())
 
 
 def _not_ours(place: Place) -> InputError:
@@ -150,7 +168,7 @@ def _check_same(place: Place, settings: Mapping[str, Any]) -> None:
     """Raise `InputError` where the results so far were made in another way."""
     try:
         begun = dict(json.loads(place.read(JOB)))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{shown(place.called(JOB))}: expected the settings of a batch") from error
     for name, value in json.loads(json.dumps(settings)).items():
         if begun.get(name) != value:
@@ -252,15 +270,22 @@ def _collect(results: Iterable[pa.Table], place: Place, manifest: Manifest, run:
     """Put what comes back from the workers into the manifest, part by part."""
     waiting: list[pa.Table] = []
     since, parts = time.monotonic(), 0
+
+    def keep() -> None:
+        nonlocal since, parts
+        together = pa.concat_tables(waiting)
+        waiting.clear()
+        manifest.add(f"{run}-{parts:06}", together.drop_columns(["share"]))
+        for name in pc.unique(together["share"]).to_pylist():
+            Share(place, name).remove()
+        since, parts = time.monotonic(), parts + 1
+
     for table in results:
         if table["status"][0].as_py() == STOPPED:
             raise InputError(table["error"][0].as_py())
         waiting.append(table)
         counted.back(table["share"][0].as_py(), table)
         if sum(map(len, waiting)) >= PART_ROWS or time.monotonic() - since > PART_SECONDS:
-            together = pa.concat_tables(waiting)
-            manifest.add(f"{run}-{parts:06}", together.drop_columns(["share"]))
-            for name in pc.unique(together["share"]).to_pylist():
-                Share(place, name).remove()
-            waiting.clear()
-            since, parts = time.monotonic(), parts + 1
+            keep()
+    if waiting:
+        keep()

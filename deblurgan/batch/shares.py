@@ -57,7 +57,8 @@ class Share:
         name = f"{FOLDER}/{self.name}.json"
         try:
             kept = json.loads(self._place.read(name))
-            self.rows, self.deaths, self.cause = kept["rows"], kept["deaths"], kept["cause"]
+            self.rows = [dict(row) for row in kept["rows"]]
+            self.deaths, self.cause = dict(kept["deaths"]), kept["cause"]
             for path in kept["in_hand"]:
                 self.deaths[path] = self.deaths.get(path, 0) + 1
         except (ValueError, KeyError, TypeError) as error:
@@ -100,4 +101,7 @@ class Share:
 
 def left(place: Place) -> list[Share]:
     """Return the shares whose files are there."""
-    return [Share.opened(place, name.removesuffix(".json")) for name in place.names(FOLDER) if name.endswith(".json")]
+    found = [Share(place, name.removesuffix(".json")) for name in place.names(FOLDER) if name.endswith(".json")]
+    for share in found:
+        share._load()
+    return found

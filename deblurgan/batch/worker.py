@@ -45,6 +45,11 @@ class Task:
     threads: int | None = None
 
 
+def packed(pictures: pa.Table) -> pa.Table:
+    """Return a share as one row, which Ray Data neither cuts nor joins to others."""
+    return pa.table({"pictures": [pictures.to_pylist()]})
+
+
 class Worker:
     """Restores shares: tables with the columns `path`, `output` and `share`, which is the same in all rows.
 
@@ -58,7 +63,11 @@ class Worker:
         self._written: dict[Path, tuple[int, str]] = {}
         self._last = time.monotonic()
 
-    def __call__(self, pictures: pa.Table) -> pa.Table:
+    def __call__(self, share: pa.Table) -> pa.Table:
+        """Restore one that is `packed`, as `restored` does."""
+        return self.restored(pa.Table.from_pylist(share["pictures"][0].as_py()))
+
+    def restored(self, pictures: pa.Table) -> pa.Table:
         """Restore those that are not done yet. What ends the process or raises here is Ray's to repeat."""
         name = pictures["share"][0].as_py()
         outputs = dict(zip(pictures["path"].to_pylist(), pictures["output"].to_pylist(), strict=True))

@@ -168,7 +168,8 @@ def _report(summary: "Summary", output: str) -> None:
     for line in (*summary.problems, *summary.failures):
         notice(f"failed: {line}")
     if failed := summary.failed + len(summary.problems):
+        kept = f"{summary.failed} of them" if summary.problems else "all of them"
         raise click.ClickException(
-            f"{failed} of {summary.total + len(summary.problems)} pictures failed; the manifest has all of them, and "
+            f"{failed} of {summary.total + len(summary.problems)} pictures failed; the manifest has {kept}, and "
             "--retry_failed tries them again"
         )

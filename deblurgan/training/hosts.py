@@ -15,6 +15,7 @@ from deblurgan.errors import InputError, prefixed
 from deblurgan.files import reason
 
 WAIT = 300.0  # seconds
+LONGEST_WAIT = 1_000_000
 VARIABLE = "TF_CONFIG"
 ROLES = ("chief", "worker")  # of TF_CONFIG that train, in the order of the hosts
 _EXAMPLE = '{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker", "index": 0}}'
@@ -129,9 +130,11 @@ def meet(hosts: Hosts, own: Mapping[str, Any], told: Any, wait: float = WAIT) ->
         InputError: not all have come by then; or something is not the same; or this one's port, at which TensorFlow
             will listen, is taken.
     """
-    deadline = time.monotonic() + wait
     if hosts.count == 1:
         return told
+    if not 0 < wait <= LONGEST_WAIT:
+        raise InputError(f"wait_for_hosts: expected more than 0 seconds, at most {LONGEST_WAIT}, received {wait:g}")
+    deadline = time.monotonic() + wait
     with _listening(hosts) as server:
         if not hosts.is_first:
             return _ask(hosts, own, wait, deadline)

@@ -12,10 +12,11 @@ from deblurgan.batch.places import Place
 from deblurgan.errors import FileError, InputError
 
 
-def listed(source, output="/nowhere"):
-    problems, told = [], []
-    pictures = list(found(str(source), str(output), problems, told.append))
+def listed(source, output="/nowhere", relative=()):
+    problems, told, first = [], [], []
+    pictures = list(found(str(source), str(output), problems, told.append, first))
     assert problems == []
+    assert first == list(relative)
     return pictures, told
 
 
@@ -43,7 +44,7 @@ def test_a_folder_gives_its_pictures_by_their_names_in_it(address):
 def test_a_list_gives_what_stands_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.txt").write_text("one.png\n\n/far/two.png\r\n../three.png\ns3://bucket/a/four.png\n")
-    pictures, told = listed(tmp_path / "all.txt")
+    pictures, told = listed(tmp_path / "all.txt", relative=["one.png"])
     assert pictures == [
         (str(tmp_path / "one.png"), "one.png"),
         ("/far/two.png", "far/two.png"),
@@ -53,7 +54,7 @@ def test_a_list_gives_what_stands_in_it(tmp_path, monkeypatch):
     where = "elsewhere than in its folder or the present one"
     assert told == [f"{tmp_path}/all.txt names pictures {where}: 3, such as /far/two.png"]
     (tmp_path / "all.txt").write_text(f"\ufeffone.png\n{tmp_path}/two.png\n")  # as editors on Windows begin it
-    pictures, told = listed(tmp_path / "all.txt")
+    pictures, told = listed(tmp_path / "all.txt", relative=["one.png"])
     assert ([path for path, _ in pictures], told) == ([f"{tmp_path}/one.png", f"{tmp_path}/two.png"], [])
 
 

@@ -12,7 +12,7 @@ from deblurgan.batch.manifest import Manifest, table_of
 from deblurgan.batch.places import Place
 from deblurgan.batch.running import restore_all
 from deblurgan.batch.shares import FOLDER, OWN, Share
-from deblurgan.errors import InputError
+from deblurgan.errors import DeblurganError, InputError
 from deblurgan.files import held
 from tests.batch import standins
 from tests.cli.program import deblurgan, error_of
@@ -42,16 +42,18 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(source):
-    """The output folder of a run whose worker was killed once."""
+    """The output folder of a run on what Ray takes for a machine with a GPU, of whose two workers one was killed."""
     output = source.parent / "out"
-    seen = []
-    summary = run(
-        source,
-        output,
-        partial(standins.opened_but_killed_once, source.parent / "mark"),
-        cluster=Cluster(actors=1),
-        progress=lambda so_far: seen.append(so_far.restored + so_far.failed),
-    )
+    seen, where = [], cluster._where
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_where", lambda *given: {**where(*given), "num_gpus": 1})
+        summary = run(
+            source,
+            output,
+            partial(standins.opened_but_killed_once, source.parent / "mark"),
+            cluster=Cluster(actors=2, gpus_per_actor=0.5),
+            progress=lambda so_far: seen.append(so_far.restored + so_far.failed),
+        )
     assert (source.parent / "mark").exists()
     assert (summary.total, summary.restored, summary.failed, summary.before) == (13, 12, 1, 0)
     assert (seen[0], seen[-1]) == (0, 13)
@@ -124,6 +126,39 @@ def test_what_failed_is_forgotten_when_it_is_to_be_tried_again(begun):
     assert names(begun / "manifest.parquet") == ["one.parquet"]
 
 
+def test_what_had_been_given_up_is_tried_again(source, tmp_path, monkeypatch):
+    place, path = Place(str(tmp_path)), str(source / "1.png")
+    place.write(f"{OWN}/job.json", f'{{"input": "{source}"}}'.encode())
+    share = Share(place, "earlier-0")
+    share.fail(path, "1.png", "it ended its worker 3 times")
+    share.deaths = {path: 3, str(source / "2.png"): 1}
+    share.save()
+    deaths = {}
+
+    class Looking(Group):
+        def restored(self, task, tables):
+            for table in tables:
+                deaths.update(Share.opened(place, table["share"][0].as_py()).deaths)
+            yield from ()
+
+    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Looking(1, 1, 0, 1)))
+    assert run(source, tmp_path, retry_failed=True).failed == 0
+    assert deaths == {str(source / "2.png"): 1}
+
+
+def test_what_workers_hand_back_is_in_the_manifest_whatever_can_be_seen_of_their_files(source, tmp_path, monkeypatch):
+    class Elsewhere(Group):
+        def restored(self, task, tables):
+            for table in tables:
+                paths = table["path"].to_pylist()
+                rows = table_of({"path": path, "output": path, "status": "restored"} for path in paths)
+                yield rows.append_column("share", table["share"])
+
+    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Elsewhere(1, 1, 0, 1)))
+    assert run(source, tmp_path).restored == 13
+    assert len(rows_of(tmp_path)) == 13
+
+
 def test_a_batch_that_stops_lets_go_of_what_ray_gives_before_ray_ends(source, tmp_path, monkeypatch):
     events = []
 
@@ -137,7 +172,7 @@ def test_a_batch_that_stops_lets_go_of_what_ray_gives_before_ray_ends(source, tm
         def stop(self):
             events.append("ended")
 
-    monkeypatch.setattr(running, "started", lambda cluster: contextlib.nullcontext(Stopping(1, 1, 0, 1)))
+    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Stopping(1, 1, 0, 1)))
     with pytest.raises(InputError, match="no room") as _held:  # by its traceback, what Ray gives
         run(source, tmp_path)
     assert events == ["let go of", "ended"]
@@ -185,6 +220,38 @@ def test_a_folder_is_this_batchs_alone(source, begun, tmp_path_factory):
     with pytest.raises(InputError, match="expected an empty folder, or one that `deblurgan batch` began"):
         run(source, other)
     assert names(other) == ["file"]
+
+
+def test_an_input_without_pictures_does_not_bind_the_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, message in (("none", "found nothing"), ("empty", "expected pictures, found none")):
+        with pytest.raises(DeblurganError, match=f"^{tmp_path}/{name}: .*{message}"):
+            run(tmp_path / name, tmp_path / "out")
+        assert not (tmp_path / "out" / running.JOB).exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeblurganError, match=f"^{tmp_path}/file: .*a folder"):
+        run(tmp_path / "empty", tmp_path / "file")
+
+
+def test_relative_paths_are_those_of_the_folder_where_the_batch_began(source, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("".join(f"{path.name}\n" for path in source.iterdir()))
+    place = Place(str(tmp_path / "out"))
+    share = Share(place, "earlier-0")
+    for path in source.iterdir():
+        share.end({"path": str(path), "output": path.name, "status": "restored"})
+    share.save()
+    monkeypatch.chdir(source)
+    assert run(tmp_path / "list.txt", tmp_path / "out").restored == 13
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f'was begun with folder of relative paths "{source}"; expected the same'):
+        run(tmp_path / "list.txt", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1, 2]"])
+def test_a_file_that_holds_no_settings_is_told(source, tmp_path, content):
+    Place(str(tmp_path)).write(f"{OWN}/job.json", content)
+    with pytest.raises(InputError, match="expected the settings of a batch"):
+        run(source, tmp_path)
 
 
 def test_the_command_tells_what_is_left_out_and_what_is_wrong(tmp_path):

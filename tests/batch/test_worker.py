@@ -1,7 +1,6 @@
 """A worker, called without Ray, in this process: its results, and what it makes of the deaths of others."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +8,7 @@ import pytest
 
 from deblurgan.batch.places import Place
 from deblurgan.batch.shares import DEATHS, FOLDER, OWN, Share
-from deblurgan.batch.worker import Task, Worker
+from deblurgan.batch.worker import Task, Worker, packed
 from deblurgan.errors import FileError
 from deblurgan.jobs.running import PictureOptions
 from tests.batch import standins
@@ -35,7 +34,7 @@ def share_of(folder, names, name="share"):
 
 
 def work(output, share, opener=standins.opened):
-    rows = Worker(Task(str(output), opener, PictureOptions()))(share).to_pylist()
+    rows = Worker(Task(str(output), opener, PictureOptions()))(packed(share)).to_pylist()
     return {Path(row["path"]).name: row for row in rows}
 
 
@@ -147,7 +146,10 @@ def test_a_result_that_cannot_have_its_name_costs_only_itself(pictures, tmp_path
     assert [path.name for path in (tmp_path / OWN).iterdir()] == ["shares"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", json.dumps({"rows": []}).encode()])
+STATE = b'{"rows": [], "deaths": {}, "cause": "", "in_hand": []}'
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"rows": []}', STATE.replace(b"[]", b"[1]", 1)])
 def test_a_file_that_holds_no_share_is_told(tmp_path, content):
     Place(str(tmp_path)).write(f"{FOLDER}/share.json", content)
     with pytest.raises(FileError, match=r"share\.json: expected the state of a share"):

@@ -177,6 +177,12 @@ def test_without_the_first_the_others_end_after_the_stated_time():
     assert result.stderr.splitlines()[-1] == f"Error: {late}"
 
 
+@pytest.mark.parametrize("wait", [float("nan"), float("inf"), 0.0, -1.0])
+def test_waiting_takes_a_number_of_seconds(wait):
+    with pytest.raises(InputError, match=f"^wait_for_hosts: expected more than 0 seconds, .* received {wait:g}$"):
+        meet(Hosts(addresses(2), 1), {}, None, wait)
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_port_that_is_taken_is_told(index):
     with socket.create_server(("127.0.0.1", 0)) as taken:
