@@ -47,7 +47,7 @@ def main() -> None:
             rounds = [
                 {
                     command: timed(command, source, Path(folder, f"{command}-{turn}"), chosen)
-                    for command in COMMANDS[:: 1 - 2 * (turn % 2)]
+                    for command in COMMANDS[:: -1 if turn % 2 else 1]
                 }
                 for turn in range(arguments.rounds)
             ]

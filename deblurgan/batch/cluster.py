@@ -108,11 +108,16 @@ def started(cluster: Cluster, tell: Callable[[str], object]) -> Iterator[Group]:
         with _signals_kept(), _as_lost(cluster.address):
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         found = group(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        free = ray.available_resources()
-        for kind, needed in (("CPU", found.cpus), ("GPU", found.gpus)):
-            if free.get(kind, 0) < needed:
-                tell(f"Ray has work: a worker waits for {needed:g} {kind} of one machine, {free.get(kind, 0):g} free")
+        if cluster.address is not None:  # what was just started has no other work
+            _tell_of_work(found, ray.available_resources(), tell)
         yield found
+
+
+def _tell_of_work(found: Group, free: dict[str, float], tell: Callable[[str], object]) -> None:
+    """Tell where a cluster has not even for one worker what is free."""
+    for kind, needed in (("CPU", found.cpus), ("GPU", found.gpus)):
+        if free.get(kind, 0) < needed:
+            tell(f"Ray has work: a worker waits for {needed:g} {kind} of one machine, {free.get(kind, 0):g} free")
 
 
 def _where(cluster: Cluster, stack: contextlib.ExitStack) -> dict[str, Any]:
@@ -243,7 +248,7 @@ def _as_lost(address: str | None = None) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = f"Ray: {lines[-1] if lines else type(error).__name__}"
-        if address is None:
-            raise LostError(message) from error
-        token = "; does it ask for a token (RAY_AUTH_MODE=token)?" if isinstance(error, ConnectionError) else ""
-        raise LostError(f"--ray_address {address}: {message}{token}") from error
+        if address is not None:
+            token = "; does it ask for a token (RAY_AUTH_MODE=token)?" if isinstance(error, ConnectionError) else ""
+            message = f"--ray_address {address}: {message}{token}"
+        raise LostError(message) from error

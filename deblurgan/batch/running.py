@@ -270,22 +270,22 @@ def _collect(results: Iterable[pa.Table], place: Place, manifest: Manifest, run:
     """Put what comes back from the workers into the manifest, part by part."""
     waiting: list[pa.Table] = []
     since, parts = time.monotonic(), 0
-
-    def keep() -> None:
-        nonlocal since, parts
-        together = pa.concat_tables(waiting)
-        waiting.clear()
-        manifest.add(f"{run}-{parts:06}", together.drop_columns(["share"]))
-        for name in pc.unique(together["share"]).to_pylist():
-            Share(place, name).remove()
-        since, parts = time.monotonic(), parts + 1
-
     for table in results:
         if table["status"][0].as_py() == STOPPED:
             raise InputError(table["error"][0].as_py())
         waiting.append(table)
         counted.back(table["share"][0].as_py(), table)
         if sum(map(len, waiting)) >= PART_ROWS or time.monotonic() - since > PART_SECONDS:
-            keep()
+            _keep(waiting, place, manifest, f"{run}-{parts:06}")
+            waiting.clear()
+            since, parts = time.monotonic(), parts + 1
     if waiting:
-        keep()
+        _keep(waiting, place, manifest, f"{run}-{parts:06}")
+
+
+def _keep(tables: Sequence[pa.Table], place: Place, manifest: Manifest, name: str) -> None:
+    """Write what came back as a part of the manifest, and remove the files of its shares."""
+    together = pa.concat_tables(tables)
+    manifest.add(name, together.drop_columns(["share"]))
+    for share in pc.unique(together["share"]).to_pylist():
+        Share(place, share).remove()

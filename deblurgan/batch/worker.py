@@ -64,13 +64,13 @@ class Worker:
         self._last = time.monotonic()
 
     def __call__(self, share: pa.Table) -> pa.Table:
-        """Restore one that is `packed`, as `restored` does."""
-        return self.restored(pa.Table.from_pylist(share["pictures"][0].as_py()))
+        """Restore what is not done yet of a share that is `packed`.
 
-    def restored(self, pictures: pa.Table) -> pa.Table:
-        """Restore those that are not done yet. What ends the process or raises here is Ray's to repeat."""
-        name = pictures["share"][0].as_py()
-        outputs = dict(zip(pictures["path"].to_pylist(), pictures["output"].to_pylist(), strict=True))
+        What ends the process or raises here is Ray's to repeat.
+        """
+        pictures = share["pictures"][0].as_py()
+        name = pictures[0]["share"]
+        outputs = {picture["path"]: picture["output"] for picture in pictures}
         try:
             rows = self._restored(Share.opened(self._place, name), outputs)
         except DeblurganError as error:  # of the network or the output folder: it would be the same for all others

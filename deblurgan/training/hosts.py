@@ -15,7 +15,7 @@ from deblurgan.errors import InputError, prefixed
 from deblurgan.files import reason
 
 WAIT = 300.0  # seconds
-LONGEST_WAIT = 1_000_000
+LONGEST_WAIT = 1_000_000  # seconds
 VARIABLE = "TF_CONFIG"
 ROLES = ("chief", "worker")  # of TF_CONFIG that train, in the order of the hosts
 _EXAMPLE = '{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker", "index": 0}}'

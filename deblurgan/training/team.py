@@ -65,20 +65,20 @@ class Team:
                 signal.signal(signal.SIGTERM, handler)  # TensorFlow takes it for itself
 
     def batches(self, stream: Any, first: int, count: int) -> Iterator[Any]:
-        """Yield this host's share of the batches of `count` steps from step `first` on, a value for each device.
+        """Return this host's share of the batches of `count` steps from step `first` on, a value for each device.
 
         `tf.distribute`'s own iterators do the same, but have threads to tune them that may take a minute to end.
         """
         options = tf.data.Options()
         options.autotune.enabled = False
         batches = iter(stream.batches(first, count, self.share).with_options(options))
-        for _ in range(count):
-            if self.strategy.num_replicas_in_sync == 1:
-                yield next(batches)
-            else:
-                yield self.strategy.experimental_distribute_values_from_function(
-                    lambda context: tf.nest.map_structure(tf.identity, next(batches))
-                )
+        if self.strategy.num_replicas_in_sync == 1:
+            return batches
+
+        def of_device(context: Any) -> Any:
+            return tf.nest.map_structure(tf.identity, next(batches))
+
+        return (self.strategy.experimental_distribute_values_from_function(of_device) for _ in range(count))
 
     def of_first(self, find: Callable[[], Any]) -> Any:
         """Return what `find` returns on the first host, the only one that calls it: JSON-like."""

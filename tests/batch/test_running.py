@@ -26,6 +26,11 @@ def run(source, output, opener=standins.opened, settings=None, **options):
     return restore_all(str(source), str(output), opener, settings=settings or {}, **options)
 
 
+def worked_by(kind, monkeypatch):
+    """Have a group of this kind, of one worker, do the work of Ray's."""
+    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(kind(1, 1, 0, 1)))
+
+
 def rows_of(output):
     return {row["output"]: row for row in Manifest(Place(str(output))).read().to_pylist()}
 
@@ -141,7 +146,7 @@ def test_what_had_been_given_up_is_tried_again(source, tmp_path, monkeypatch):
                 deaths.update(Share.opened(place, table["share"][0].as_py()).deaths)
             yield from ()
 
-    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Looking(1, 1, 0, 1)))
+    worked_by(Looking, monkeypatch)
     assert run(source, tmp_path, retry_failed=True).failed == 0
     assert deaths == {str(source / "2.png"): 1}
 
@@ -154,7 +159,7 @@ def test_what_workers_hand_back_is_in_the_manifest_whatever_can_be_seen_of_their
                 rows = table_of({"path": path, "output": path, "status": "restored"} for path in paths)
                 yield rows.append_column("share", table["share"])
 
-    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Elsewhere(1, 1, 0, 1)))
+    worked_by(Elsewhere, monkeypatch)
     assert run(source, tmp_path).restored == 13
     assert len(rows_of(tmp_path)) == 13
 
@@ -172,7 +177,7 @@ def test_a_batch_that_stops_lets_go_of_what_ray_gives_before_ray_ends(source, tm
         def stop(self):
             events.append("ended")
 
-    monkeypatch.setattr(running, "started", lambda cluster, tell: contextlib.nullcontext(Stopping(1, 1, 0, 1)))
+    worked_by(Stopping, monkeypatch)
     with pytest.raises(InputError, match="no room") as _held:  # by its traceback, what Ray gives
         run(source, tmp_path)
     assert events == ["let go of", "ended"]
